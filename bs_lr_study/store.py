@@ -18,8 +18,8 @@ from filelock import FileLock, SoftFileLock, Timeout
 
 from .runs import CONFIG_FIELDS, SCHEMA, run_from_dict, run_to_dict
 
-# %% ../nbs/01_store.ipynb #0947b9be
-_LINE = re.compile(rb'(\{.*),"crc32":"([0-9a-f]{8})"\}\s*', re.DOTALL)
+# %% ../nbs/01_store.ipynb #9c07ae7b
+_LINE = re.compile(rb'(\{.*),"crc32":"([0-9a-f]{8})"\}', re.DOTALL)
 _START = b'{"schema":' # No record holds this inside: quotes within its strings are escaped
 
 def encode(
@@ -34,7 +34,7 @@ def decode(
     line, # One line, as bytes
 ): # dict
     "The record in a line; a ValueError says why it holds none"
-    m = _LINE.fullmatch(line)
+    m = _LINE.match(line)
     if not m: raise ValueError('not a whole record')
     if zlib.crc32(m[1] + b'}') != int(m[2], 16): raise ValueError('the checksum does not fit')
     d = json.loads(m[1] + b'}')
