@@ -6,7 +6,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/analysis.html.md"""
 
 # %% auto #0
 __all__ = ['records', 'find_record', 'load_runs', 'printable', 'comparable', 'top_runs', 'best_run', 'cells', 'pick_model',
-           'crosstab_acc', 'inflection_table', 'best_by']
+           'crosstab_acc', 'optima', 'crosstab_text', 'inflection_table', 'best_by']
 
 # %% ../nbs/02_analysis.ipynb #d35e1884
 import math, warnings
@@ -33,72 +33,26 @@ def find_record(
     raise ValueError(f"{'several records start with' if hits else 'there is no record'} {name!r}: choose one of "
                      f"{', '.join(recs)}, or give the path to a CSV or .jsonl file of runs")
 
-# %% ../nbs/02_analysis.ipynb #39e1abc3
+# %% ../nbs/02_analysis.ipynb #b619e5c4
 def _read(src):
     "A frame of runs from wherever they are"
     if isinstance(src, pd.DataFrame): return src.copy()
     by_name = isinstance(src, str) and not Path(src).suffix and not Path(src).parent.name
     path = find_record(src) if by_name else Path(src)
     if not path.is_file(): raise FileNotFoundError(f"no file {src}; the records that ship with the package are {', '.join(records())}")
-    if path.stat().st_size == 0: return pd.DataFrame()
     if path.suffix == '.jsonl':
         from bs_lr_study.store import Store
         return Store(path).to_df()
-    return pd.read_csv(path)
+    from bs_lr_study.schema import read_csv
+    return read_csv(path)
 
-# %% ../nbs/02_analysis.ipynb #35bb2634
-def _parse_row(i, run):
-    try: return parse_run(run)
-    except ValueError as e: raise ValueError(f'row {i}: {e}') from None
-
-def _add_named(df):
-    "`df` with the columns that only the names of its runs hold"
-    if {'model', 'bs', 'lr'} <= set(df): return df
-    named = pd.DataFrame([_parse_row(i, run) for i,run in df.run.items()], index=df.index)
-    new = [c for c in named if c not in df and (c in ('model', 'bs', 'lr') or named[c].nunique(dropna=False) > 1)]
-    return df.assign(**{c: named[c].values for c in new})
-
-# %% ../nbs/02_analysis.ipynb #f9bb5f3f
-def _check_rows(df, col, good, valid):
-    "Refuse the first row of `df` where `good` is false"
-    bad = df[~np.asarray(good, bool)]
-    if len(bad): raise ValueError(f'row {bad.index[0]} ({bad.run.iloc[0]}): {col} is {bad[col].tolist()[0]!r}, but must be {valid}')
-
-def _check_numbers(df):
-    "`df` with `acc`, `bs` and `lr` as numbers that make sense"
-    num = df.assign(**{c: pd.to_numeric(df[c], errors='coerce').astype(float) for c in ('acc', 'bs', 'lr')})
-    per_cent = num.acc.between(1, 100, inclusive='right')
-    _check_rows(df, 'acc', ~per_cent, 'a share in 0…1 (this looks like per cent: divide by 100)')
-    _check_rows(df, 'acc', num.acc.between(0, 1) | df.acc.isna(), 'a share in 0…1, or blank')
-    _check_rows(df, 'bs', (num.bs >= 1) & (num.bs % 1 == 0), 'a whole number from 1 up')
-    _check_rows(df, 'lr', (num.lr > 0) & (num.lr < math.inf), 'a number above 0')
-    return num.astype({'bs': int})
-
-# %% ../nbs/02_analysis.ipynb #0f96ec2a
-def _drop_copies(df):
-    "`df` with each run once; an error if copies disagree"
-    key = ['run', *[c for c in CONFIG_FIELDS if c in df]]
-    again = df.duplicated(key)
-    clash = df[again & ~df.duplicated([*key, 'acc'])]
-    if len(clash):
-        run = clash.run.iloc[0]
-        raise ValueError(f"row {clash.index[0]}: {run} is there twice, with accuracies {', '.join(map(str, df.acc[df.run == run].unique()))}; keep one of them")
-    if again.any(): warnings.warn(f'dropped {again.sum()} of {len(df)} rows: copies of other rows, such as {df.run[again].iloc[0]}', stacklevel=3)
-    return df[~again]
-
-# %% ../nbs/02_analysis.ipynb #664a89bc
+# %% ../nbs/02_analysis.ipynb #69e85370
 def load_runs(
     src='2025-06-04', # A record's name or its start, the path of a CSV or .jsonl file, or a DataFrame
 ): # DataFrame: `run`, `acc`, `model`, `bs`, `lr`, then what else is known, a row a run
-    "Runs, ready for the tables"
-    df = _read(src)
-    what = 'the frame' if isinstance(src, pd.DataFrame) else src
-    if df.empty: raise ValueError(f'{what} holds no runs: expected a row a run, with columns run and acc')
-    for c in ('run', 'acc'):
-        if c not in df: raise ValueError(f"{what} has no column {c!r}: its columns are {', '.join(map(str, df))}")
-    df = _drop_copies(_check_numbers(_add_named(df)))
-    first = ['run', 'acc', 'model', 'bs', 'lr']
-    return df[first + [c for c in df if c not in first]]
+    "Runs, checked and ready for the tables"
+    from bs_lr_study.schema import check_runs
+    return check_runs(_read(src), 'the frame' if isinstance(src, pd.DataFrame) else src)
 
 # %% ../nbs/02_analysis.ipynb #98475f50
 def _lr_text(lr): return '–' if pd.isna(lr) else fmt_lr(lr)
@@ -115,41 +69,41 @@ def printable(
     whole = t.select_dtypes('Int64').columns
     return t.assign(**t[whole].astype(object).where(t[whole].notna(), '–'))
 
-# %% ../nbs/02_analysis.ipynb #62430389
+# %% ../nbs/02_analysis.ipynb #cfbf2092
 def _config(df):
     "The config fields of `df` that no table shows, from its columns or else from the names of the runs"
-    def named(run):
-        try: return parse_run(run)
-        except ValueError: return {}
     hidden = [f for f in CONFIG_FIELDS if f not in ('model', 'bs', 'lr', 'seed')]
-    cfg = df.reindex(columns=hidden).astype(object)
-    names = pd.DataFrame([named(o) for o in df.run], index=df.index).reindex(columns=hidden).astype(object)
-    return cfg.where(cfg.notna(), names)
+    cfg = df[[f for f in hidden if f in df]]
+    if 'data' in df and df.data.notna().all(): return cfg
+    from bs_lr_study.schema import parse_names
+    names = parse_names(df.run)
+    return cfg.combine_first(names[[f for f in hidden if f in names]]) if df.index.is_unique else _config(df.reset_index(drop=True))
 
 def _values(s):
     "The different values in `s`, as text"
     text = [f'{o:g}' if isinstance(o, float) else str(o) for o in pd.unique(s.dropna())]
     return text + (['missing'] if s.isna().any() else [])
 
-# %% ../nbs/02_analysis.ipynb #01447e26
+# %% ../nbs/02_analysis.ipynb #f0e2e387
 def comparable(
     df, # Runs, as `load_runs` gives them
 ): # `df`
     "Refuse runs that differ in anything but model, bs, lr and seed"
     cfg = _config(df)
     seen = {f: _values(cfg[f]) for f in cfg if f != 'n_out'}
-    seen |= {f'n_out of {m}': _values(o) for m,o in cfg.n_out.groupby(df.model)}
+    if 'n_out' in cfg: seen |= {f'n_out of {m}': _values(o) for m,o in cfg.n_out.groupby(df.model.set_axis(cfg.index))}
     mixed = {f: v for f,v in seen.items() if len(v) > 1}
     if mixed: raise ValueError('these runs cannot share a table: they differ in ' + '; '.join(
         f"{f} ({', '.join(v)})" for f,v in mixed.items()) + '. Only model, bs, lr and seed may differ: select the runs of one')
     return df
 
-# %% ../nbs/02_analysis.ipynb #ace56c87
+# %% ../nbs/02_analysis.ipynb #4923ce29
 def _outcome(df):
-    "`df` with `acc` only where the run went well, and columns `diverged` and `tested`"
-    status = df.get('status', pd.Series(np.nan, df.index, object))
-    status = status.where(status.notna(), df.acc.notna().map({True: 'ok', False: 'unknown'}))
-    return df.assign(acc=df.acc.where(status == 'ok'), diverged=status == 'diverged', tested=status.isin(['ok', 'diverged']))
+    "`df` with `acc` only where the run went well, and columns `diverged`, `failed` and `tested`"
+    if 'status' not in df: return df.assign(diverged=False, failed=False, tested=df.acc.notna())
+    status = df.status.where(df.status.notna(), df.acc.notna().map({True: 'ok', False: 'unknown'}))
+    good,diverged = status == 'ok',status == 'diverged'
+    return df.assign(acc=df.acc.where(good), diverged=diverged, failed=~good & ~diverged & (status != 'unknown'), tested=good | diverged)
 
 # %% ../nbs/02_analysis.ipynb #00e418ff
 def top_runs(
@@ -167,18 +121,24 @@ def best_run(
     best = top_runs(df, 1)
     return best.iloc[0] if len(best) else pd.Series(np.nan, best.columns, object)
 
-# %% ../nbs/02_analysis.ipynb #020d33b7
+# %% ../nbs/02_analysis.ipynb #b5dd1506
+def _by_cell(df, agg):
+    "Runs of a cell as one row, by model, lr and bs"
+    d = _outcome(comparable(df))
+    by = d.groupby(['model', 'lr', 'bs'], sort=True)
+    c = by.agg(acc=('acc', agg), std=('acc', 'std'), n=('acc', 'count'), runs=('acc', 'size'))
+    if 'status' not in df: return c.assign(n_diverged=0, n_failed=0, tested=c.n > 0)
+    return c.assign(**by.agg(n_diverged=('diverged', 'sum'), n_failed=('failed', 'sum'), tested=('tested', 'any')))
+
 def cells(
     df, # Runs, as `load_runs` gives them
     agg='mean', # How the accuracies of a cell become one: 'mean', 'median', 'max', 'min', or a function
-): # DataFrame: `model`, `lr`, `bs`, `acc`, `std` over the runs, `n` runs with an accuracy, `n_diverged`, `tested`
+): # DataFrame: `model`, `lr`, `bs`, `acc`, `std` over the runs, `n` runs with an accuracy, of `runs`; `n_diverged`, `n_failed`, `tested`
     "Runs of the same model, lr and bs, as one row"
     ways = ('mean', 'median', 'max', 'min')
     if not callable(agg) and agg not in ways: raise ValueError(f"agg is {agg!r}: choose one of {', '.join(ways)}, or a function")
-    by_cell = _outcome(comparable(df)).groupby(['model', 'lr', 'bs'], sort=True)
-    c = by_cell.agg(acc=('acc', agg), std=('acc', 'std'), n=('acc', 'count'), n_diverged=('diverged', 'sum'), tested=('tested', 'any')).reset_index()
     order = {m: i for i,m in enumerate(df.model.unique())}
-    return c.sort_values('model', key=lambda s: s.map(order), kind='stable', ignore_index=True)
+    return _by_cell(df, agg).reset_index().sort_values('model', key=lambda s: s.map(order), kind='stable', ignore_index=True)
 
 # %% ../nbs/02_analysis.ipynb #da8496ea
 def pick_model(
@@ -200,28 +160,61 @@ def crosstab_acc(
     "Accuracy by learning rate and batch size"
     return cells(df[df.model == pick_model(df, model)], agg).pivot(index='lr', columns='bs', values='acc')
 
-# %% ../nbs/02_analysis.ipynb #7a8c14bd
-def _inflection(
-    row, # The cells of one model and one lr
-): # str
-    "Where `row` has its inflection point, or why it has none"
-    row = row[row.tested]
-    if row.empty: return 'not tested'
-    if row.acc.isna().all(): return 'diverged'
-    if len(row) == 1: return 'one cell'
-    best = row.bs[row.acc.round(12).idxmax()] # rounded, so that means that differ by rounding alone do tie
-    return f'at the edge ({best})' if best in (row.bs.min(), row.bs.max()) else str(best)
+# %% ../nbs/02_analysis.ipynb #6589ad14
+def _optimum(
+    line, # The cells of one row or column
+    along, # 'bs' or 'lr'
+): # Its best value of `along`, the accuracy there, and where that lies
+    "Where `line` is best, or why that cannot be said"
+    line = line[line.tested].sort_values(along)
+    if line.empty: return np.nan,np.nan,'not tested'
+    if line.acc.isna().all(): return np.nan,np.nan,'diverged'
+    i = line.acc.round(12).argmax() # rounded, so that means that differ by rounding alone do tie
+    where = 'one cell' if len(line) == 1 else 'at the edge' if i in (0, len(line)-1) else 'inside'
+    return line[along].iloc[i],line.acc.iloc[i],where
 
+def optima(
+    df, # Runs, as `load_runs` gives them
+    along='bs', # 'bs': the best batch size of each row; 'lr': the best learning rate of each column
+    agg='mean', # How runs of one cell (seeds) become one number
+): # DataFrame: `model`, `lr` (or `bs`), the best `bs` (or `lr`), `acc` there, `where`: inside, at the edge, one cell, diverged, not tested
+    "The best of each row or column of the crosstabs, and whether it lies at the edge of what was tested"
+    if along not in ('bs', 'lr'): raise ValueError(f"along is {along!r}: choose one of bs, lr")
+    by = 'lr' if along == 'bs' else 'bs'
+    rows = [(*k, *_optimum(line, along)) for k,line in cells(df, agg).groupby(['model', by], sort=False)]
+    return pd.DataFrame(rows, columns=['model', by, along, 'acc', 'where']).astype({'bs': 'Int64'})
+
+# %% ../nbs/02_analysis.ipynb #ad6c100f
+def _cell_text(c, best):
+    "One cell as text"
+    acc = '' if pd.isna(c.acc) else f'{100*c.acc:.1f}'
+    if c.n > 1: acc += f' ±{100*c["std"]:.1f} ({c.n})'
+    lost = [f'{sign}{n}/{c.runs}' for sign,n in (('×', c.n_diverged), ('!', c.n_failed)) if n]
+    return ' '.join([o for o in [acc + best, *lost] if o]) or '?'
+
+def crosstab_text(
+    df, # Runs, as `load_runs` gives them
+    model=None, # Which model; may be left out when `df` holds one
+): # DataFrame of text: rows lr ascending, columns bs ascending, empty where no run was made
+    "The crosstab with all it stands on: spread, number of runs, what diverged or failed, and each row's best"
+    df = df[df.model == pick_model(df, model)]
+    marks = {(o.lr, o.bs): '>' if o.where == 'at the edge' else '*' for o in optima(df).itertuples() if not pd.isna(o.bs)}
+    c = cells(df)
+    text = c.assign(text=[_cell_text(o, marks.get((o.lr, o.bs), '')) for _,o in c.iterrows()])
+    return text.pivot(index='lr', columns='bs', values='text').fillna('')
+
+# %% ../nbs/02_analysis.ipynb #84bf49e3
 def inflection_table(
     df, # Runs, as `load_runs` gives them
     agg='mean', # How runs of one cell (seeds) become one number
     detail=False, # Say in words why a cell is empty?
 ): # DataFrame: rows lr ascending, a column a model; batch sizes as Int64, or text if `detail`
     "For each lr and model the batch size past which accuracy falls, missing if none was found inside the tested range"
-    c = cells(df, agg)
-    t = pd.DataFrame({m: {lr: _inflection(row) for lr,row in rows.groupby('lr')} for m,rows in c.groupby('model', sort=False)})
-    t = t.sort_index().rename_axis(index='lr', columns='model').fillna('not tested')
-    return t if detail else t.apply(lambda s: pd.to_numeric(s, errors='coerce').astype('Int64'))
+    o = optima(df, 'bs', agg)
+    words = o['where'].where(o['where'] != 'at the edge', 'at the edge (' + o.bs.astype(str) + ')')
+    value = words.where(o['where'] != 'inside', o.bs.astype(str)) if detail else o.bs.where(o['where'] == 'inside')
+    t = o.assign(value=value).pivot(index='lr', columns='model', values='value')[list(dict.fromkeys(o.model))]
+    return t.fillna('not tested') if detail else t.astype('Int64')
 
 # %% ../nbs/02_analysis.ipynb #02027274
 def best_by(

@@ -8,13 +8,11 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/data.html.md"""
 __all__ = ['N_DIGITS_VALID', 'IMAGE_SUFFIXES', 'digits', 'DataError', 'image_files', 'has_split', 'check_folder', 'unpack',
            'find_data', 'fingerprint', 'image_dls', 'digits_dls', 'check_size', 'get_dls', 'n_channels']
 
-# %% ../nbs/10_data.ipynb #c7dc6ff0
+# %% ../nbs/10_data.ipynb #a699262d
 import hashlib, os, tarfile, tempfile, warnings, zipfile
 from pathlib import Path
 
 import numpy as np
-
-from .runs import RunConfig
 
 # %% ../nbs/10_data.ipynb #c288edbf
 # fastai scripts functions with torch.jit as it is imported, which torch deprecates: nothing a user could act on

@@ -8,9 +8,9 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/runs.html.md"""
 __all__ = ['Word', 'ModelName', 'Positive', 'Whole', 'Counted', 'CONFIG_FIELDS', 'Status', 'SCHEMA', 'RunConfig', 'own_fields',
            'config_id', 'grid', 'run_name', 'parse_run', 'explain', 'fmt_lr', 'Run', 'run_to_dict', 'run_from_dict']
 
-# %% ../nbs/00_runs.ipynb #4ed722b5
+# %% ../nbs/00_runs.ipynb #7118056e
 import hashlib, json, math, re
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from decimal import Decimal
 from itertools import product

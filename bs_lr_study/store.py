@@ -41,7 +41,7 @@ def decode(
     if d['schema'] != SCHEMA: raise ValueError(f"a record of schema {d['schema']}, this version reads {SCHEMA}")
     return d
 
-# %% ../nbs/01_store.ipynb #3468bf58
+# %% ../nbs/01_store.ipynb #6048ea0a
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 
 class StoreError(Exception):
@@ -59,7 +59,8 @@ def locked(
         try: lock.acquire()
         except OSError as e:
             if e.errno not in _NO_LOCKS: raise
-            warnings.warn(f'{path}: this file system has no locks ({e.strerror}); using the existence of the file instead')
+            path = f'{path}.held' # the attempt to lock has left its own file behind
+            warnings.warn(f'this file system has no locks ({e.strerror}); the existence of {path} is the lock instead')
             lock = SoftFileLock(path, timeout=timeout, poll_interval=.01)
             lock.acquire()
     except Timeout: raise StoreError(f'{why} (lock file {path}, waited {timeout:g} s)') from None
@@ -111,15 +112,14 @@ class Store:
         "The last valid `Run` of each id"
         return {k: run_from_dict(d) for k,d in self.records().items()}
 
-# %% ../nbs/01_store.ipynb #fb2b9d8e
+# %% ../nbs/01_store.ipynb #eec1a9e6
 def _append(path, line):
     "Add `line` to the file at `path` and see it onto the disk, or leave the file as it was"
-    with open(path, 'ab+') as f:
+    with open(path, 'ab+', buffering=0) as f: # a buffer would try to write again as the file is closed
         end = f.seek(0, os.SEEK_END)
         if end and (f.seek(end-1), f.read(1))[1] != b'\n': line = b'\n' + line
         try:
-            f.write(line)
-            f.flush()
+            while line: line = line[f.write(line):]
             os.fsync(f.fileno())
         except OSError:
             os.ftruncate(f.fileno(), end)

@@ -8,20 +8,21 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/sweep.html.md"""
 __all__ = ['PLURAL', 'KEYS', 'SettingsError', 'Study', 'named_grid', 'make_study', 'find_settings', 'read_settings',
            'study_names', 'load_study', 'todo', 'SweepError', 'run']
 
-# %% ../nbs/20_sweep.ipynb #d03ce845
+# %% ../nbs/20_sweep.ipynb #5cec274f
 from collections import Counter
 from contextlib import closing
 from configparser import ConfigParser, Error as ConfigError
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
+from typing import get_args
 
 from pydantic import ValidationError
 
 from .data import check_size, find_data
 from .models import check_model
-from .runs import CONFIG_FIELDS, Run, RunConfig, explain, grid, run_name
+from .runs import CONFIG_FIELDS, RunConfig, Status, explain, grid, run_name
 from .store import Store
 from .workers import check_engine, default_workers, get_engine, in_workers
 
@@ -126,12 +127,13 @@ def load_study(
         except SettingsError as e: raise SettingsError(f'{path}, [{part}]: {e}') from None
     return Study(name, runs, Store(store or f'runs/{name.split(".")[0]}.jsonl'))
 
-# %% ../nbs/20_sweep.ipynb #2164d7da
+# %% ../nbs/20_sweep.ipynb #0ef0915d
 def todo(
     study,    # `Study`
     retry=(), # Statuses that do not count as done, such as 'failed' or 'oom'
 ): # list of `RunConfig`, most updates first
     "The runs of a study that are not done"
+    if odd := set(retry) - set(get_args(Status)): raise ValueError(f'retry: no status {odd.pop()!r}; choose from {", ".join(get_args(Status))}')
     done = {k for k,d in study.store.records().items() if d['status'] not in retry}
     return sorted((c for c in study.cfgs if c.id not in done), key=lambda c: c.bs/c.epochs)
 

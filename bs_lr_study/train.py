@@ -7,7 +7,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/train.html.md"""
 # %% auto #0
 __all__ = ['OPTS', 'FITS', 'Diverged', 'Watch', 'Untrainable', 'make_learner', 'environment', 'train', 'train_many']
 
-# %% ../nbs/12_train.ipynb #614cda14
+# %% ../nbs/12_train.ipynb #fabf50dd
 import math, platform, random, re
 from functools import partial
 from time import perf_counter
@@ -15,13 +15,13 @@ from time import perf_counter
 from . import __version__
 from .data import fingerprint, get_dls, n_channels
 from .models import build_model
-from .runs import Run, RunConfig
+from .runs import Run
 
-# %% ../nbs/12_train.ipynb #9d1133a4
+# %% ../nbs/12_train.ipynb #3469fd3f
 import fastai, torch
 from fastai.callback.core import Callback, TrainEvalCallback
 from fastai.callback.fp16 import AMPMode, MixedPrecision
-from fastai.callback import schedule # gives Learner its fits
+import fastai.callback.schedule # gives Learner its fits
 from fastai.learner import CastToTensor, Learner, Recorder
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy
@@ -92,7 +92,7 @@ def _status(e):
     if isinstance(e, Untrainable) or 'expected more than 1 value per channel' in said: return 'untrainable'
     return 'failed'
 
-# %% ../nbs/12_train.ipynb #e6022af4
+# %% ../nbs/12_train.ipynb #2e2c8b30
 def environment(
     cfg,     # `RunConfig`
     learn,   # `Learner` that trained it
@@ -104,7 +104,7 @@ def environment(
     dev = learn.dls.device
     return dict(engine='fastai', device=dev.type, device_name=torch.cuda.get_device_name(dev) if dev.type == 'cuda' else platform.machine(),
                 threads=torch.get_num_threads(), num_workers=num_workers, amp=amp, bs_lr_study=__version__, python=platform.python_version(),
-                torch=torch.__version__, fastai=fastai.__version__, data_fingerprint=fingerprint(cfg.data, path),
+                torch=str(torch.__version__), fastai=fastai.__version__, data_fingerprint=fingerprint(cfg.data, path),
                 n_train=learn.dls.train.n, n_valid=learn.dls.valid.n, n_params=sum(p.numel() for p in learn.model.parameters()))
 
 def _cost(watch, cfg, dev):

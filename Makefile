@@ -1,0 +1,32 @@
+# Each target sets up all it needs in .venv: it asks for git, make and Python 3.11 or later.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: study test test-all fix clean
+
+study: .venv/.ready
+	$(BIN)/bslr run digits
+
+test: .venv/.ready
+	$(BIN)/nbdev-test --n-workers 2
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: .venv/.ready
+	$(BIN)/nbdev-test --n-workers 2 --flags slow
+	$(BIN)/python -m pytest
+
+# after a change in nbs/: export the modules, clean the notebooks, write README.md
+fix: .venv/.ready
+	$(BIN)/nbdev-export
+	$(BIN)/nbdev-clean
+	$(BIN)/python tools/readme.py
+
+clean:
+	rm -rf .venv runs plots build dist *.egg-info
+
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is too old: Python 3.11 or later is needed (make PYTHON=python3.12 …)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	touch $@

@@ -1,0 +1,63 @@
+"""The package as others get it: installed without the repository, light to import, clean in its notebooks."""
+import filecmp, os, shutil, subprocess, sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+GENERATED = ('.git', '.venv', '.ready', 'runs', 'plots', 'build', 'dist', '__pycache__', '.pytest_cache', '.hypothesis', '_docs', '_proc', '.ipynb_checkpoints')
+
+def tree(root): return {p.relative_to(root) for p in root.rglob('*') if p.is_file() and not set(p.relative_to(root).parts) & set(GENERATED) and p.suffix != '.pyc' and '.egg-info' not in str(p)}
+
+def copy(to): return shutil.copytree(ROOT, to, symlinks=True, ignore=shutil.ignore_patterns(*GENERATED, '*.egg-info'))
+
+def run(*args, **kw):
+    r = subprocess.run(args, capture_output=True, text=True, **kw)
+    assert r.returncode == 0, r.stdout + r.stderr
+    return r.stdout
+
+@pytest.fixture(scope='module')
+def installed(tmp_path_factory):
+    "The package built and installed into a folder of its own; its dependencies are those of this environment"
+    tmp = tmp_path_factory.mktemp('installed')
+    src = copy(tmp/'src')
+    run(sys.executable, '-m', 'uv', 'pip', 'install', '--quiet', '--python', sys.executable, '--no-deps', '--target', str(tmp/'site'), str(src))
+    shutil.rmtree(src)
+    return tmp
+
+def python(installed, code):
+    (installed/'elsewhere').mkdir(exist_ok=True)
+    return run(sys.executable, '-c', code, cwd=installed/'elsewhere', env=os.environ | dict(PYTHONPATH=str(installed/'site')))
+
+def test_it_works_without_the_repository(installed):
+    out = python(installed, 'import bs_lr_study; print(bs_lr_study.__file__); from bs_lr_study.analysis import load_runs; print(load_runs().shape, load_runs("2025-06-01").shape)')
+    assert str(installed/'site') in out and '(123, 5) (10, 5)' in out
+
+def test_it_brings_its_studies(installed):
+    assert 'imagenette       123' in python(installed, 'import sys; sys.argv = ["bslr", "studies"]; from bs_lr_study.cli import main; main()')
+
+@pytest.mark.parametrize('module', ['analysis', 'store', 'runs', 'sweep', 'cli', 'report', 'data', 'models'])
+def test_light_imports(installed, module):
+    heavy = ['torch', 'fastai', 'wandb', 'matplotlib'] + (['pandas'] if module in ('store', 'runs', 'sweep', 'cli', 'data', 'models') else [])
+    out = python(installed, f'import sys, bs_lr_study.{module}; print([o for o in {heavy} if o in sys.modules])')
+    assert out.strip() == '[]'
+
+def test_notebooks_modules_and_readme_agree(tmp_path):
+    "Exporting and cleaning change no file, and README.md is what the index notebook makes"
+    work = copy(tmp_path/'work')
+    run('git', 'init', '-q', cwd=work)
+    bin_ = Path(sys.executable).parent
+    for tool in ('nbdev-export', 'nbdev-clean'): run(bin_/tool, cwd=work)
+    run(sys.executable, 'tools/readme.py', cwd=work)
+    ours,theirs = tree(ROOT),tree(work)
+    assert theirs - ours == set()
+    changed = sorted(str(o) for o in ours & theirs if not filecmp.cmp(ROOT/o, work/o, shallow=False))
+    assert changed == [], 'run `make fix` and commit what it changes'
+
+def test_modules_are_sound():
+    "A name imported only in a notebook's test cells would be missing in the module"
+    out = subprocess.run([sys.executable, '-m', 'pyflakes', *map(str, (ROOT/'bs_lr_study').glob('*.py'))], capture_output=True, text=True).stdout
+    assert [l for l in out.splitlines() if '_modidx' not in l] == []
+
+def test_nothing_is_too_large():
+    assert [str(o) for o in tree(ROOT) if (ROOT/o).stat().st_size > 2 << 20] == []

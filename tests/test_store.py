@@ -1,0 +1,112 @@
+"""A store loses nothing: several writers, killed writers, full disks, file systems without locks."""
+import errno, multiprocessing as mp, os, random, resource, signal, time
+from dataclasses import replace
+
+import filelock, pytest
+
+from bs_lr_study.runs import Run, RunConfig, grid
+from bs_lr_study.store import Store, StoreError
+
+def runs_of(seed, n): return [Run(c, metrics=[dict(epoch=1, train_loss=1., valid_loss=.5, acc=.25)], message='x'*200)
+                              for c in grid(data='digits', model='small', lr=1e-3, seed=seed, bs=list(range(1, n+1)))]
+
+def write(path, seed, n):
+    for o in runs_of(seed, n): Store(path).append(o)
+
+def write_for_ever(path, seed):
+    for i in range(10**6): Store(path).append(replace(runs_of(seed, 1)[0], cfg=RunConfig('digits', 'small', i+1, 1e-3, seed=seed)))
+
+@pytest.fixture
+def store(tmp_path): return Store(tmp_path/'runs.jsonl')
+
+def test_four_writers_at_once(store):
+    ps = [mp.get_context('spawn').Process(target=write, args=(store.path, s, 25)) for s in range(4)]
+    for p in ps: p.start()
+    for p in ps: p.join()
+    good,bad = store.read()
+    assert (len(good), len({d['id'] for d in good}), bad) == (100, 100, [])
+
+def test_killed_writers_lose_at_most_the_line_they_were_at(store):
+    "kill -9 at random moments; every record that was there before is there after"
+    rng,ctx,seen = random.Random(0),mp.get_context('fork'),set()
+    for i in range(10):
+        p = ctx.Process(target=write_for_ever, args=(store.path, i))
+        p.start()
+        time.sleep(.05 + rng.random()*.2)
+        os.kill(p.pid, signal.SIGKILL)
+        p.join()
+        ids = {d['id'] for d in store.read()[0]}
+        assert seen <= ids
+        seen = ids
+    assert len(seen) > 10
+    write(store.path, 99, 1) # and it can still be written
+    assert len(store.read()[0]) == len(seen) + 1
+
+def test_any_cut_costs_the_last_record_only(store):
+    write(store.path, 0, 3)
+    whole = store.path.read_bytes()
+    ends = [i+1 for i,c in enumerate(whole) if c == 10]
+    for cut in range(len(whole)):
+        store.path.write_bytes(whole[:cut])
+        n = sum(e-1 <= cut for e in ends) # a record is whole without its newline
+        assert len(store.read()[0]) == n
+
+def test_any_garbled_range_costs_what_it_touches(store):
+    write(store.path, 0, 5)
+    whole,rng = store.path.read_bytes(),random.Random(0)
+    bounds = [0] + [i+1 for i,c in enumerate(whole) if c == 10]
+    before = {d['id']: d for d in store.read()[0]}
+    for _ in range(300):
+        a = rng.randrange(len(whole)); b = min(len(whole), a + rng.randrange(1, 400))
+        store.path.write_bytes(whole[:a] + rng.randbytes(b-a) + whole[b:])
+        good = store.read()[0]
+        touched = sum(lo < b and a < hi for lo,hi in zip(bounds, bounds[1:]))
+        assert len(good) >= 5 - touched
+        assert all(before[d['id']] == d for d in good) # nothing that is read is wrong
+
+def test_a_full_disk_leaves_the_file_as_it_was(store):
+    write(store.path, 0, 2)
+    before = store.path.read_bytes()
+    soft,hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, hard))
+        with pytest.raises(StoreError, match='could not write'): store.append(runs_of(1, 1)[0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, old)
+    assert store.path.read_bytes() == before
+    write(store.path, 1, 1)
+    assert len(store.read()[0]) == 3
+
+@pytest.mark.parametrize('code', [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_without_locks_the_lock_file_does(store, monkeypatch, code):
+    "Drives mounted over a network often cannot lock"
+    def no_flock(*_): raise OSError(code, os.strerror(code))
+    monkeypatch.setattr('fcntl.flock', no_flock)
+    import warnings
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        store.append(runs_of(0, 1)[0])
+        with store.owned():
+            with pytest.raises(StoreError, match='another sweep'):
+                with Store(store.path).owned(): pass
+        with store.owned(): pass
+    assert len(store.read()[0]) == 1
+
+def test_the_last_attempt_counts_and_the_first_stays(store):
+    first = Run(RunConfig('digits', 'small', 8, 1e-3), status='failed', message='no luck')
+    store.append(first)
+    store.append(replace(first, status='oom', attempt=2))
+    assert [r.status for r in store.runs().values()] == ['oom']
+    assert [d['status'] for d in store.read()[0]] == ['failed', 'oom']
+
+def test_reading_changes_nothing(store):
+    write(store.path, 0, 2)
+    with store.path.open('ab') as f: f.write(b'{"schema":1,"id":"torn')
+    before = store.path.read_bytes()
+    with pytest.warns(UserWarning, match='line 3, not a whole record'): store.to_df()
+    assert store.path.read_bytes() == before
+
+def test_a_folder_in_place_of_the_file_is_an_error(tmp_path):
+    with pytest.raises((StoreError, OSError)): Store(tmp_path).append(runs_of(0, 1)[0])
