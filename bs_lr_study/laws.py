@@ -6,7 +6,8 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/laws.html.md"""
 
 # %% auto #0
 __all__ = ['LR_LAWS', 'STEP_LAWS', 'UNITS', 'Law', 'Fit', 'fit_law', 'params_table', 'rounding', 'paper_table', 'critical_bs',
-           'held_out', 'compare_laws', 'predict', 'plot_laws']
+           'held_out', 'compare_laws', 'predict', 'plot_laws', 'best_lrs', 'any_length', 'trials', 'steps_to_target',
+           'nqm_step', 'nqm_best_lr', 'nqm_steps']
 
 # %% ../nbs/05_laws.ipynb #659d714d
 from collections import namedtuple
@@ -124,7 +125,7 @@ def fit_law(
     values = {o: float(t if o == 'exponent' else np.exp(t)) for o,t in zip(law.params, theta)}
     return Fit(law, values, np.sqrt(rss(phi)/(len(x) - k)) if len(x) > k else np.nan, x, z, floor)
 
-# %% ../nbs/05_laws.ipynb #9cdc4e56
+# %% ../nbs/05_laws.ipynb #3de28ff0
 def _limit(fit, level):
     "How far the sum of squares may rise within an interval of `level`"
     from scipy.stats import norm, t
@@ -135,7 +136,7 @@ def _limit(fit, level):
 def _allowed(fit, limit, passes=8):
     "Shapes that the data allow: their parameters, the best log factor for each, and how far that may move"
     box = full = _box(fit.law, fit.x)
-    n = 101 if len(box) == 2 else 2001
+    n = 61 if len(box) == 2 else 2001
     least = (_resid(fit.law, fit.x, fit.z, fit.theta[1:])[0]**2).sum()
     for _ in range(passes if box else 1):
         phi = [np.append(o, b) for o,b in zip(_mesh(box, n), fit.theta[1:])]
@@ -280,3 +281,107 @@ def plot_laws(
     ax.set_ylabel(ylabel)
     ax.legend(loc='upper left', bbox_to_anchor=(1.01, 1))
     return ax
+
+# %% ../nbs/05_laws.ipynb #27547c70
+def best_lrs(
+    df, # Runs, as `load_runs` gives them
+    model=None, # Which model; may be left out when `df` holds one
+    agg='mean', # How runs of one cell (seeds) become one number
+): # DataFrame: a row a batch size: `bs`, `lr`, `acc`, `n_lrs` tried, `ratio` of neighbouring lrs there, `at_edge`
+    "The learning rate of highest accuracy at each batch size"
+    c = cells(df[df.model == pick_model(df, model)], agg).query('tested').sort_values('lr')
+    def one(o):
+        i = o.acc.round(12).idxmax()
+        ratio = np.exp(np.diff(np.log(o.lr)).max()) if len(o) > 1 else np.nan
+        return pd.Series(dict(lr=o.lr[i], acc=o.acc[i], n_lrs=len(o), ratio=ratio, at_edge=o.lr[i] in (o.lr.min(), o.lr.max())))
+    rows = {bs: one(o) for bs,o in c.groupby('bs') if o.acc.notna().any()}
+    return pd.DataFrame(rows).T.rename_axis('bs').reset_index().astype(dict(lr=float, acc=float, n_lrs=int, ratio=float, at_edge=bool))
+
+# %% ../nbs/05_laws.ipynb #8f4267f6
+def any_length(
+    df, # Runs
+): # DataFrame
+    "`df` with the number of epochs taken out of names and columns, for tables that may mix lengths"
+    run = df.run.astype(str).str.replace(r'-epochs-\d+(?=-|$)', '', regex=True)
+    return df.assign(run=run).rename(columns=dict(epochs='n_epochs'))
+
+_BETTER = dict(acc=1, train_loss=-1, valid_loss=-1)
+
+def _first_hits(epochs, target, metric):
+    "For each run the first epoch that reached the target, missing if none did, and the last epoch"
+    good = _BETTER[metric]*epochs[metric] >= _BETTER[metric]*target
+    return pd.DataFrame(dict(epoch=epochs[good].groupby('run').epoch.min(), last=epochs.groupby('run').epoch.max()))
+
+def trials(
+    runs,   # A row a run, as `Store.to_df` gives it: `status`, `steps`, `seconds` and more
+    epochs, # A row an epoch, as `Store.epochs_df` gives it
+    target, # The accuracy (as a share) or loss to be reached
+    metric='acc', # 'acc', 'valid_loss' or 'train_loss'
+): # DataFrame: a row a run: `outcome` (reached, missed, or how it failed), `epoch`, `steps`, `steps_before`, `examples`, `seconds`, `mid_schedule`
+    "When each run reached the target, if it did"
+    if metric not in _BETTER: raise ValueError(f"metric is {metric!r}: choose one of {', '.join(_BETTER)}")
+    comparable(any_length(runs))
+    if runs.run.duplicated().any(): raise ValueError(f'two runs are called {runs.run[runs.run.duplicated()].iloc[0]!r}: give each its own name')
+    t = runs.drop(columns=['epoch', 'last'], errors='ignore').join(_first_hits(epochs, target, metric), on='run')
+    t['epoch'] = t.epoch.where(t.status == 'ok')
+    t['outcome'] = t.status.where(t.status != 'ok', t.epoch.notna().map({True: 'reached', False: 'missed'}))
+    t['mid_schedule'] = (t.epoch < t['last']) & (t.get('schedule', 'unknown') != 'constant')
+    share = t.epoch/t['last']
+    t = t.assign(steps_before=t.steps*(t.epoch - 1)/t['last'], steps=t.steps*share, examples=t.steps*share*t.bs, seconds=t.seconds*share)
+    return t[[c for c in _TRIAL if c in t]]
+
+_TRIAL = ('run model bs lr seed outcome epoch steps steps_before examples seconds train_seconds peak_memory mid_schedule id').split()
+
+# %% ../nbs/05_laws.ipynb #92d1df36
+def steps_to_target(
+    runs,   # A row a run, as `Store.to_df` gives it
+    epochs, # A row an epoch, as `Store.epochs_df` gives it
+    target, # The accuracy (as a share) or loss to be reached
+    metric='acc', # 'acc', 'valid_loss' or 'train_loss'
+    model=None,   # Which model; may be left out when there is one
+): # DataFrame: a row a batch size: `steps`, `steps_before`, `lr` and `mid_schedule` of the fastest trial, `at_edge`, then `n` trials by outcome
+    "The fewest updates to the target at each batch size (Shallue et al. 2019)"
+    t = trials(runs[runs.model == pick_model(runs, model)], epochs, target, metric)
+    first = t[t.outcome == 'reached'].sort_values(['steps', 'lr'], kind='stable').groupby('bs').first()[['steps', 'steps_before', 'lr', 'mid_schedule']]
+    outcome = t.outcome.where(t.outcome.isin(['reached', 'missed', 'diverged']), 'other')
+    n = pd.crosstab(t.bs, outcome).reindex(columns=['reached', 'missed', 'diverged', 'other'], fill_value=0).add_prefix('n_')
+    lrs = t.groupby('bs').lr.agg(['min', 'max'])
+    first['at_edge'] = (first.lr == lrs['min'][first.index]) | (first.lr == lrs['max'][first.index])
+    return first.reindex(n.index).join(n).reset_index()
+
+# %% ../nbs/05_laws.ipynb #f90cfa54
+def nqm_step(
+    e,  # E[θᵢ²] now
+    h,  # Curvatures
+    c,  # Variances of one example's gradient
+    bs, # Batch size; `np.inf` for no noise
+    lr, # Learning rate
+): # E[θᵢ²] after one update
+    "One update of the noisy quadratic model, exactly"
+    return (1 - lr*h)**2*e + lr**2*c/bs
+
+def nqm_best_lr(
+    e, h, c, # As in `nqm_step`
+): # namedtuple `lr_max`, `b_noise`
+    "McCandlish et al.'s parameters for the next update, in closed form: the loss falls most at lr_max/(1 + b_noise/B)"
+    return _NqmLr((h**2*e).sum()/(h**3*e).sum(), (h*c).sum()/(h**3*e).sum())
+
+_NqmLr = namedtuple('NqmLr', 'lr_max b_noise')
+
+# %% ../nbs/05_laws.ipynb #509df54d
+def nqm_steps(
+    h, c, # As in `nqm_step`
+    bs,   # Batch size
+    target, # Of the expected loss
+    lrs,  # Learning rates to try
+    e=1., # E[θᵢ²] at the start
+    most=1_000_000, # Updates after which to give up
+): # (updates, learning rate)
+    "The fewest updates to the target over constant learning rates, and the rate that gives them"
+    h,lrs = np.asarray(h, float),np.asarray(lrs, float)
+    e = np.broadcast_to(e, (len(lrs), len(h)))
+    for t in range(1, most + 1):
+        e = nqm_step(e, h, c, bs, lrs[:, None])
+        losses = .5*(h*e).sum(1)
+        if losses.min() <= target: return t,lrs[losses.argmin()]
+    raise ValueError(f'no learning rate reached {target:g} at bs {bs:g} in {most:,} updates')

@@ -20,8 +20,8 @@ def cell(i, c):
     src = text(c['source']).rstrip()
     if c['cell_type'] == 'markdown': return [src]
     if c['cell_type'] != 'code' or re.match(r'#\|\s*(hide|default_exp)', src): return []
-    shown = [] if '#| echo: false' in src else [f'```python\n{re.sub(r"^#[|].*\n", "", src, flags=re.M)}\n```']
-    return shown + [output(o, f'index-{i}') for o in c['outputs']]
+    code = re.sub(r'^#[|].*\n', '', src, flags=re.M)
+    return [f'```python\n{code}\n```'] + [output(o, f'index-{i}') for o in c['outputs']]
 
 nb = json.loads((ROOT/'nbs/index.ipynb').read_text(encoding='utf-8'))
 blocks = [b for i,c in enumerate(nb['cells']) for b in cell(i, c)]
