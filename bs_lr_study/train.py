@@ -54,7 +54,7 @@ class Watch(Callback):
 OPTS = {'adam': Adam, 'sgd': partial(SGD, mom=.9)}
 FITS = {'one_cycle': Learner.fit_one_cycle, 'flat_cos': Learner.fit_flat_cos, 'constant': Learner.fit}
 
-# %% ../nbs/12_train.ipynb #fd165fb6
+# %% ../nbs/12_train.ipynb #00cf3399
 class Untrainable(Exception):
     "A config that no training can follow"
 
@@ -71,9 +71,10 @@ def make_learner(
     num_workers=0, # Processes that decode images
     models=None,   # The reader's own models, as in `builders`
 ): # `Learner`, ready to fit
-    "The learner that a config asks for; its weights come from torch's random numbers"
+    "The learner that a config asks for; sets the seeds of all random numbers"
     dls = get_dls(cfg, path, torch.device(device) if device else default_device(), num_workers)
     if not len(dls.train): raise Untrainable(f'bs {cfg.bs} is more than the {dls.train.n} training images: there would be no update')
+    set_seed(cfg.seed) # a random split of the data has set torch's seed to its own
     model = build_model(cfg, dls.c, n_channels(cfg), models)
     _seed(dls, cfg.seed)
     cbs = [TrainEvalCallback(), Recorder(), CastToTensor(), Watch()] + ([MixedPrecision(amp_mode=AMPMode(amp))] if amp else [])

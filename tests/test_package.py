@@ -34,7 +34,8 @@ def test_it_works_without_the_repository(installed):
     assert str(installed/'site') in out and '(123, 5) (10, 5)' in out
 
 def test_it_brings_its_studies(installed):
-    assert 'imagenette       123' in python(installed, 'import sys; sys.argv = ["bslr", "studies"]; from bs_lr_study.cli import main; main()')
+    out = python(installed, 'import sys; sys.argv = ["bslr", "studies"]; from bs_lr_study.cli import main; main()')
+    assert ['imagenette', '123', '0'] in [l.split() for l in out.splitlines()]
 
 @pytest.mark.parametrize('module', ['analysis', 'store', 'runs', 'sweep', 'cli', 'report', 'data', 'models'])
 def test_light_imports(installed, module):
