@@ -6,17 +6,15 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/laws.html.md"""
 
 # %% auto #0
 __all__ = ['LR_LAWS', 'STEP_LAWS', 'UNITS', 'Law', 'Fit', 'fit_law', 'params_table', 'rounding', 'paper_table', 'critical_bs',
-           'held_out', 'compare_laws', 'predict', 'plot_laws', 'best_lrs', 'any_length', 'trials', 'steps_to_target',
-           'nqm_step', 'nqm_best_lr', 'nqm_steps']
+           'held_out', 'compare_laws', 'predict', 'plot_laws', 'best_lrs']
 
-# %% ../nbs/05_laws.ipynb #659d714d
-from collections import namedtuple
+# %% ../nbs/05_laws.ipynb #bdf7c875
 from dataclasses import dataclass
 from importlib.resources import files
 
 import numpy as np, pandas as pd
 
-from .analysis import cells, comparable, pick_model
+from .analysis import cells, pick_model
 
 # %% ../nbs/05_laws.ipynb #ee2bc039
 @dataclass(frozen=True)
@@ -259,7 +257,7 @@ def predict(
 
 def _shape_at(law, x, phi): return law.shape(np.array(x), *phi)
 
-# %% ../nbs/05_laws.ipynb #692f2c58
+# %% ../nbs/05_laws.ipynb #bb2f177a
 def plot_laws(
     fits, # `Fit`, or several to the same points
     ax=None, # `Axes` to draw into; else a new figure is made
@@ -277,7 +275,7 @@ def plot_laws(
     for o,style in zip(fits, line_styles([o.law.name for o in fits]).values()): ax.plot(at, o(at), label=o.law.name, **style | dict(marker=''))
     ax.plot(np.exp(x), np.exp(z), 'o', color=plt.rcParams['text.color'], label='measured', zorder=3)
     ax.set_yscale('log')
-    _log2_axis(ax, np.exp(x))
+    _log2_axis(ax, np.exp(x).round(6)) # exp(log(64)) is a little less than 64
     ax.set_ylabel(ylabel)
     ax.legend(loc='upper left', bbox_to_anchor=(1.01, 1))
     return ax
@@ -296,92 +294,3 @@ def best_lrs(
         return pd.Series(dict(lr=o.lr[i], acc=o.acc[i], n_lrs=len(o), ratio=ratio, at_edge=o.lr[i] in (o.lr.min(), o.lr.max())))
     rows = {bs: one(o) for bs,o in c.groupby('bs') if o.acc.notna().any()}
     return pd.DataFrame(rows).T.rename_axis('bs').reset_index().astype(dict(lr=float, acc=float, n_lrs=int, ratio=float, at_edge=bool))
-
-# %% ../nbs/05_laws.ipynb #8f4267f6
-def any_length(
-    df, # Runs
-): # DataFrame
-    "`df` with the number of epochs taken out of names and columns, for tables that may mix lengths"
-    run = df.run.astype(str).str.replace(r'-epochs-\d+(?=-|$)', '', regex=True)
-    return df.assign(run=run).rename(columns=dict(epochs='n_epochs'))
-
-_BETTER = dict(acc=1, train_loss=-1, valid_loss=-1)
-
-def _first_hits(epochs, target, metric):
-    "For each run the first epoch that reached the target, missing if none did, and the last epoch"
-    good = _BETTER[metric]*epochs[metric] >= _BETTER[metric]*target
-    return pd.DataFrame(dict(epoch=epochs[good].groupby('run').epoch.min(), last=epochs.groupby('run').epoch.max()))
-
-def trials(
-    runs,   # A row a run, as `Store.to_df` gives it: `status`, `steps`, `seconds` and more
-    epochs, # A row an epoch, as `Store.epochs_df` gives it
-    target, # The accuracy (as a share) or loss to be reached
-    metric='acc', # 'acc', 'valid_loss' or 'train_loss'
-): # DataFrame: a row a run: `outcome` (reached, missed, or how it failed), `epoch`, `steps`, `steps_before`, `examples`, `seconds`, `mid_schedule`
-    "When each run reached the target, if it did"
-    if metric not in _BETTER: raise ValueError(f"metric is {metric!r}: choose one of {', '.join(_BETTER)}")
-    comparable(any_length(runs))
-    if runs.run.duplicated().any(): raise ValueError(f'two runs are called {runs.run[runs.run.duplicated()].iloc[0]!r}: give each its own name')
-    t = runs.drop(columns=['epoch', 'last'], errors='ignore').join(_first_hits(epochs, target, metric), on='run')
-    t['epoch'] = t.epoch.where(t.status == 'ok')
-    t['outcome'] = t.status.where(t.status != 'ok', t.epoch.notna().map({True: 'reached', False: 'missed'}))
-    t['mid_schedule'] = (t.epoch < t['last']) & (t.get('schedule', 'unknown') != 'constant')
-    share = t.epoch/t['last']
-    t = t.assign(steps_before=t.steps*(t.epoch - 1)/t['last'], steps=t.steps*share, examples=t.steps*share*t.bs, seconds=t.seconds*share)
-    return t[[c for c in _TRIAL if c in t]]
-
-_TRIAL = ('run model bs lr seed outcome epoch steps steps_before examples seconds train_seconds peak_memory mid_schedule id').split()
-
-# %% ../nbs/05_laws.ipynb #92d1df36
-def steps_to_target(
-    runs,   # A row a run, as `Store.to_df` gives it
-    epochs, # A row an epoch, as `Store.epochs_df` gives it
-    target, # The accuracy (as a share) or loss to be reached
-    metric='acc', # 'acc', 'valid_loss' or 'train_loss'
-    model=None,   # Which model; may be left out when there is one
-): # DataFrame: a row a batch size: `steps`, `steps_before`, `lr` and `mid_schedule` of the fastest trial, `at_edge`, then `n` trials by outcome
-    "The fewest updates to the target at each batch size (Shallue et al. 2019)"
-    t = trials(runs[runs.model == pick_model(runs, model)], epochs, target, metric)
-    first = t[t.outcome == 'reached'].sort_values(['steps', 'lr'], kind='stable').groupby('bs').first()[['steps', 'steps_before', 'lr', 'mid_schedule']]
-    outcome = t.outcome.where(t.outcome.isin(['reached', 'missed', 'diverged']), 'other')
-    n = pd.crosstab(t.bs, outcome).reindex(columns=['reached', 'missed', 'diverged', 'other'], fill_value=0).add_prefix('n_')
-    lrs = t.groupby('bs').lr.agg(['min', 'max'])
-    first['at_edge'] = (first.lr == lrs['min'][first.index]) | (first.lr == lrs['max'][first.index])
-    return first.reindex(n.index).join(n).reset_index()
-
-# %% ../nbs/05_laws.ipynb #f90cfa54
-def nqm_step(
-    e,  # E[θᵢ²] now
-    h,  # Curvatures
-    c,  # Variances of one example's gradient
-    bs, # Batch size; `np.inf` for no noise
-    lr, # Learning rate
-): # E[θᵢ²] after one update
-    "One update of the noisy quadratic model, exactly"
-    return (1 - lr*h)**2*e + lr**2*c/bs
-
-def nqm_best_lr(
-    e, h, c, # As in `nqm_step`
-): # namedtuple `lr_max`, `b_noise`
-    "McCandlish et al.'s parameters for the next update, in closed form: the loss falls most at lr_max/(1 + b_noise/B)"
-    return _NqmLr((h**2*e).sum()/(h**3*e).sum(), (h*c).sum()/(h**3*e).sum())
-
-_NqmLr = namedtuple('NqmLr', 'lr_max b_noise')
-
-# %% ../nbs/05_laws.ipynb #509df54d
-def nqm_steps(
-    h, c, # As in `nqm_step`
-    bs,   # Batch size
-    target, # Of the expected loss
-    lrs,  # Learning rates to try
-    e=1., # E[θᵢ²] at the start
-    most=1_000_000, # Updates after which to give up
-): # (updates, learning rate)
-    "The fewest updates to the target over constant learning rates, and the rate that gives them"
-    h,lrs = np.asarray(h, float),np.asarray(lrs, float)
-    e = np.broadcast_to(e, (len(lrs), len(h)))
-    for t in range(1, most + 1):
-        e = nqm_step(e, h, c, bs, lrs[:, None])
-        losses = .5*(h*e).sum(1)
-        if losses.min() <= target: return t,lrs[losses.argmin()]
-    raise ValueError(f'no learning rate reached {target:g} at bs {bs:g} in {most:,} updates')
