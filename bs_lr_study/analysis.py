@@ -8,14 +8,13 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/analysis.html.md"""
 __all__ = ['records', 'find_record', 'load_runs', 'printable', 'comparable', 'top_runs', 'best_run', 'cells', 'pick_model',
            'crosstab_acc', 'optima', 'crosstab_text', 'inflection_table', 'best_by']
 
-# %% ../nbs/02_analysis.ipynb #d35e1884
-import math, warnings
+# %% ../nbs/02_analysis.ipynb #3696a8b6
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from .runs import CONFIG_FIELDS, fmt_lr, parse_run
+from .runs import CONFIG_FIELDS, fmt_lr
 
 # %% ../nbs/02_analysis.ipynb #05938740
 def records(): # dict of name and file
