@@ -202,18 +202,33 @@ def crosstab_text(
     text = c.assign(text=[_cell_text(o, marks.get((o.lr, o.bs), '')) for _,o in c.iterrows()])
     return text.pivot(index='lr', columns='bs', values='text').fillna('')
 
-# %% ../nbs/02_analysis.ipynb #84bf49e3
+# %% ../nbs/02_analysis.ipynb #3dea3d82
 def inflection_table(
     df, # Runs, as `load_runs` gives them
     agg='mean', # How runs of one cell (seeds) become one number
     detail=False, # Say in words why a cell is empty?
-): # DataFrame: rows lr ascending, a column a model; batch sizes as Int64, or text if `detail`
+    interval=None, # Probability of an interval around each, such as 0.9; none if left out
+    sd=None, # For the interval: run-to-run standard deviation to assume; from the replicates if left out
+): # DataFrame: rows lr ascending, a column a model; batch sizes as Int64, or text if `detail`; with `interval` columns `bs`, `lo`, `hi` a model
     "For each lr and model the batch size past which accuracy falls, missing if none was found inside the tested range"
+    if interval is not None: return _with_interval(df, agg, detail, interval, sd)
     o = optima(df, 'bs', agg)
     words = o['where'].where(o['where'] != 'at the edge', 'at the edge (' + o.bs.astype(str) + ')')
     value = words.where(o['where'] != 'inside', o.bs.astype(str)) if detail else o.bs.where(o['where'] == 'inside')
     t = o.assign(value=value).pivot(index='lr', columns='model', values='value')[list(dict.fromkeys(o.model))]
     return t.fillna('not tested') if detail else t.astype('Int64')
+
+def _with_interval(df, agg, detail, level, sd):
+    "The inflection table with the batch sizes that may be the best"
+    if agg != 'mean': raise ValueError(f"agg is {agg!r}: an interval is for means, so leave agg at 'mean'")
+    from bs_lr_study.stats import best_sets
+    t,sets = inflection_table(df, detail=detail),best_sets(df, level=level, sd=sd)
+    if detail:
+        for o in sets.itertuples(): t.loc[o.lr, o.model] += f" ({'≤' if o.low_edge else ''}{o.lo} to {'≥' if o.high_edge else ''}{o.hi})"
+        return t
+    ends = dict(lo=sets.lo.where(~sets.low_edge), hi=sets.hi.where(~sets.high_edge))
+    wide = {k: sets.assign(v=v).pivot(index='lr', columns='model', values='v').reindex_like(t).astype('Int64') for k,v in ends.items()}
+    return pd.concat({'bs': t, **wide}, axis=1).swaplevel(axis=1)[[(m, k) for m in t for k in ('bs', 'lo', 'hi')]]
 
 # %% ../nbs/02_analysis.ipynb #02027274
 def best_by(
