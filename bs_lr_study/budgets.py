@@ -51,13 +51,14 @@ def planned_steps(
     if not {'epochs', 'bs', 'n_train'} <= set(runs): return runs.steps
     return (runs.epochs*(runs.n_train//runs.bs)).fillna(runs.steps)
 
-# %% ../nbs/06_budgets.ipynb #f2d2e879
+# %% ../nbs/06_budgets.ipynb #7e46eab7
 def at_updates(
     runs, # A row a run, as `Store.to_df` gives it, of several lengths
     updates, # The number that is to be equal
     tol=.1,  # How far from it a run may be, as a share
 ): # DataFrame: runs for the tables, the nearest of each model, bs, lr and seed
     "The runs that were planned for this many updates"
+    runs = runs.reset_index(drop=True)
     planned = planned_steps(runs)
     off = np.abs(np.log(planned.where(planned > 0)/updates))
     near = runs[off <= np.log1p(tol)]
@@ -85,7 +86,7 @@ def _check_trials(runs, epochs, metric):
     strange = runs.run[(runs.status == 'ok') & ~runs.run.isin(epochs.run)]
     if len(strange): raise ValueError(f'{len(strange)} of {len(runs)} runs have no epochs, such as {strange.iloc[0]!r}: are these the epochs of other runs?')
 
-# %% ../nbs/06_budgets.ipynb #77a10b00
+# %% ../nbs/06_budgets.ipynb #4cbc00db
 def trials(
     runs,   # A row a run, as `Store.to_df` gives it: `status`, `steps`, `seconds` and more
     epochs, # A row an epoch, as `Store.epochs_df` gives it
@@ -94,7 +95,7 @@ def trials(
 ): # DataFrame: a row a run: `outcome` (reached, missed, or how it failed); `epoch`, `steps`, `steps_before`, `examples`, `seconds` to the target; `mid_schedule`
     "When each run reached the target, if it did"
     _check_trials(runs, epochs, metric)
-    t = runs.drop(columns='epoch', errors='ignore').join(_first_hits(epochs, target, metric), on='run')
+    t = runs.reset_index(drop=True).drop(columns='epoch', errors='ignore').join(_first_hits(epochs, target, metric), on='run')
     t['epoch'] = t._hit.where(t.status == 'ok')
     t['outcome'] = t.status.where(t.status != 'ok', t.epoch.notna().map({True: 'reached', False: 'missed'}))
     schedule = t.schedule if 'schedule' in t else 'unknown'
@@ -139,7 +140,9 @@ def _warn_mid_schedule(took):
     if n: warnings.warn(f'at {n} of {len(took)} batch sizes the target was reached in mid-schedule: accuracies there are not those of a schedule '
                         'that ends there, so a run planned to be shorter may need less', stacklevel=3)
 
-# %% ../nbs/06_budgets.ipynb #68c289eb
+# %% ../nbs/06_budgets.ipynb #54ece7fd
+def _short(x): return f'{x:,.0f}' if x >= 100 else f'{x:.3g}'
+
 def plot_to_target(
     t, # As `to_target` gives it
     ax=None, # `Axes` to draw into; else a new figure is made
@@ -151,11 +154,11 @@ def plot_to_target(
     labels = {k: v for k,v in labels.items() if k in t}
     t = t[t.steps.notna()]
     if t.empty: raise ValueError('nothing to draw: no trial reached the target')
-    if ax is None: ax = plt.subplots(figsize=(5.4, 3.3), layout='constrained')[1]
-    for k,style in line_styles(list(labels)).items(): ax.plot(t.bs, t[k]/t[k].min(), label=f'{labels[k]} (least: {t[k].min():,.3g})', **style)
+    if ax is None: ax = plt.subplots(figsize=(6.4, 3.3), layout='constrained')[1]
+    for k,style in line_styles(list(labels)).items(): ax.plot(t.bs, t[k]/t[k].min(), label=f'{labels[k]} (least: {_short(t[k].min())})', **style)
     ax.set_yscale('log')
     _log2_axis(ax, t.bs)
-    ax.set_ylabel('To the target, as a multiple of the least')
+    ax.set_ylabel('Multiple of the least')
     ax.legend(loc='upper left', bbox_to_anchor=(1.01, 1))
     return ax
 
@@ -185,7 +188,7 @@ def pareto(
         if keep[-1]: front = np.vstack([front, row])
     return t[np.array(keep, bool)]
 
-# %% ../nbs/06_budgets.ipynb #c1ee5657
+# %% ../nbs/06_budgets.ipynb #f888f7f6
 _COSTS = dict(seconds=('Time of a run (s)', 1), peak_memory=('Peak memory (GiB)', 2**30), examples=('Examples seen', 1), steps=('Updates', 1), cost=('Cost of a run', 1))
 
 def plot_pareto(
@@ -195,7 +198,7 @@ def plot_pareto(
 ): # `Axes`
     "Accuracy against a cost, a point a cell, and the front of those that no other beats"
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
     from bs_lr_study.plots import line_styles
     if cost not in _COSTS: raise ValueError(f"cost is {cost!r}: choose one of {', '.join(_COSTS)}")
     front,(label,unit) = pareto(table, cost),_COSTS[cost]
@@ -206,6 +209,9 @@ def plot_pareto(
         o = table[table.bs == bs]
         ax.plot(o[cost]/unit, o.acc, label=str(bs), **style | dict(linestyle=''))
     ax.set(xscale='log', xlabel=label, ylabel='Validation accuracy (%)')
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(lambda x, pos: f'{x:g}')
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=''))
     ax.legend(title='Batch size', loc='upper left', bbox_to_anchor=(1.01, 1), alignment='left')
     return ax

@@ -123,7 +123,7 @@ def fit_law(
     values = {o: float(t if o == 'exponent' else np.exp(t)) for o,t in zip(law.params, theta)}
     return Fit(law, values, np.sqrt(rss(phi)/(len(x) - k)) if len(x) > k else np.nan, x, z, floor)
 
-# %% ../nbs/05_laws.ipynb #3de28ff0
+# %% ../nbs/05_laws.ipynb #a04924bc
 def _limit(fit, level):
     "How far the sum of squares may rise within an interval of `level`"
     from scipy.stats import norm, t
@@ -131,10 +131,10 @@ def _limit(fit, level):
     q = t.ppf((1 + level)/2, fit.dof) if fit.dof else norm.ppf((1 + level)/2)
     return q**2*np.fmax(fit.sd, fit.floor)**2 if fit.dof or fit.floor else np.nan
 
-def _allowed(fit, limit, passes=8):
+def _allowed(fit, limit, passes=5):
     "Shapes that the data allow: their parameters, the best log factor for each, and how far that may move"
     box = full = _box(fit.law, fit.x)
-    n = 61 if len(box) == 2 else 2001
+    n = 101 if len(box) == 2 else 1001
     least = (_resid(fit.law, fit.x, fit.z, fit.theta[1:])[0]**2).sum()
     for _ in range(passes if box else 1):
         phi = [np.append(o, b) for o,b in zip(_mesh(box, n), fit.theta[1:])]
