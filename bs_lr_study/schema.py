@@ -79,7 +79,7 @@ def check_columns(
     twice = [c for i,c in enumerate(names) if c in list(names)[:i]]
     if twice: raise ValueError(f'{what} has the column {twice[0]!r} twice: keep one of them')
 
-# %% ../nbs/01b_schema.ipynb #1df76c5e
+# %% ../nbs/01b_schema.ipynb #ea3a03cd
 _STEM = ('data', 'model', 'bs', 'lr')
 
 def _read_head(head):
@@ -102,7 +102,7 @@ def _read_tail(tail):
 
 def _cut(names):
     "What stands before the last `-lr-` of each name, and what follows it: twice codes and different texts"
-    if getattr(names.dtype, 'storage', '') == 'pyarrow':
+    if getattr(names.dtype, 'storage', '') == 'pyarrow' and not names.hasnans:
         import pyarrow as arrow, pyarrow.compute as pc
         cut = pc.split_pattern(arrow.chunked_array(arrow.array(names)), '-lr-', max_splits=1, reverse=True)
         if pc.all(pc.equal(pc.list_value_length(cut), 2)).as_py():
@@ -146,7 +146,7 @@ def as_numbers(
     codes,uniq = pd.factorize(s)
     return pd.Series(np.array([_float(o) for o in uniq] + [np.nan])[codes], s.index)
 
-# %% ../nbs/01b_schema.ipynb #768999af
+# %% ../nbs/01b_schema.ipynb #68b152a2
 def _say_the_same(a, b):
     "Where two columns do not contradict each other"
     if pd.api.types.is_numeric_dtype(b): same = np.isclose(as_numbers(a), b, rtol=1e-9, atol=0)
@@ -164,8 +164,9 @@ def add_named(
         if c not in df: continue
         bad = np.flatnonzero(~_say_the_same(df[c], named[c]))
         if len(bad): raise ValueError(f'row {df.index[bad[0]]} ({df.run.iloc[bad[0]]}): {c} is {df[c].tolist()[bad[0]]!r}, but the name says {named[c].iloc[bad[0]]}')
-        named[c] = df[c].where(df[c].notna(), named[c])
-    return df.assign(**named).astype({'model': str}), ok
+        named[c] = df[c] if df[c].notna().all() else df[c].astype(object).where(df[c].notna(), named[c])
+    df = df.assign(**named)
+    return (df.astype({'model': df.model.cat.categories.dtype}) if df.model.dtype == 'category' else df), ok
 
 def _no_name(df, ok):
     "Say why the first name that is none is none"
