@@ -90,7 +90,7 @@ def cached_pixels(
             got = _read_cache(folder, len(files))
     return got
 
-# %% ../nbs/13_images.ipynb #585adb3d
+# %% ../nbs/13_images.ipynb #97c4c512
 def split(
     path,  # Folder
     files, # Its images, as `image_files` gives them
@@ -100,9 +100,8 @@ def split(
     "Which images train and which validate"
     part = lambda name: [i for i,o in enumerate(files) if o.parent.parent.name == name]
     if has_split(path): return part('train'), part('val')
-    order = torch.randperm(len(files), generator=torch.Generator().manual_seed(split_seed)).tolist()
-    cut = int(valid_pct*len(files))
-    return order[cut:], order[:cut]
+    from sklearn.model_selection import train_test_split
+    return train_test_split(range(len(files)), test_size=valid_pct, random_state=split_seed, stratify=[o.parent.name for o in files])
 
 def label(
     files, # Images, as `image_files` gives them
