@@ -175,7 +175,8 @@ def _no_name(df, ok):
     except ValueError as e: raise ValueError(f'row {df.index[i]}: {e}') from None
     raise ValueError(f'row {df.index[i]}: {df.run.iloc[i]!r} is no run name: it gives a field twice')
 
-# %% ../nbs/01b_schema.ipynb #18862edc
+# %% ../nbs/01b_schema.ipynb #5baf5f2d
+@cache
 def run_schema(): # pandera's `DataFrameSchema`
     "What the columns of a table of runs may hold"
     def rule(f, words): return pa.Check(f, error=words, n_failure_cases=1)
@@ -209,7 +210,7 @@ def check_values(
         raise ValueError(f'row {df.index[i]} ({df.run.iloc[i]}): {col} is {df[col].tolist()[i]!r}, but must be {words}') from None
     return df.assign(**{c: num[c].to_numpy() for c in ('acc', 'lr')}, bs=num.bs.astype(int).to_numpy())
 
-# %% ../nbs/01b_schema.ipynb #2407d64a
+# %% ../nbs/01b_schema.ipynb #791f2684
 def drop_copies(
     df, # Runs
     named, # Whether a run's name holds its config
@@ -224,7 +225,7 @@ def drop_copies(
     if clash.any():
         i = int(clash.argmax())
         same = df[(key.fillna('') == key.iloc[i].fillna('')).all(axis=1)]
-        said = same[result.columns].drop_duplicates().astype(str).agg(', '.join, axis=1)
+        said = [', '.join(map(str, o)) for o in same[result.columns].drop_duplicates().values.tolist()]
         raise ValueError(f"row {df.index[i]}: {df.run.iloc[i]} is there twice, with {' and '.join(result)} {'; '.join(said)}; keep one of them, or tell them apart in a column seed")
     warnings.warn(f'dropped {again.sum()} of {len(df)} rows: copies of other rows, such as {df.run[again].iloc[0]}', stacklevel=4)
     return df[~again]

@@ -8,10 +8,11 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/stats.html.md"""
 __all__ = ['binomial_sd', 'RunSd', 'run_sd', 'batch_effects', 'best_p', 'best_sets', 'range_sf', 'range_ppf', 'compare',
            'winners_curse', 'calibrate']
 
-# %% ../nbs/04_stats.ipynb #08240907
+# %% ../nbs/04_stats.ipynb #1d87692e
 from dataclasses import dataclass
 
 import numpy as np, pandas as pd
+from scipy.optimize import brentq
 from scipy.special import ndtr, roots_hermitenorm
 from scipy.stats import chi2, f as f_dist, t as t_dist
 
@@ -150,7 +151,7 @@ def best_sets(
                     low_edge=lo == 0, high_edge=hi == last, candidates=[tuple(a[b].tolist()) for a,b in zip(x, keep)])
     return t.assign(sd=err.sd, sd_from=err.how).astype({along: int, 'lo': int, 'hi': int} if along == 'bs' else {}).reset_index(drop=True)
 
-# %% ../nbs/04_stats.ipynb #9c41e719
+# %% ../nbs/04_stats.ipynb #7d384534
 def range_sf(
     q, # Studentized range, an array
     k, # Number of cells
@@ -168,8 +169,7 @@ def range_ppf(
     dof=np.inf, # Degrees of freedom
 ): # The studentized range that `k` equal cells stay within
     "Quantile of the studentized range"
-    q = np.linspace(0, 30, 3001)
-    return float(np.interp(level, 1 - range_sf(q, k, dof), q))
+    return brentq(lambda q: 1 - range_sf(q, k, dof) - level, 0, 1e3, xtol=1e-6)
 
 # %% ../nbs/04_stats.ipynb #77a73a3c
 def compare(
