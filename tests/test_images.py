@@ -1,6 +1,5 @@
 """Images in memory beside fastai's loader, which is the truth here, and what can go wrong on disk."""
 import json, multiprocessing, os, shutil
-from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -70,19 +69,34 @@ def test_a_random_split_is_fastais(pics, tmp_path, pct, seed):
     assert [files[i] for i in ims.train] == list(dls.train.items) and [files[i] for i in ims.valid] == list(dls.valid.items)
     assert [ims.vocab[i] for i in ims.y[ims.train]] == [o.parent.name for o in dls.train.items]
 
+class Fed:
+    "In place of the module `random`: the numbers of one image, as `crops` uses them"
+    def __init__(self, u): self.tries,self.pos = iter(np.stack([u[:10], u[10:20]], 1).ravel().tolist()),iter(u[20:].tolist())
+    def uniform(self, a, b): return a + (b - a)*next(self.tries)
+    def randint(self, a, b): return a + int(next(self.pos)*(b - a + 1))
+
+def uniform(n, seed): return torch.rand(n, 22, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).numpy()
+
 def test_boxes_are_fastais_given_its_random_numbers():
     import fastai.vision.augment as augment
-    class Fed:
-        def __init__(self, u): self.tries,self.pos = iter(np.stack([u[:10], u[10:20]], 1).ravel().tolist()),iter(u[20:].tolist())
-        def uniform(self, a, b): return a + (b - a)*next(self.tries)
-        def randint(self, a, b): return a + int(next(self.pos)*(b - a + 1))
     sizes = np.random.default_rng(1).integers(1, 500, (3000, 2))
-    u = torch.rand(3000, 22, dtype=torch.float64, generator=torch.Generator().manual_seed(7)).numpy()
     tfm,want = augment.RandomResizedCrop(32, min_scale=.35),[]
-    for (w,h),o in zip(sizes.tolist(), u):
-        with patch.object(augment, 'random', Fed(o)): tfm.before_call(Image.new('L', (w, h)), 0)
+    for (w,h),u in zip(sizes.tolist(), uniform(3000, 7)):
+        with patch.object(augment, 'random', Fed(u)): tfm.before_call(Image.new('L', (w, h)), 0)
         want.append((*tfm.tl, *tfm.cp_size))
     assert (crops(sizes, torch.Generator().manual_seed(7)) == np.array(want)).all()
+
+def test_training_batches_are_fastais_given_its_random_numbers(pics, tmp_path):
+    "The whole way, from file to normalized batch"
+    import fastai.vision.augment as augment
+    dls,ims = get_dls(RunConfig('pics', 'small', 4, 1e-2, size=32), pics, device='cpu'),load_images(pics, 32, tmp_path/'cache')
+    items = []
+    for i,u in enumerate(uniform(len(ims.train), 3)):
+        with patch.object(augment, 'random', Fed(u)): items.append(dls.train.do_item(i))
+    x,y = dls.train.after_batch(dls.train.create_batch(items))
+    xb,yb = ims.train_batch(np.arange(len(ims.train)), torch.Generator().manual_seed(3))
+    d = (x.as_subclass(torch.Tensor) - xb).abs()*STD
+    assert y.tolist() == yb.tolist() and d.max() < 2.01 and d.mean() < .1
 
 @pytest.mark.parametrize('cut', [cut_each, cut_batch])
 def test_a_crop_is_pillows(pics, tmp_path, cut):
