@@ -45,13 +45,23 @@ def _read(src):
     from bs_lr_study.schema import read_csv
     return read_csv(path)
 
-# %% ../nbs/02_analysis.ipynb #69e85370
+# %% ../nbs/02_analysis.ipynb #e3c40f63
+def _spare(df, raw):
+    "`df` without columns that came from the names and say the same of all runs; `attrs` keeps what they said"
+    new = [c for c in df if c not in raw and c not in ('run', 'acc', 'model', 'bs', 'lr')]
+    same = {c: df[c].iloc[0] for c in new if df[c].nunique(dropna=False) == 1}
+    df = df.drop(columns=list(same))
+    df.attrs['all_runs'] = same
+    return df
+
+# %% ../nbs/02_analysis.ipynb #875189b2
 def load_runs(
     src='2025-06-04', # A record's name or its start, the path of a CSV or .jsonl file, or a DataFrame
 ): # DataFrame: `run`, `acc`, `model`, `bs`, `lr`, then what else is known, a row a run
     "Runs, checked and ready for the tables"
     from bs_lr_study.schema import check_runs
-    return check_runs(_read(src), 'the frame' if isinstance(src, pd.DataFrame) else src)
+    raw = _read(src)
+    return _spare(check_runs(raw, 'the frame' if isinstance(src, pd.DataFrame) else src), raw)
 
 # %% ../nbs/02_analysis.ipynb #98475f50
 def _lr_text(lr): return '–' if pd.isna(lr) else fmt_lr(lr)
@@ -68,12 +78,13 @@ def printable(
     whole = t.select_dtypes('Int64').columns
     return t.assign(**t[whole].astype(object).where(t[whole].notna(), '–'))
 
-# %% ../nbs/02_analysis.ipynb #cfbf2092
+# %% ../nbs/02_analysis.ipynb #c647d0f6
 def _config(df):
     "The config fields of `df` that no table shows, from its columns or else from the names of the runs"
     hidden = [f for f in CONFIG_FIELDS if f not in ('model', 'bs', 'lr', 'seed')]
     cfg = df[[f for f in hidden if f in df]]
-    if 'data' in df and df.data.notna().all(): return cfg
+    cfg = cfg.assign(**df.attrs.get('all_runs', {})) # pandas drops this where frames that differ in it are joined
+    if 'data' in cfg and cfg.data.notna().all(): return cfg
     from bs_lr_study.schema import parse_names
     names = parse_names(df.run)
     return cfg.combine_first(names[[f for f in hidden if f in names]]) if df.index.is_unique else _config(df.reset_index(drop=True))

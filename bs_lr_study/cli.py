@@ -7,8 +7,8 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/cli.html.md"""
 # %% auto #0
 __all__ = ['VERBS', 'studies', 'report', 'run', 'main']
 
-# %% ../nbs/90_cli.ipynb #c25867ed
-import os, sys
+# %% ../nbs/90_cli.ipynb #3d19fd88
+import os, sys, warnings
 from typing import Annotated
 
 from fastcore.script import CliError, parse_cli
@@ -27,7 +27,7 @@ def studies(
     print(f'{"study":{wide}}  {"runs":>5}  {"done":>5}')
     for name,s,left in rows: print(f'{name:{wide}}  {len(s.runs):5}  {len(s.runs) - left:5}')
 
-# %% ../nbs/90_cli.ipynb #07ad0a20
+# %% ../nbs/90_cli.ipynb #408ef1ad
 def report(
     *files:str,       # Stores (.jsonl) and CSV files of runs, or names of the sets that ship with the package
     out:str='plots',  # Folder for the plots
@@ -38,7 +38,13 @@ def report(
     if not files: raise CliError('which runs? Name a store (.jsonl), a CSV file, or a set that ships with the package')
     import pandas as pd
     from bs_lr_study.analysis import load_runs
-    _report(pd.concat([load_runs(o) for o in files], ignore_index=True), out, fmt, dark)
+    _check_folder(out)
+    df = pd.concat([load_runs(o) for o in dict.fromkeys(files)], ignore_index=True)
+    if 'id' in df: df = df[df.id.isna() | ~df.duplicated(['id'], keep='last')]
+    _report(df.reset_index(drop=True), out, fmt, dark)
+
+def _check_folder(path):
+    if os.path.exists(path) and not os.path.isdir(path): raise CliError(f'--out {path} is a file; expected a folder for the plots')
 
 def _report(df, out, fmt='png', dark=False):
     from bs_lr_study.report import save_plots, tables
@@ -46,14 +52,14 @@ def _report(df, out, fmt='png', dark=False):
     paths = save_plots(df, out, fmt, dark)
     print(f'\nPlots: {", ".join(map(str, paths))}' if paths else '\nNo plots: no run has an accuracy')
 
-# %% ../nbs/90_cli.ipynb #68e99138
+# %% ../nbs/90_cli.ipynb #2ab170e8
 def run(
     study:str='digits',  # Which study; `bslr studies` lists them
     settings:str=None,   # Settings file; by default settings.ini here, else the package's own
     store:str=None,      # File to keep the runs in; by default runs/STUDY.jsonl
     data:str=None,       # Folder or archive of the images; imagenette is downloaded if none is given
     seeds:Annotated[int, dict(nargs='+')]=None, # Seeds instead of those in the settings
-    engine:str='fastai', # Who trains
+    engine:str='fastai', # Who trains: fastai, the reference, or fast
     workers:int=None,    # Processes of one thread each, 0 for this one; by default one a core, 0 on a GPU
     device:str=None,     # torch device, such as cpu or cuda:1
     amp:Annotated[str, dict(choices=['fp16', 'bf16'])]=None, # Mixed precision
@@ -64,15 +70,17 @@ def run(
     "Train the runs of a study that are not done, then print its tables and draw its plots"
     from bs_lr_study import sweep
     s = sweep.load_study(study, settings, store, seeds)
-    retry = retry or ()
+    retry,out = retry or (),out or f'plots/{study}'
+    _check_folder(out)
     n = len(sweep.todo(s, retry))
     print(f'{study}: {len(s.runs) - n} of {len(s.runs)} runs are done, in {s.store.path}', flush=True)
-    sweep.run(s, data=data, engine=engine, workers=workers, device=device, amp=amp, retry=retry, num_workers=num_workers)
+    ended = sweep.run(s, data=data, engine=engine, workers=workers, device=device, amp=amp, retry=retry, num_workers=num_workers)
     df = s.store.to_df()
     print()
-    _report(df[df.id.isin([c.id for c in s.cfgs])].reset_index(drop=True), out or f'plots/{study}')
+    _report(df[df.id.isin([c.id for c in s.cfgs])].reset_index(drop=True), out)
+    if ended['failed']: raise CliError(f"{ended['failed']} of these runs failed; once the reason is mended, --retry failed tries them again")
 
-# %% ../nbs/90_cli.ipynb #f451a86b
+# %% ../nbs/90_cli.ipynb #6db5fd07
 VERBS = dict(studies=studies, run=run, report=report)
 
 def _help():
@@ -83,14 +91,16 @@ def _help():
 def _user_errors():
     "What a user can put right, of those modules that are loaded"
     known = [('sweep', 'SettingsError'), ('sweep', 'SweepError'), ('store', 'StoreError'), ('data', 'DataError'), ('workers', 'WorkerError')]
-    return (CliError, ValueError, FileNotFoundError, *(getattr(m, e) for o,e in known if (m := sys.modules.get(f'bs_lr_study.{o}'))))
+    return (CliError, ValueError, OSError, *(getattr(m, e) for o,e in known if (m := sys.modules.get(f'bs_lr_study.{o}'))))
 
 def main():
     "Run the verb that the command line names"
     verb = sys.argv[1] if len(sys.argv) > 1 else '--help'
-    if verb in ('-h', '--help', '--version'): return print(_help())
+    if verb == '--version': return print(__version__)
+    if verb in ('-h', '--help'): return print(_help())
     if verb not in VERBS: sys.exit(f'bslr: no verb {verb!r}; choose from {", ".join(VERBS)}')
     sys.argv = [f'bslr {verb}', *sys.argv[2:]]
+    warnings.showwarning = lambda w, *_, **__: print(f'bslr: {w}', file=sys.stderr) # without the line of code that warned
     sys.path.insert(0, os.getcwd()) # so that --settings can name models of modules that lie here
     args,kwargs,_ = parse_cli(VERBS[verb], pos=['study'])
     try: VERBS[verb](*args, **kwargs)

@@ -12,15 +12,17 @@ from pathlib import Path
 
 from .analysis import crosstab_acc, inflection_table, printable, top_runs
 
-# %% ../nbs/08_report.ipynb #c9b3b931
+# %% ../nbs/08_report.ipynb #70728220
 def how_ended(
     df, # Runs, as `load_runs` gives them
 ): # str
-    "How many runs there are, of how many seeds, and how many ended otherwise than well"
-    n,seeds = len(df),df.seed.nunique() if 'seed' in df else 1
-    lost = df.status[df.status != 'ok'].value_counts() if 'status' in df else {}
-    said = f"{n} run{'s'*(n != 1)}, " + (f'{seeds} seeds' if seeds > 1 else 'one seed a cell')
-    return said + ''.join(f', {k} {o}' for o,k in lost.items())
+    "How many runs there are to a cell, how many ended otherwise than well, and why"
+    n,a_cell = len(df),df.groupby(['model', 'lr', 'bs']).size()
+    lo,hi = a_cell.min(),a_cell.max()
+    said = f"{n} run{'s'*(n != 1)}, " + ('one a cell' if hi == 1 else f'{hi} a cell' if lo == hi else f'{lo} to {hi} a cell')
+    if 'status' not in df: return said
+    lost = df[df.status.notna() & (df.status != 'ok')].groupby(['status', 'message']).size()
+    return said + ''.join(f'\n{k} {status}: {why.splitlines()[0] if why else "no reason given"}' for (status,why),k in lost.items())
 
 # %% ../nbs/08_report.ipynb #57c695d0
 def _section(title, table): return f'{title}\n{table.to_string()}'

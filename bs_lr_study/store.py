@@ -7,7 +7,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/store.html.md"""
 # %% auto #0
 __all__ = ['encode', 'decode', 'StoreError', 'locked', 'BadLine', 'Store']
 
-# %% ../nbs/01_store.ipynb #685806da
+# %% ../nbs/01_store.ipynb #fbbb75ea
 import errno, json, os, re, warnings, zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from pathlib import Path
 from fastcore.basics import patch
 from filelock import FileLock, SoftFileLock, Timeout
 
-from .runs import CONFIG_FIELDS, SCHEMA, run_from_dict, run_to_dict
+from .runs import CONFIG_DEFAULTS, CONFIG_FIELDS, SCHEMA, run_from_dict, run_to_dict
 
 # %% ../nbs/01_store.ipynb #9c07ae7b
 _LINE = re.compile(rb'(\{.*),"crc32":"([0-9a-f]{8})"\}', re.DOTALL)
@@ -67,7 +67,7 @@ def locked(
     try: yield
     finally: lock.release()
 
-# %% ../nbs/01_store.ipynb #b1f0c706
+# %% ../nbs/01_store.ipynb #d533b5bd
 @dataclass(frozen=True)
 class BadLine:
     "A line of a store that holds no record"
@@ -94,6 +94,7 @@ class Store:
         "All records in the order written, as dicts, and the `BadLine`s between them"
         good,bad = [],[]
         if not self.path.exists(): return good,bad
+        if not self.path.is_file(): raise StoreError(f'{self.path} is no file: a store is a file of JSON lines')
         with self.path.open('rb') as f:
             for i,line in enumerate(f, 1):
                 for part in _parts(line):
@@ -104,12 +105,13 @@ class Store:
     def records(self):
         "The last valid record of each id, as dicts by id, in the order first written"
         good,bad = self.read()
+        if bad and not good and not bad[0].text.startswith(_START): raise StoreError(f'{self.path} is not a store: it begins with {bad[0].text[:40]!r}')
         if bad: warnings.warn(f'{self.path}: {len(bad)} of {len(good)+len(bad)} lines set aside: ' +
             '; '.join(f'line {o.number}, {o.reason}' for o in bad[:5]) + ('; …' if len(bad) > 5 else ''))
         return {d['id']: d for d in good}
 
     def runs(self):
-        "The last valid `Run` of each id"
+        "The last valid `Run` of each id; a ValueError if a newer version has written fields that this one does not know"
         return {k: run_from_dict(d) for k,d in self.records().items()}
 
 # %% ../nbs/01_store.ipynb #eec1a9e6
@@ -145,12 +147,12 @@ def owned(self:Store):
     self.path.parent.mkdir(parents=True, exist_ok=True)
     with locked(f'{self.path}.sweep', 0, f'another sweep is running on {self.path}: wait for it, or choose another store'): yield
 
-# %% ../nbs/01_store.ipynb #08a9799c
+# %% ../nbs/01_store.ipynb #db24d1e7
 def _row(d):
     "One record as a flat row"
-    cfg,last = d['config'],(d['metrics'] or [{}])[-1]
+    cfg,last = CONFIG_DEFAULTS | d['config'],(d['metrics'] or [{}])[-1] # an older record lacks the newer fields
     row = dict(run=d['name'], acc=last.get('acc') if d['status'] == 'ok' else None) | {k: cfg[k] for k in ('model', 'bs', 'lr')}
-    row |= dict(id=d['id']) | {k: cfg[k] for k in CONFIG_FIELDS if k in cfg} | dict(status=d['status'], message=d['message'])
+    row |= dict(id=d['id']) | {k: cfg[k] for k in CONFIG_FIELDS} | dict(status=d['status'], message=d['message'])
     row |= {k: last.get(k) for k in ('train_loss', 'valid_loss')} | d['cost']
     return row | {k: d['env'].get(k) for k in ('n_train', 'n_valid', 'engine', 'device', 'data_fingerprint')} | {k: d[k] for k in ('attempt', 'time')}
 
@@ -161,10 +163,10 @@ def to_df(self:Store):
     rows = [_row(d) for d in self.records().values()]
     return pd.DataFrame(rows, columns=None if rows else ['run', 'acc', 'model', 'bs', 'lr']).astype({'acc': float})
 
-# %% ../nbs/01_store.ipynb #6b881de0
+# %% ../nbs/01_store.ipynb #2cf86e48
 @patch
 def epochs_df(self:Store):
     "A DataFrame, a row an epoch: `run, model, bs, lr, seed`, then `epoch` and its metrics"
     import pandas as pd
-    head = lambda d: dict(run=d['name']) | {k: d['config'][k] for k in ('model', 'bs', 'lr', 'seed')}
+    head = lambda d: dict(run=d['name']) | {k: (CONFIG_DEFAULTS | d['config'])[k] for k in ('model', 'bs', 'lr', 'seed')}
     return pd.DataFrame([head(d) | m for d in self.records().values() for m in d['metrics']])

@@ -8,25 +8,25 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/sweep.html.md"""
 __all__ = ['PLURAL', 'KEYS', 'SettingsError', 'Study', 'named_grid', 'make_study', 'find_settings', 'read_settings',
            'study_names', 'load_study', 'todo', 'SweepError', 'run']
 
-# %% ../nbs/20_sweep.ipynb #5cec274f
+# %% ../nbs/20_sweep.ipynb #4b187621
 from collections import Counter
 from contextlib import closing
 from configparser import ConfigParser, Error as ConfigError
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
-from importlib import resources
+from importlib import import_module, resources
 from pathlib import Path
 from typing import get_args
 
 from pydantic import ValidationError
 
-from .data import check_size, find_data
+from .data import check_size, find_data, fingerprint
 from .models import check_model
 from .runs import CONFIG_FIELDS, RunConfig, Status, explain, grid, run_name
 from .store import Store
-from .workers import check_engine, default_workers, get_engine, in_workers
+from .workers import check_engine, default_workers, get_engine, in_workers, together
 
-# %% ../nbs/20_sweep.ipynb #d699a87a
+# %% ../nbs/20_sweep.ipynb #4580d596
 PLURAL = {'models': 'model', 'batch_sizes': 'bs', 'lrs': 'lr', 'seeds': 'seed'}
 KEYS = (*PLURAL, *(o for o in CONFIG_FIELDS if o not in PLURAL.values()))
 
@@ -37,7 +37,9 @@ def _check_value(key, value):
     "A SettingsError that says what is wrong with one value of a key"
     any_run = dict(data='any', model='any', bs=1, lr=1.)
     try: RunConfig(**any_run | {PLURAL.get(key, key): value})
-    except ValidationError as e: raise SettingsError(f'{key}: {explain(e)}') from None
+    except ValidationError as e:
+        hint = '; values are separated by blanks' if isinstance(value, str) and ',' in value else ''
+        raise SettingsError(f'{key}: {explain(e)}{hint}') from None
 
 def _check_keys(keys):
     for k,vs in keys.items():
@@ -48,7 +50,7 @@ def _check_keys(keys):
         for v in vs: _check_value(k, v)
     if missing := [o for o in ('data', 'models', 'batch_sizes', 'lrs') if o not in keys]: raise SettingsError(f'missing: {", ".join(missing)}')
 
-# %% ../nbs/20_sweep.ipynb #0b17ccb1
+# %% ../nbs/20_sweep.ipynb #0f5964c0
 @dataclass(frozen=True)
 class Study:
     "A grid of runs and the store that keeps them"
@@ -59,7 +61,9 @@ class Study:
     @property
     def cfgs(self): return list(self.runs.values())
 
-def _listed(v): return list(v) if isinstance(v, (list, tuple, range)) else [v]
+def _listed(v):
+    if hasattr(v, 'tolist'): v = v.tolist() # numpy
+    return [v] if isinstance(v, (str, int, float)) else list(v)
 
 def named_grid(
     **keys, # `models`, `batch_sizes`, `lrs`, `seeds` and fields of `RunConfig`: a value or a list
@@ -79,7 +83,7 @@ def make_study(
     "Declare a study in Python"
     return Study(name, named_grid(**keys), Store(store or f'runs/{name}.jsonl'))
 
-# %% ../nbs/20_sweep.ipynb #d6a3550b
+# %% ../nbs/20_sweep.ipynb #2e5fe170
 def find_settings(
     path=None, # A file; by default `settings.ini` here, else the package's own
 ): # Path
@@ -94,7 +98,7 @@ def read_settings(
     "The sections of a settings file as they stand there"
     path = find_settings(path)
     parser = ConfigParser(interpolation=None, default_section=None, inline_comment_prefixes='#', allow_no_value=True)
-    try: parser.read_string(path.read_text(encoding='utf-8'), source=str(path))
+    try: parser.read_string(path.read_text(encoding='utf-8-sig'), source=str(path))
     except (ConfigError, UnicodeDecodeError) as e: raise SettingsError(f'{path}: {" ".join(str(e).split())}') from None
     return {s: dict(parser[s]) for s in parser.sections()}
 
@@ -102,9 +106,11 @@ def study_names(
     path=None, # As in `find_settings`
 ): # list of str
     "The studies that a settings file declares; parts are not listed"
-    return [o for o in read_settings(path) if o != 'DEFAULT' and '.' not in o]
+    sections = read_settings(path)
+    if alone := [o for o in sections if '.' in o and o.split('.')[0] not in sections]: raise SettingsError(f'{path}: [{alone[0]}] is a part of [{alone[0].split(".")[0]}], which is missing')
+    return [o for o in sections if o != 'DEFAULT' and '.' not in o]
 
-# %% ../nbs/20_sweep.ipynb #58827c99
+# %% ../nbs/20_sweep.ipynb #dbc5a696
 def _keys(sections, name):
     "What a section says, with what it takes over from those it is a part of"
     parts = name.split('.')
@@ -119,12 +125,14 @@ def load_study(
 ): # `Study`
     "A study as the settings declare it; a `SettingsError` names the key, the value, the file and the choices"
     path,sections = find_settings(settings),read_settings(settings)
-    if name not in sections or name == 'DEFAULT': raise SettingsError(f'{path}: no study {name!r}; there are {", ".join(study_names(path))}')
+    if name not in sections or name == 'DEFAULT': raise SettingsError(f'{path}: no study {name!r}; there are {", ".join(study_names(path)) or "none"}')
     runs = {}
     for part in [o for o in sections if o.startswith(f'{name}.')] or [name]:
         keys = _keys(sections, part) | (dict(seeds=_listed(seeds)) if seeds is not None else {})
-        try: runs |= named_grid(**keys)
+        try: new = named_grid(**keys)
         except SettingsError as e: raise SettingsError(f'{path}, [{part}]: {e}') from None
+        if two := [k for k in new if runs.get(k, new[k]) != new[k]]: raise SettingsError(f'{path}, [{part}]: another part has a different run of the name {two[0]}; give each a study of its own')
+        runs |= new
     return Study(name, runs, Store(store or f'runs/{name.split(".")[0]}.jsonl'))
 
 # %% ../nbs/20_sweep.ipynb #0ef0915d
@@ -137,14 +145,44 @@ def todo(
     done = {k for k,d in study.store.records().items() if d['status'] not in retry}
     return sorted((c for c in study.cfgs if c.id not in done), key=lambda c: c.bs/c.epochs)
 
-# %% ../nbs/20_sweep.ipynb #bdd1c911
+# %% ../nbs/20_sweep.ipynb #69b58f56
 class SweepError(Exception):
     "A sweep that cannot begin"
 
-def _check(cfgs, models):
-    for o in dict.fromkeys(c.model for c in cfgs): check_model(o, models)
-    for c in cfgs: check_size(c)
+def _check_models(cfgs, models):
+    "See that each model is there and can be called, before the first run"
+    for o in dict.fromkeys(c.model for c in cfgs):
+        check_model(o, models)
+        module,_,fn = o.partition(':')
+        if not fn: continue
+        try: found = getattr(import_module(module), fn, None)
+        except Exception as e: raise SweepError(f'model {o!r}: {module} cannot be imported: {type(e).__name__}: {e}') from e
+        if not callable(found): raise SweepError(f'model {o!r}: there is no function {fn!r} in {module}')
+
+def _check_device(device, amp):
+    "See that a device that is asked for is there"
+    if device in (None, 'cpu') and amp is None: return
+    import torch
+    try: torch.zeros(1, device=device or 'cpu')
+    except (RuntimeError, AssertionError, NotImplementedError) as e: raise SweepError(f'device {device!r} cannot be used here: {str(e).splitlines()[0]}') from None
+    if amp == 'fp16' and not torch.cuda.is_available(): raise SweepError('amp fp16 needs a CUDA device; bf16 works on a CPU too')
+
+def _check_same_images(study, cfgs, path):
+    "One store, one set of images"
+    ids,ours = {c.id for c in study.cfgs},fingerprint(cfgs[0].data, path)
+    theirs = {o for d in study.store.records().values() if d['id'] in ids and (o := d['env'].get('data_fingerprint'))}
+    if theirs - {ours}: raise SweepError(f'{study.store.path} has runs on other images than {path or cfgs[0].data} (fingerprint {min(theirs - {ours})}, not {ours}): '
+                                         'name the images that those were made with, or choose another store')
+
+def _check(study, cfgs, data, models, device, amp):
+    "Refuse what cannot work, before the first run; gives the folder of the images"
     if len(names := {c.data for c in cfgs}) > 1: raise SweepError(f'one sweep, one set of data: these runs want {", ".join(sorted(names))}')
+    for c in cfgs: check_size(c)
+    _check_models(cfgs, models)
+    _check_device(device, amp)
+    path = find_data(cfgs[0].data, data)
+    _check_same_images(study, cfgs, path)
+    return path
 
 def _work_of(cfg):
     "What a run costs beside others, roughly: an update has its own price, and so has each example"
@@ -180,10 +218,9 @@ def run(
     with study.store.owned():
         cfgs,tried = todo(study, retry),{k: d['attempt'] for k,d in study.store.records().items()}
         if not cfgs: return Counter()
-        _check(cfgs, models)
-        opts |= dict(path=find_data(cfgs[0].data, data), device=device, amp=amp, models=models)
+        opts |= dict(path=_check(study, cfgs, data, models, device, amp), device=device, amp=amp, models=models)
         n = default_workers(device) if workers is None else workers
-        runs = in_workers([[c] for c in cfgs], n, engine, opts) if n else get_engine(engine)(cfgs, **opts)
+        runs = in_workers(together(cfgs, engine), n, engine, opts) if n else get_engine(engine)(cfgs, **opts)
         names,ended = {c.id: k for k,c in study.runs.items()},Counter()
         with closing(runs):
             for r in _tracked(runs, cfgs, study.name, len(study.runs), show):

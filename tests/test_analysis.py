@@ -73,8 +73,8 @@ def toy(rows, **kw):
 class TestPublished:
     def test_top_ten(self, df):
         t = printable(top_runs(df))
-        assert t.columns.tolist() == ['run', 'acc', 'model', 'bs', 'lr', 'data']
-        assert [[run, digits(acc), m, str(bs), lr] for run,acc,m,bs,lr,_ in t.itertuples(index=False)] == words(TOP)
+        assert t.columns.tolist() == ['run', 'acc', 'model', 'bs', 'lr']
+        assert [[run, digits(acc), m, str(bs), lr] for run,acc,m,bs,lr in t.itertuples(index=False)] == words(TOP)
 
     def test_best_run(self, df):
         b = best_run(df)
@@ -97,7 +97,7 @@ class TestPublished:
         assert [['lr', *t.columns], *got] == words(INFLECTION)
 
     def test_shape(self, df):
-        assert df.shape == (123, 6)
+        assert df.shape == (123, 5)
         assert df.dtypes.astype(str).tolist()[1] == 'float64' and df.bs.dtype == int and df.lr.dtype == float
         assert df.run.iloc[0] == 'imagenette-xresnet18-bs-1-lr-0.0001'
 
@@ -105,7 +105,7 @@ class TestPublished:
 class TestLoad:
     def test_earlier_post(self):
         d = load_runs('2025-06-01')
-        assert d.shape == (10, 6)
+        assert d.shape == (10, 5)
         assert d.iloc[0].tolist() == ['imagenette-xresnet34-bs-64-lr-1e-2', .7929, 'xresnet34', 64, .01, 'imagenette']
 
     def test_every_record_loads(self):
@@ -141,7 +141,7 @@ class TestLoad:
     def test_fields_in_names_become_columns(self):
         names = [f'digits-mlp-bs-8-lr-0.1-seed-{i}-epochs-10' for i in (1, 2)]
         d = load_runs(pd.DataFrame(dict(run=names, acc=[.5, .6])))
-        assert d.columns.tolist() == ['run', 'acc', 'model', 'bs', 'lr', 'data', 'seed', 'epochs']
+        assert d.columns.tolist() == ['run', 'acc', 'model', 'bs', 'lr', 'seed']
         assert d.seed.tolist() == [1, 2]
 
     def test_record_names(self):

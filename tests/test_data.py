@@ -83,6 +83,27 @@ def test_torn_archives_are_errors(tmp_path):
         with pytest.raises(DataError): unpack(tmp_path/'a.tgz', tmp_path/'out')
         assert not (tmp_path/'out').exists()
 
+def test_one_folder_deeper_or_shallower_is_refused(tmp_path):
+    for i,stray in enumerate(('train/x.png', 'x.png', f'train/{WNIDS[0]}/deeper/x.png')):
+        folder = synthetic(tmp_path/str(i), 2, 1, 8)
+        (folder/stray).parent.mkdir(exist_ok=True)
+        Image.new('RGB', (8, 8)).save(folder/stray)
+        with pytest.raises(DataError, match='x.png: images belong into'): check_folder(folder)
+
+def test_hidden_folders_and_other_files_do_not_count(tmp_path):
+    folder = synthetic(tmp_path/'pics', 2, 1, 8)
+    before = check_folder(folder)
+    for o in ('train/.ipynb_checkpoints', '__MACOSX', f'train/{WNIDS[0]}/.cache'):
+        (folder/o).mkdir()
+        Image.new('RGB', (8, 8)).save(folder/o/'x.png')
+    (folder/'train'/WNIDS[0]/'notes.txt').write_text('not an image')
+    assert check_folder(folder) == before
+
+def test_a_random_split_keeps_each_class_on_both_sides(tmp_path):
+    folder = synthetic(tmp_path/'pics', 4, 1, 8)/'train'
+    dls = get_dls(RunConfig('pics', 'small', 4, 1e-3, size=8, valid_pct=.25), folder, device='cpu')
+    for part in (dls.train, dls.valid): assert {o.parent.name for o in part.items} == set(WNIDS)
+
 def test_a_download_that_fails_says_what_to_do(monkeypatch):
     def no_net(*_, **__): raise ConnectionError('no network')
     monkeypatch.setattr('fastai.data.external.untar_data', no_net)

@@ -89,6 +89,32 @@ def test_a_second_sweep_is_told(folder):
         out = p.communicate(timeout=100)[0]
     assert p.returncode == 1 and 'another sweep is running on runs/tiny.jsonl' in out and 'Traceback' not in out
 
+def test_stopped_before_the_first_run(folder):
+    "Ctrl-C while the workers are still being started"
+    p = bslr(folder, 'run', 'tiny', '--workers', '2')
+    time.sleep(4)
+    for _ in range(2):
+        os.killpg(p.pid, signal.SIGINT)
+        time.sleep(.3)
+    out = p.communicate(timeout=60)[0]
+    assert p.returncode != 0 and 'Traceback' not in out, out
+
+def test_other_images_do_not_go_into_the_same_store(folder):
+    from dataclasses import replace
+    from bs_lr_study.runs import Run
+    from bs_lr_study.sweep import SweepError
+    os.chdir(folder)
+    study = load_study('tiny')
+    study.store.append(Run(study.cfgs[0], status='failed', env=dict(data_fingerprint='0'*16)))
+    with pytest.raises(SweepError, match='runs on other images'): run(study, show=False)
+
+def test_failed_runs_are_told_and_end_in_an_error(folder):
+    (folder/'nets.py').write_text('def bad(n_out, n_in): raise RuntimeError("no such luck")')
+    (folder/'settings.ini').write_text(SETTINGS.replace('small', 'nets:bad').replace('32 64 128 256', '256'))
+    p = bslr(folder, 'run', 'tiny', '--workers', '1')
+    out = p.communicate(timeout=200)[0]
+    assert p.returncode == 1 and '2 failed: RuntimeError: no such luck' in out and '--retry failed' in out
+
 def test_a_torn_store_is_repaired_by_running_again(folder):
     os.chdir(folder)
     study = load_study('tiny')

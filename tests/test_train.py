@@ -46,13 +46,12 @@ def bare_loop(cfg):
 
 @pytest.mark.parametrize('bs,lr', [(16, 1e-3), (128, 1e-2)])
 def test_train_is_the_bare_loop(bs, lr):
-    """One difference remains: fastai debiases Adam's first moment by a running sum of its own momenta,
-    PyTorch by the current beta to the power of the step; with a cycling momentum these differ slightly in the first steps."""
+    "Same weights, batches, schedule and update rule: what is left is float32's rounding, which training carries on"
     cfg = RunConfig('digits', 'small', bs, lr, epochs=2, seed=3)
     run = train(cfg)
     loss,acc = bare_loop(cfg)
-    assert run.metrics[-1]['valid_loss'] == pytest.approx(loss, rel=.05)
-    assert run.acc == pytest.approx(acc, abs=.02)
+    assert run.metrics[-1]['valid_loss'] == pytest.approx(loss, rel=2e-2)
+    assert run.acc == pytest.approx(acc, abs=.01)
 
 def test_batch_size_one():
     run = train(RunConfig('digits', 'small', 1, 1e-3, epochs=1))
