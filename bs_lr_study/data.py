@@ -77,7 +77,7 @@ def check_folder(
         raise DataError(f'{path}: classes {", ".join(odd)} are in only one of train and val')
     return classes
 
-# %% ../nbs/10_data.ipynb #9cc58c60
+# %% ../nbs/10_data.ipynb #74814702
 def _unpack_zip(path, to):
     with zipfile.ZipFile(path) as z:
         for o in z.namelist():
@@ -97,8 +97,9 @@ def unpack(
     with tempfile.TemporaryDirectory(dir=to.parent) as tmp:
         whole = Path(tmp)/'whole'
         whole.mkdir()
-        if not zipfile.is_zipfile(path) and not tarfile.is_tarfile(path): raise DataError(f'{path}: neither a folder nor a whole zip or tar archive')
-        try: (_unpack_zip if zipfile.is_zipfile(path) else _unpack_tar)(path, whole)
+        try:
+            if not zipfile.is_zipfile(path) and not tarfile.is_tarfile(path): raise DataError(f'{path}: neither a folder nor a whole zip or tar archive')
+            (_unpack_zip if zipfile.is_zipfile(path) else _unpack_tar)(path, whole)
         except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as e: raise DataError(f'{path}: could not unpack it: {e}') from e
         try: whole.rename(to)
         except OSError:

@@ -106,7 +106,7 @@ class TestLoad:
     def test_earlier_post(self):
         d = load_runs('2025-06-01')
         assert d.shape == (10, 5)
-        assert d.iloc[0].tolist() == ['imagenette-xresnet34-bs-64-lr-1e-2', .7929, 'xresnet34', 64, .01, 'imagenette']
+        assert d.iloc[0].tolist() == ['imagenette-xresnet34-bs-64-lr-1e-2', .7929, 'xresnet34', 64, .01]
 
     def test_every_record_loads(self):
         for name in records(): assert len(load_runs(name))
