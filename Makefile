@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: study test test-all fix clean
+.PHONY: study test test-all bench fix clean
 
 study: .venv/.ready
 	$(BIN)/bslr run digits
@@ -14,6 +14,11 @@ test: .venv/.ready
 test-all: .venv/.ready
 	$(BIN)/nbdev-test --n-workers 2 --flags slow
 	$(BIN)/python -m pytest
+
+# times as fast as the published loop, W&B off and on; the better part of an hour
+bench: .venv/.ready
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[wandb]'
+	$(BIN)/python benchmarks/bench.py
 
 # after a change in nbs/: export the modules, clean the notebooks, write README.md
 fix: .venv/.ready

@@ -1,77 +1,58 @@
 """Images a second of the loader in memory beside fastai's, on the same images, one thread each
 
 `python benchmarks/loader.py [path] [n] [repeats]` takes `n` training images of a folder or archive such as Imagenette's, or
-makes as many JPEGs of 160 pixels, and prints medians of measurements in turn. It ends with status 1 if training is not
-three times as fast as fastai.
+makes as many JPEGs of 160 pixels. It ends with status 1 if training is not three times as fast as fastai. Also a part of `bench.py`.
 """
-import statistics, sys, tempfile, time
-from pathlib import Path
+import sys, tempfile, time
 
-import numpy as np, pandas as pd, torch
-from PIL import Image
+import torch
 
-from bs_lr_study.data import find_data, get_dls, has_split, image_files
 from bs_lr_study.images import load_images
-from bs_lr_study.runs import RunConfig
+from pictures import pictures
+from results import TARGETS, record, tables
+from timing import turns
 
-SIZE,LIMIT = 128,3
+SIZE,LIMIT,AIM = 128,3,5
 
-def make(n, folder):
-    "JPEGs of smooth noise in two classes"
-    rng = np.random.default_rng(0)
-    for split,m in (('train', n), ('val', n//4)):
-        for i in range(m):
-            (d := folder/split/f'class{i % 2}').mkdir(parents=True, exist_ok=True)
-            Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).resize((160, 160), Image.BICUBIC).save(d/f'{i}.jpg', quality=75)
+def training(folder, ims, bs):
+    "An epoch by both loaders, and how many images that is"
+    from published import image_dls
+    dls,g = image_dls(folder, bs, SIZE, 'cpu', 0),torch.Generator().manual_seed(0)
+    def theirs():
+        for _ in dls.train: pass
+    def mine():
+        for i in torch.randperm(len(ims.train), generator=g)[:len(dls.train)*bs].split(bs): ims.train_batch(i, g)
+    return theirs,mine,len(dls.train)*bs
 
-def sample(path, n, folder):
-    "Links to some of a folder's images"
-    files,rng = image_files(path),np.random.default_rng(0)
-    for split,m in (('train', n), ('val', n//4)):
-        of = [o for o in files if not has_split(path) or o.parent.parent.name == split]
-        for o in rng.permutation(of)[:m]:
-            (d := folder/split/o.parent.name).mkdir(parents=True, exist_ok=True)
-            (d/o.name).symlink_to(o)
+def validation(folder, ims, bs):
+    from published import image_dls
+    dls = image_dls(folder, bs, SIZE, 'cpu', 0)
+    def theirs():
+        for _ in dls.valid: pass
+    def mine():
+        for i in torch.arange(len(ims.valid)).split(bs): ims.valid_batch(i)
+    return theirs,mine,len(ims.valid)
 
-def pair(theirs, mine, repeats):
-    "Seconds of both, run in turn"
-    def clock(f):
+def compare(group, case, both, repeats, note, *goals):
+    theirs,mine,n = both
+    theirs(), mine() # warm up
+    ts = turns(repeats, **{'published loop': theirs, 'fast engine': mine})
+    return record(group, case, ts, 's an image', dict.fromkeys(ts, n), note, *goals)
+
+def measure(quick=False, path=None, n=1024, repeats=5):
+    "Records of the loaders alone"
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as d:
+        note = pictures(f'{d}/pics', n := 64 if quick else n, path) + f', {n} for training, {SIZE} px, fastai without processes of its own'
         t = time.perf_counter()
-        f()
-        return time.perf_counter() - t
-    return [(clock(theirs), clock(mine)) for _ in range(repeats)]
-
-def row(what, n, ts):
-    a,b,r = (statistics.median(o) for o in zip(*[(a, b, a/b) for a,b in ts]))
-    rs = [a/b for a,b in ts]
-    return dict(what=what, fastai=n/a, memory=n/b, ratio=r, lowest=min(rs), highest=max(rs))
+        ims = load_images(f'{d}/pics', SIZE, cache=f'{d}/cache', n_threads=1)
+        note += f'; decoded once before, {len(ims.sizes)/(time.perf_counter() - t):.0f} images a second'
+        for bs in (16,) if quick else (1, 16, 128): yield compare(TARGETS, f'loader alone, training, bs {bs}', training(f'{d}/pics', ims, bs), 3 if quick else repeats, note, LIMIT, AIM)
+        yield compare('Loader, validation', 'from the second time on', validation(f'{d}/pics', ims, 16 if quick else 128), 3 if quick else repeats, note)
 
 def main(path=None, n=1024, repeats=5):
-    torch.set_num_threads(1)
-    rows = []
-    with tempfile.TemporaryDirectory() as d:
-        folder = Path(d)/'pics'
-        sample(find_data('imagenette', path), n, folder) if path else make(n, folder)
-        t = time.perf_counter()
-        ims = load_images(folder, SIZE, cache=Path(d)/'cache', n_threads=1)
-        print(f'{len(ims.sizes)/(time.perf_counter() - t):.0f} images a second decoded, once, by one thread')
-        g = torch.Generator().manual_seed(0)
-        for bs in (1, 16, 128):
-            dls = get_dls(RunConfig('pics', 'small', bs, 1e-3, size=SIZE), folder, device='cpu')
-            def theirs():
-                for _ in dls.train: pass
-            def mine():
-                for i in torch.randperm(len(ims.train), generator=g)[:len(dls.train)*bs].split(bs): ims.train_batch(i, g)
-            theirs(), mine() # warm up
-            rows.append(row(f'training, bs {bs}', len(dls.train)*bs, pair(theirs, mine, repeats)))
-        def theirs():
-            for _ in dls.valid: pass
-        def mine():
-            for i in torch.arange(len(ims.valid)).split(128): ims.valid_batch(i)
-        theirs(), mine()
-        rows.append(row('validation, from the second time on', len(ims.valid), pair(theirs, mine, repeats)))
-    table = pd.DataFrame(rows).set_index('what').round(1)
-    print(f'{"Images of " + Path(path).name if path else "Synthetic images"}, {n} for training, {SIZE} px, medians of {repeats}, images a second\n{table.to_string()}')
-    return not (table.ratio[:3] >= LIMIT).all()
+    records = list(measure(False, path, int(n), int(repeats)))
+    print(tables(records))
+    return not all(r['ratios']['fast engine'][0] >= LIMIT for r in records if r['at_least'])
 
-if __name__ == '__main__': sys.exit(main(*sys.argv[1:2], *map(int, sys.argv[2:])))
+if __name__ == '__main__': sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,59 @@
+"""xresnet18 at 128 pixels: updates of the published loop beside those of the fast engine, by one thread
+
+Part of `bench.py`. The images are Imagenette's where the archive is at hand (`BSLR_IMAGENETTE` names it), else made up.
+"""
+import tempfile, time
+from importlib.util import find_spec
+
+import torch
+
+from pictures import pictures
+from results import TARGETS, WITH_WANDB, record, skipped
+from steps import Fast, Published, in_turn, members
+
+GOALS = {1: (1.3, 1.6), 16: (1,), 64: (1,)}
+
+class Logged:
+    "A way of training that also calls W&B's log once in a turn, which is more often than once an epoch"
+    def __init__(self, way, to): self.way,self.to = way,to
+    def __call__(self, n):
+        seconds,start = self.way(n),time.perf_counter()
+        self.to.log(dict(epoch=1, train_loss=1., valid_loss=1., acc=.5))
+        return seconds + (time.perf_counter() - start)/n
+
+def ways_of(cfg, folder, source):
+    "The published loop, the fast engine as it would train the study's row, and in bf16"
+    from bs_lr_study.fast import plan_row
+    from published import image_learner
+    row = members(cfg, 3)
+    plan = plan_row(row, source)
+    fast = Fast(row[:plan.members], source, plan.onednn)
+    return Published(image_learner(folder, cfg.model, cfg.bs, cfg.size, 'cpu', 0)), fast, Fast(row[:1], source, amp='bf16')
+
+def compare(cfg, folder, source, said, n, repeats):
+    "Records of one batch size"
+    from published import add_wandb, image_learner, wandb_run
+    pub,fast,half = ways_of(cfg, folder, source)
+    ts = in_turn(repeats, n, **{'published loop': pub, 'fast engine': fast, 'fast engine, bf16': half})
+    units,case = {'fast engine': fast.k},f'xresnet18, {cfg.size} px, bs {cfg.bs}, one thread, fp32'
+    note = f'{said}; {n} updates in each of {repeats} turns; the engine chose {fast.k} of 3 runs at once'
+    yield record(TARGETS, case, ts[['published loop', 'fast engine']], 's an update of a run', units, note, *GOALS[cfg.bs])
+    yield record(TARGETS, case.replace('fp32', 'bf16 against fp32'), {'published loop': ts['published loop'], 'fast engine': ts['fast engine, bf16']}, 's an update of a run', None, note, None, 2 if cfg.bs >= 16 else None)
+    if not find_spec('wandb'): return (yield skipped(WITH_WANDB, case, 'wandb is not installed'))
+    with wandb_run(cfg) as to:
+        on = Published(add_wandb(image_learner(folder, cfg.model, cfg.bs, cfg.size, 'cpu', 0)))
+        ts = in_turn(repeats, n, **{'published loop': on, 'fast engine': Logged(fast, to)})
+    yield record(WITH_WANDB, case, ts, 's an update of a run', units, note + '; without the start of a run on W&B, which is the same in both', *GOALS[cfg.bs])
+
+def measure(quick=False, repeats=6):
+    "Records of xresnet18"
+    from bs_lr_study.images import load_images
+    from bs_lr_study.runs import RunConfig
+    torch.set_num_threads(1)
+    size,steps = (64, {1: 2}) if quick else (128, {1: 16, 16: 3, 64: 1})
+    with tempfile.TemporaryDirectory() as d:
+        said = pictures(f'{d}/pics', 64 if quick else 512)
+        source = load_images(f'{d}/pics', size, cache=f'{d}/cache')
+        for bs,n in steps.items():
+            cfg = RunConfig('pics', 'xresnet18', bs, 1e-3, size=size, n_out=1000)
+            yield from compare(cfg, f'{d}/pics', source, said, n, 3 if quick else repeats)
