@@ -194,7 +194,7 @@ def optima(
     rows = [(*k, *_optimum(line, along)) for k,line in cells(df, agg).groupby(['model', by], sort=False)]
     return pd.DataFrame(rows, columns=['model', by, along, 'acc', 'where']).astype({'bs': 'Int64'})
 
-# %% ../nbs/02_analysis.ipynb #ad6c100f
+# %% ../nbs/02_analysis.ipynb #f9fc074c
 def _cell_text(c, best):
     "One cell as text"
     acc = '' if pd.isna(c.acc) else f'{100*c.acc:.1f}'
@@ -208,7 +208,7 @@ def crosstab_text(
 ): # DataFrame of text: rows lr ascending, columns bs ascending, empty where no run was made
     "The crosstab with all it stands on: spread, number of runs, what diverged or failed, and each row's best"
     df = df[df.model == pick_model(df, model)]
-    marks = {(o.lr, o.bs): '>' if o.where == 'at the edge' else '*' for o in optima(df).itertuples() if not pd.isna(o.bs)}
+    marks = {(o.lr, o.bs): '>' if o.where == 'at the edge' else '*' for o in optima(df).itertuples() if o.where in ('inside', 'at the edge')}
     c = cells(df)
     text = c.assign(text=[_cell_text(o, marks.get((o.lr, o.bs), '')) for _,o in c.iterrows()])
     return text.pivot(index='lr', columns='bs', values='text').fillna('')

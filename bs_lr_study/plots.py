@@ -7,13 +7,13 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/plots.html.md"""
 # %% auto #0
 __all__ = ['plot_style', 'line_styles', 'plot_acc', 'plot_heatmap', 'plot_curves']
 
-# %% ../nbs/03_plots.ipynb #a07bcc05
+# %% ../nbs/03_plots.ipynb #f63400b8
 import matplotlib as mpl, matplotlib.pyplot as plt, numpy as np, seaborn as sns
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
-from .analysis import cells, crosstab_acc, pick_model
+from .analysis import cells, pick_model
 from .runs import fmt_lr
 
 # %% ../nbs/03_plots.ipynb #e9369bd9
@@ -52,7 +52,9 @@ def _log2_axis(ax, bss, most=13):
     ax.set_xticks(ticks, [str(t) for t in ticks], rotation=45 if len(ticks) > 8 else 0)
     ax.set_xlabel('Batch size (examples per update)')
 
-# %% ../nbs/03_plots.ipynb #21aedefd
+# %% ../nbs/03_plots.ipynb #f42b0fb4
+_LOST = dict(diverged=dict(marker='x'), **{'some runs lost': dict(marker='o', markersize=10, markerfacecolor='none')})
+
 def _axes(df, draw, ax, ylabel):
     "A panel for each model in `df`, filled by `draw(rows, ax)`: in `ax` if given, else in a new figure"
     models = list(df.model.unique())
@@ -67,19 +69,24 @@ def _axes(df, draw, ax, ylabel):
 def _finish(axs, title, order):
     "One legend for `axs`, to the right of the last, entries as in `order`; gives what the caller may want to go on with"
     found = {h.get_label(): h for ax in axs for h in ax.lines}
-    if any(o.get_label() == 'diverged' for ax in axs for o in ax.collections):
-        found['diverged'] = Line2D([], [], linestyle='', marker='x', color=mpl.rcParams['text.color'])
-    names = [o for o in [*order, 'diverged'] if o in found]
+    marks = {o.get_label() for ax in axs for o in ax.collections} & set(_LOST)
+    found |= {o: Line2D([], [], linestyle='', color=mpl.rcParams['text.color'], **_LOST[o]) for o in marks}
+    names = [o for o in [*order, *_LOST] if o in found]
     axs[-1].legend([found[o] for o in names], names, title=title, loc='upper left', bbox_to_anchor=(1.01, 1), alignment='left', handlelength=3.2)
     axs[0].figure.draw_without_rendering() # ticks take their look when first drawn: now, while the style holds
     return axs[0] if len(axs) == 1 else axs[0].figure
 
-# %% ../nbs/03_plots.ipynb #de90faf6
+# %% ../nbs/03_plots.ipynb #742c2229
 def _crosses(ax, rows, style, shift):
     "A cross at the foot of `ax` for each cell of which no run was left, beside those of the other lines"
     lost = rows[rows.n == 0]
     if len(lost): ax.scatter(lost.bs * 2**shift, [.02]*len(lost), marker='x', s=24, color=style['color'],
-                             transform=ax.get_xaxis_transform(), label='diverged', zorder=3)
+                             transform=ax.get_xaxis_transform(), label='diverged', zorder=3, clip_on=False)
+
+def _rings(ax, rows, style):
+    "A ring about each point that only some of its cell's runs are behind"
+    part = rows[(rows.n > 0) & (rows.n_diverged + rows.n_failed > 0)]
+    if len(part): ax.scatter(part.bs, part.acc, marker='o', s=100, facecolors='none', edgecolors=[style['color']], label='some runs lost', zorder=3)
 
 def _draw_acc(c, ax, styles, whiskers):
     "The lines of one model's cells"
@@ -90,6 +97,7 @@ def _draw_acc(c, ax, styles, whiskers):
         ax.plot(rows.bs, rows.acc, label=fmt_lr(lr), **style)
         if whiskers: ax.vlines(rows.bs, rows.acc - rows['std'], rows.acc + rows['std'], color=style['color'], lw=1)
         _crosses(ax, rows, style, shift)
+        _rings(ax, rows, style)
     ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=''))
     if c.acc.isna().all(): ax.set_ylim(0, 1)
 
@@ -117,10 +125,25 @@ def plot_acc(
     for o in axs: _log2_axis(o, c.bs)
     return _finish(axs, _what_points_are(c, agg), [fmt_lr(o) for o in styles])
 
-# %% ../nbs/03_plots.ipynb #99ac7173
+# %% ../nbs/03_plots.ipynb #8e575cd5
 def _hatch(ax, shape):
     "A hatched ground, to be seen where no cell covers it"
     ax.add_patch(Rectangle((0, 0), shape[1], shape[0], facecolor='none', edgecolor=mpl.rcParams['grid.color'], hatch='////', lw=0, zorder=0))
+
+_SIGNS = (('×', 'n_diverged', 'diverged'), ('!', 'n_failed', 'failed'))
+
+def _write_lost(ax, c, t):
+    "The share of runs that each cell has lost, into the cells; gives what to explain below"
+    for sign,col,_ in _SIGNS:
+        for o in c[c[col] > 0].itertuples():
+            ax.text(t.columns.get_loc(o.bs) + .5, t.index.get_loc(o.lr) + (.16 if sign == '×' else .84), f'{sign}{getattr(o, col)}/{o.runs}', ha='center', va='center',
+                    fontsize='x-small', color=_on(ax, t.loc[o.lr, o.bs]))
+    return [f'{sign}: {word}' for sign,col,word in _SIGNS if (c[col] > 0).any()]
+
+def _on(ax, acc):
+    "A colour for text on the colour of an accuracy, or on the page"
+    if np.isnan(acc): return mpl.rcParams['text.color']
+    return 'black' if sns.utils.relative_luminance(ax.collections[0].to_rgba(acc)) > .408 else 'white'
 
 def plot_heatmap(
     table, # Runs, as `load_runs` gives them, or a crosstab, as `crosstab_acc` gives it
@@ -131,16 +154,19 @@ def plot_heatmap(
 ): # `Axes`
     "Accuracy by learning rate and batch size as colours, in per cent"
     if 'run' in table: model = pick_model(table, model)
-    t = crosstab_acc(table, model, agg) if 'run' in table else table
+    c = cells(table[table.model == model], agg) if 'run' in table else None
+    t = table if c is None else c.pivot(index='lr', columns='bs', values='acc')
     if ax is None: ax = plt.subplots(figsize=(2.2 + .52*t.shape[1], max(2.6, 1.3 + .4*t.shape[0])), layout='constrained')[1]
     scale = dict(vmin=0, vmax=1) if t.isna().all(axis=None) else {}
     bar = dict(label='Accuracy (%)', format=PercentFormatter(1, symbol=''))
     _hatch(ax, t.shape)
     sns.heatmap(t, annot=100*t, fmt='.1f', ax=ax, linewidths=.5, linecolor=mpl.rcParams['axes.facecolor'], cbar_kws=bar,
                 yticklabels=[fmt_lr(o) for o in t.index], **dict(cmap='viridis') | scale | kwargs)
+    lost = [] if c is None else _write_lost(ax, c, t)
     ax.invert_yaxis()
     ax.grid(False)
-    ax.set(xlabel='Batch size (examples per update)' + ('\nhatched: no accuracy' if t.isna().any(axis=None) else ''), ylabel='Learning rate', title=model or '')
+    notes = ['hatched: no accuracy']*bool(t.isna().any(axis=None)) + lost
+    ax.set(xlabel='\n'.join(['Batch size (examples per update)', *([', '.join(notes)] if notes else [])]), ylabel='Learning rate', title=model or '')
     ax.tick_params(axis='y', rotation=0)
     return ax
 
