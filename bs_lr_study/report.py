@@ -7,10 +7,11 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/report.html.md"""
 # %% auto #0
 __all__ = ['how_ended', 'tables', 'save_plots']
 
-# %% ../nbs/08_report.ipynb #a6a427d7
+# %% ../nbs/08_report.ipynb #8049e0e0
 from pathlib import Path
 
-from .analysis import crosstab_acc, inflection_table, printable, top_runs
+from .analysis import crosstab_acc, crosstab_text, inflection_table, printable, top_runs
+from .findings import findings, findings_text
 
 # %% ../nbs/08_report.ipynb #70728220
 def how_ended(
@@ -24,22 +25,44 @@ def how_ended(
     lost = df[df.status.notna() & (df.status != 'ok')].groupby(['status', 'message']).size()
     return said + ''.join(f'\n{k} {status}: {why.splitlines()[0] if why else "no reason given"}' for (status,why),k in lost.items())
 
-# %% ../nbs/08_report.ipynb #57c695d0
+# %% ../nbs/08_report.ipynb #9255d929
 def _section(title, table): return f'{title}\n{table.to_string()}'
 
 def _per_cent(table): return printable((100*table).round(2)).map('{:.2f}'.format).replace('nan', '')
+
+_SIGNS = '* best of its row, > best at the edge of what was tried, ± s.d. (runs), × diverged, ! failed'
+
+def _crosstab(df, model, agg):
+    "One model's crosstab; with all it stands on if its cells are means"
+    title = f'{model}: accuracy in per cent, rows learning rate, columns batch size'
+    if agg != 'mean': return _section(title, _per_cent(crosstab_acc(df, model, agg)))
+    return f"{title}\n{printable(crosstab_text(df, model)).to_string(line_width=150)}\n({_SIGNS})"
+
+def _shipped(df):
+    "Whether the runs are among those that the claims are tested on"
+    from bs_lr_study.claims import evidence
+    ev = evidence()
+    return df.run.isin([*ev.grid.run, *ev.first.run, *ev.own.run]).all()
 
 def tables(
     df,    # Runs, as `load_runs` gives them
     n=5,   # How many of the best runs to name
     agg='mean', # How runs of one cell (seeds) become one number
+    sd=None, # Run-to-run standard deviation to assume in the findings; as `findings` has it if left out
+    claims=None, # Append the ledger of claims? If left out, for the runs that it is about
 ): # str
-    "The tables of a set of runs, as text"
+    "The tables and findings of a set of runs, as text"
     out = [how_ended(df)]
-    out += [_section(f'{m}: accuracy in per cent, rows learning rate, columns batch size', _per_cent(crosstab_acc(df, m, agg))) for m in df.model.unique()]
+    out += [_crosstab(df, m, agg) for m in df.model.unique()]
     out += [_section('Inflection point: the batch size past which accuracy falls', printable(inflection_table(df, agg, detail=True)))]
     if len(best := top_runs(df, n)): out += [_section('Best runs', printable(best[['run', 'acc']].set_index('run').round(6).rename_axis(None)))]
+    out += [f'Findings\n{findings_text(findings(df, sd))}']
+    if _shipped(df) if claims is None else claims: out += [_claims()]
     return '\n\n'.join(out)
+
+def _claims():
+    from bs_lr_study.claims import ledger, ledger_text
+    return f'Claims, tested on the runs and tables that ship with the package (worked out in nbs/07b_claims.ipynb)\n{ledger_text(ledger())}'
 
 # %% ../nbs/08_report.ipynb #e8385a8f
 def save_plots(
