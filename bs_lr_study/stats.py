@@ -151,7 +151,7 @@ def best_sets(
                     low_edge=lo == 0, high_edge=hi == last, candidates=[tuple(a[b].tolist()) for a,b in zip(x, keep)])
     return t.assign(sd=err.sd, sd_from=err.how).astype({along: int, 'lo': int, 'hi': int} if along == 'bs' else {}).reset_index(drop=True)
 
-# %% ../nbs/04_stats.ipynb #7d384534
+# %% ../nbs/04_stats.ipynb #b279d1db
 def range_sf(
     q, # Studentized range, an array
     k, # Number of cells
@@ -160,8 +160,9 @@ def range_sf(
     "Chance that `k` equal cells lie further apart than `q`"
     z,h = np.linspace(-8, 8, 321, retstep=True)
     dens = k*h*np.exp(-z**2/2)/np.sqrt(2*np.pi)
-    q,nodes = np.asarray(q, float),_s_nodes(dof, 200)
-    return 1 - sum(((ndtr(z) - ndtr(z - s*q[..., None]))**(k-1)) @ dens for s in nodes)/len(nodes)
+    qs = np.asarray(q, float)[..., None]*_s_nodes(dof, 200)
+    parts = np.array_split(qs.ravel(), 1 + qs.size//5000) # so much at once as fits the cache
+    return 1 - np.concatenate([((ndtr(z) - ndtr(z - o[:, None]))**(k-1)) @ dens for o in parts]).reshape(qs.shape).mean(-1)
 
 def range_ppf(
     level, # Probability
