@@ -59,20 +59,21 @@ def quicker_threads(cfgs):
 
 def measure(quick=False, whole=False, repeats=3):
     "Records of the embedded study"
+    torch.set_num_threads(1)
     cfgs = cfgs_of(quick)
     lrs,bss = {c.lr for c in cfgs},{c.bs for c in cfgs}
     some = cfgs if whole else [c for c in cfgs if c.lr == 1e-3]
     thrice = [replace(c, seed=s) for s in range(3) for c in cfgs]
     tiny,on = [replace(c, epochs=1) for c in some if c.bs == max(bss)],find_spec('wandb') is not None
     published(tiny, wandb=on), fast(tiny), fast(tiny, 2) # imports, and the server that starts processes
-    two = quicker_threads(some)
+    two = 1 if quick else quicker_threads(some)
     cases = {'published': lambda: published(some), 'published, W&B': lambda: published(some, wandb=on),
              'one': lambda: fast(cfgs, 0, on), 'two': lambda: fast(cfgs, 2, on), 'one, seeds': lambda: fast(thrice, 0, on), 'two, seeds': lambda: fast(thrice, 2, on)}
     if two > 1: cases |= {'published, two threads': lambda: published(some, 2), 'published, W&B, two threads': lambda: published(some, 2, on)}
     ts = turns(repeats, None, **cases)
     threads = ', two threads' if two > 1 else ''
     note = f'{len(bss)} batch sizes × {len(lrs)} learning rates' + ('' if whole else f'; of the published loop 1 of the {len(lrs)} learning rates is timed and the others are counted as equal')
-    said = f"; the published loop with {'two threads' if two > 1 else 'one thread'}, the quicker here"
+    said = f"; the published loop with {'two threads' if two > 1 else 'one thread'}" + ', the quicker here'*(not quick)
     def rows(group, theirs, i, note):
         def one(case, base, mine, i, goals, note):
             measured = {'published loop': ts[base].str[i % 2], 'fast engine': ts[mine].str[i]}

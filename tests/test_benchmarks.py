@@ -1,0 +1,71 @@
+"""The benchmarks run, and what they say follows from the times that they measured."""
+import importlib.util, json, statistics, subprocess, sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1]/'benchmarks'
+
+def load(name, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    spec = importlib.util.spec_from_file_location(f'bench_{name}', BENCHMARKS/f'{name}.py')
+    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+    return module
+
+def check(records):
+    "Each ratio is the median of the first case's number over another's, each a unit of work, turn by turn"
+    for r in records:
+        base,*others = r['measured']
+        assert set(r['ratios']) == set(others)
+        for k in others:
+            rs = [(a/r['units'][base])/(b/r['units'][k]) for a,b in zip(r['measured'][base], r['measured'][k], strict=True)]
+            assert r['ratios'][k] == pytest.approx([statistics.median(rs), min(rs), max(rs)]), (r['group'], r['case'], k)
+
+def script(name, *args):
+    done = subprocess.run([sys.executable, BENCHMARKS/f'{name}.py', *map(str, args)], capture_output=True, text=True, timeout=800)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+def test_ratios_count_units(monkeypatch, tmp_path):
+    "Ten runs in 20 s beside forty in 8 s: ten times as fast"
+    results = load('results', monkeypatch)
+    r = results.record('Study', 'digits', dict(old=[20., 22., 30.], new=[8., 8., 8.]), 's a run', dict(old=10, new=40), 'how', 8, 12)
+    assert r['ratios']['new'] == pytest.approx([11., 10., 15.])
+    check([r])
+    page = results.write(tmp_path, 'bench', 'Title', [r, results.skipped('Study', 'more', 'not installed')])
+    assert '| digits | s a run | 2.2 | 0.2 | 11.00 (10.00–15.00) | 8 | 12 |' in page and 'not installed' in page
+    said = json.loads((tmp_path/'bench.json').read_text())
+    assert said['records'][0] == r and said['machine']['cores'] > 0 and said['machine']['torch']
+
+def test_cases_take_turns(monkeypatch):
+    timing,calls = load('timing', monkeypatch),[]
+    ts = timing.turns(3, **{k: (lambda k=k: calls.append(k)) for k in 'ab'})
+    assert calls == list('ababab') and ts.shape == (3, 2) and (ts >= 0).all(axis=None)
+    own = timing.turns(2, None, a=lambda: 1.5)
+    assert own.a.tolist() == [1.5, 1.5]
+
+@pytest.mark.slow
+def test_a_quick_bench_runs(tmp_path):
+    script('bench', '--quick', '--to', tmp_path)
+    said = json.loads((tmp_path/'bench.json').read_text())
+    check(said['records'])
+    groups = {r['group'] for r in said['records']}
+    assert said['quick'] and {'Growth with members', 'Peak memory', 'Beside what a user would otherwise pick'} <= groups
+    goals = {(r['at_least'], r['aim']) for r in said['records'] if r['at_least']}
+    assert {(8, 12), (15, 25), (12, 30), (1.3, 1.6), (3, 5)} <= goals
+    assert all(len(ms) >= 3 for r in said['records'] if r['at_least'] for ms in r['measured'].values())
+    assert '| at least | aim |' in (tmp_path/'bench.md').read_text()
+
+@pytest.mark.slow
+def test_the_grid_is_tried_without_a_gpu(tmp_path):
+    "And goes on where it was ended"
+    args = '--device cpu --models xresnet18 --size 64 --steps 1 --images 16 --members 2 --num-workers 0 --to'.split()
+    script('gpu_grid', *args, tmp_path, '--bs', 4)
+    first = json.loads((tmp_path/'gpu_grid.json').read_text())
+    script('gpu_grid', *args, tmp_path, '--bs', 4, 8)
+    said = json.loads((tmp_path/'gpu_grid.json').read_text())
+    assert said['cells'][0] == first['cells'][0] and [c['bs'] for c in said['cells']] == [4, 8]
+    check(said['records'])
+    grid = next(r for r in said['records'] if r['group'] == 'The grid, extrapolated')
+    of = lambda way, i: sum(5*c['runs']*(c['ways'][way]['train'][i] + c['ways'][way]['valid'][i]) for c in said['cells'])
+    assert grid['measured']['published loop'] == pytest.approx([of('published loop', i)/60 for i in range(3)]) and 'extrapolated' in grid['note']
