@@ -1,5 +1,5 @@
 """What was measured, as records and as tables: each ratio can be worked out again from the times beside it"""
-import json, os, platform, subprocess
+import json, os, platform, subprocess, sys
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -88,8 +88,8 @@ def _commit():
 
 def machine(): # dict
     "Where and with what this is measured"
-    import torch
-    gpu = {f'gpu {i}': torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
+    torch = sys.modules.get('torch') # slow to import, and there already if anything was measured with it
+    gpu = {f'gpu {i}': torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())} if torch else {}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     memory = f"{os.sysconf('SC_PAGE_SIZE')*os.sysconf('SC_PHYS_PAGES')/2**30:.1f} GiB" if hasattr(os, 'sysconf') else ''
     names = 'torch', 'torchvision', 'fastai', 'fastcore', 'numpy', 'pillow', 'wandb', 'bs_lr_study'
