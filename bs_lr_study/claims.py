@@ -16,7 +16,7 @@ __all__ = ['VERDICTS', 'SOURCES', 'CLAIMS', 'PUBLISHED_POINTS', 'judge', 'Verdic
            'loss_in_millions', 'counted', 'over_weighted', 'partial_window', 'left_over', 'ledger', 'ledger_markdown',
            'ledger_text']
 
-# %% ../nbs/07b_claims.ipynb #148ab67c
+# %% ../nbs/07b_claims.ipynb #3f7201bb
 from dataclasses import dataclass
 from functools import cached_property, wraps
 
@@ -26,7 +26,7 @@ from scipy.stats import t as t_dist
 from .analysis import cells, find_record, inflection_table, load_runs
 from .budgets import at_updates, trials
 from .findings import margin, may_win, run_error
-from .laws import STEP_LAWS, fit_law, paper_table
+from .laws import LR_LAWS, fit_law, paper_table, params_table
 from .runs import fmt_lr
 from .shape import taper_differences
 from .stats import best_sets, run_sd
@@ -187,16 +187,16 @@ def far_from_16(ev):
     diff,lo,hi = _gaps([(best[16], best[b]) for b in (1, 1024, 2048)], ev.err, len(ev.c), ev.level)
     return Verdict(judge(lo, hi, least=.05), f'{100*diff[0]:.1f}, {100*diff[1]:.1f} and {100*diff[2]:.1f} points below, each ± {100*(hi - diff).max():.1f}')
 
-# %% ../nbs/07b_claims.ipynb #48d6e5fc
+# %% ../nbs/07b_claims.ipynb #b7c3524b
 def _full_rows(ev):
     "The rows of the grid from bs 2 or less to 512 or more, each ascending"
     c = ev.c[ev.c.n > 0].sort_values('bs')
     return need([o for _,o in c.groupby(['model', 'lr'], sort=False) if o.bs.min() <= 2 and o.bs.max() >= 512], 'rows from bs 2 to 512')
 
 def _end_of_rows(ev, i, end):
-    "How far the best of each row is above its first (`i` = 0) or last (-1) cell"
+    "How far the best of the rest of each row is above its first (`i` = 0) or last (-1) cell"
     rows = _full_rows(ev)
-    diff,lo,hi = _gaps([(o.loc[o.acc.idxmax()], o.iloc[i]) for o in rows], ev.err, sum(map(len, rows)), ev.level)
+    diff,lo,hi = _gaps([((rest := o.drop(o.index[i])).loc[rest.acc.idxmax()], o.iloc[i]) for o in rows], ev.err, sum(map(len, rows)), ev.level)
     return Verdict(judge(lo, hi, least=0), f'clear in {(lo > 0).sum()} of {len(rows)} rows: the best is {_pts(diff.min(), diff.max())} points above the {end} bs')
 
 @claim('grid', 'too small', 'Too small a batch size is detrimental.')
@@ -210,7 +210,7 @@ def too_large(ev):
     "Whether each row's best is above its largest batch size"
     return _end_of_rows(ev, -1, 'largest')
 
-# %% ../nbs/07b_claims.ipynb #31da97fa
+# %% ../nbs/07b_claims.ipynb #ebd55a19
 PUBLISHED_POINTS = {'xresnet18': {1e-4: 8, 1e-3: 8, 1e-2: 32}, 'xresnet34': {1e-7: None, 1e-6: None, 1e-5: 4, 1e-4: 16, 1e-3: 16, 1e-2: 16},
                     'xse_resnext50': {1e-7: 8, 1e-6: None, 1e-5: None, 1e-4: 8, 1e-3: 16, 1e-2: 32}}
 
@@ -222,6 +222,7 @@ def _point(o, said):
 @claim('grid', 'inflection points', "The table of inflection points: 8, 8, 32 for xresnet18; –, –, 4, 16, 16, 16 for xresnet34; 8, –, –, 8, 16, 32 for xse_resnext50.")
 def inflection_points(ev):
     "Whether the points of the post's table are told from their neighbours"
+    need(ev.c[ev.c.n > 0], 'the grid')
     t,sets = inflection_table(ev.grid),best_sets(ev.grid, sd=ev.err, level=ev.level, family=True).set_index(['model', 'lr'])
     said = [(m, lr, b) for m,o in PUBLISHED_POINTS.items() for lr,b in o.items() if (m, lr) in sets.index]
     need(said, 'rows of these models')
@@ -341,13 +342,14 @@ def fixed_lr(ev):
     diff,lo,hi = _gaps(need(pairs, 'several batch sizes at one learning rate'), err, len(c), ev.level)
     return Verdict(judge(lo, hi, least=0), f'clear in {(lo > 0).sum()} of {len(pairs)} steps on the digits (bs 64, 256, 512): {np.exp(diff.min()):.2f} to {np.exp(diff.max()):.1f} times the loss')
 
-# %% ../nbs/07b_claims.ipynb #16639a9e
+# %% ../nbs/07b_claims.ipynb #a36cf1a2
 @claim('article', 'lr doubled with bs', 'With the learning rate doubled each time the batch size is, the training curves nearly coincide.')
 def lr_doubled(ev):
     "Training losses of runs whose lr is proportional to bs"
-    t = ev.own[ev.own.acc.notna()]
+    needs = 'runs with lr proportional to bs, such as bs 64 at 1e-3, 256 at 4e-3 and 1024 at 1.6e-2'
+    t = need(ev.own[ev.own.acc.notna()], needs)
     label = t.data.astype(str) + ' ' + t.model + ' ' + t.epochs.astype(str) + ' ' + (t.lr/t.bs).map('{:.4g}'.format)
-    t = need(t[t.bs.groupby(label).transform('nunique') > 1], 'runs with lr proportional to bs, such as bs 64 at 1e-3, 256 at 4e-3 and 1024 at 1.6e-2')
+    t = need(t[t.bs.groupby(label).transform('nunique') > 1], needs)
     d = plain(t, -np.log(t.train_loss), label[t.index])
     c = cells(d).sort_values('bs')
     pairs = [(o.iloc[0], b) for _,o in c.groupby('model') for _,b in o[1:].iterrows()]
@@ -423,11 +425,11 @@ def sharpness(ev):
     sign = np.array([-1, 1])
     return Verdict(judge(sign*ends['mean'] - half, sign*ends['mean'] + half, least=0), f'times {np.exp(ends["mean"].iloc[0]):.2f} at bs {ends.index[0]} and {np.exp(ends["mean"].iloc[-1]):.2f} at bs {ends.index[-1]}')
 
-# %% ../nbs/07b_claims.ipynb #c596b793
+# %% ../nbs/07b_claims.ipynb #bbb69381
 @claim('article', 'weaker generalization', 'A larger batch generalizes less well.')
 def weaker(ev):
     "The best at bs 32 above the best at bs 512, for each model of the published grid"
-    pairs = [(best_at(o, 'bs 32', bs=32), best_at(o, 'bs 512', bs=512)) for _,o in ev.c.groupby('model')]
+    pairs = [(best_at(o, 'bs 32', bs=32), best_at(o, 'bs 512', bs=512)) for _,o in need(ev.c, 'the grid').groupby('model')]
     diff,lo,hi = _gaps(pairs, ev.err, len(ev.c), ev.level)
     return Verdict(judge(lo, hi, least=0), f'at 5 epochs bs 512 is {_pts(diff.min(), diff.max())} points below bs 32 in {len(pairs)} models, each ± {100*(hi - diff).max():.1f}')
 
@@ -472,15 +474,16 @@ def gbn_narrows(ev):
     found,x,half = _over_networks(ev, lambda t: (t.SB - t.GBN)/(t.SB - t.LB), most=1)
     return Verdict(found, f'{100*x.mean():.0f} % of the gap is left ({100*(x.mean()-half):.0f} to {100*(x.mean()+half):.0f})')
 
-# %% ../nbs/07b_claims.ipynb #fc20a926
+# %% ../nbs/07b_claims.ipynb #f92e8295
 @claim('article', 'fewer updates', 'A larger batch needs fewer updates.')
 def fewer_updates(ev):
-    "Updates at the largest batch size over those at the smallest, for each model of Zhang et al."
+    "The exponent of updates in the batch size, for each model of Zhang et al."
     t = need(ev.papers.get('zhang2024_steps', []), 'updates to a target by batch size').sort_values('batch_size_seqs')
-    by = {m: (np.log(o.steps.iloc[-1]/o.steps.iloc[0]), fit_law(o.batch_size_seqs, o.steps, STEP_LAWS['trade-off'])) for m,o in t.groupby('model')}
-    x,sd = (np.array(o) for o in zip(*((r, f.sd) for r,f in by.values())))
-    half = 2**.5*sd*[t_dist.ppf((1 + ev.level**(1/len(by)))/2, f.dof) for _,f in by.values()]
-    return Verdict(judge(x - half, x + half, most=0), f'{np.exp(-x.max()):.0f} to {np.exp(-x.min()):.0f} times fewer at the largest batch than at the smallest, in {len(x)} models')
+    by = t.groupby('model')
+    fits = [params_table(fit_law(o.batch_size_seqs, o.steps, LR_LAWS['power']), ev.level**(1/by.ngroups)).loc['exponent'] for _,o in by]
+    lo,hi = ([f[k] for f in fits] for k in ('lo', 'hi'))
+    fewer = by.steps.first()/by.steps.last()
+    return Verdict(judge(lo, hi, most=0), f'{fewer.min():.0f} to {fewer.max():.0f} times fewer at the largest batch than at the smallest, in {by.ngroups} models; exponents {min(lo):.2f} to {max(hi):.2f}'.replace('-', '−'))
 
 # %% ../nbs/07b_claims.ipynb #04872091
 @claim('article', 'uses the hardware better', 'A larger batch uses the hardware better.')

@@ -51,7 +51,8 @@ def _span(some, tried, show=str):
     text = [[f'{show(tried[g[0]])} to {show(tried[g[-1]])}'] if len(g) > 2 else [show(tried[i]) for i in g] for g in groups]
     return _and([o for g in text for o in g])
 
-# %% ../nbs/07_findings.ipynb #3b7e1e7b
+# %% ../nbs/07_findings.ipynb #1c71efe7
+@cache
 def published_sd(): # `RunSd`
     "The run-to-run error of the published Imagenette runs, from the cells that both posts ran"
     both = run_sd(pd.concat([load_runs('2025-06-04'), load_runs('2025-06-01')], ignore_index=True))
@@ -232,12 +233,12 @@ def _rows(df, c, sets, err, level):
         how = 'diverged' if o.where == 'diverged' else 'failed'
         yield Finding('row', o.model, f"At lr {fmt_lr(o.lr)} {o.model} {how} at every batch size tried (bs {_span(bss, bss)}).", 'fact', dict(lr=o.lr))
 
-# %% ../nbs/07_findings.ipynb #c4ea5a13
+# %% ../nbs/07_findings.ipynb #bca24c0d
 def _apart(sets, along):
     "Two rows or columns, the first and last by their key, whose sets have nothing in common; None if there are none"
     by = 'lr' if along == 'bs' else 'bs'
-    rows = sets.sort_values(by)
-    pairs = [(a, b) for i,a in enumerate(rows.itertuples()) for b in list(rows.itertuples())[i+1:] if max(a.candidates) < min(b.candidates) or max(b.candidates) < min(a.candidates)]
+    rows = list(sets.sort_values(by).itertuples())
+    pairs = [(a, b) for i,a in enumerate(rows) for b in rows[i+1:] if max(a.candidates) < min(b.candidates) or max(b.candidates) < min(a.candidates)]
     return max(pairs, key=lambda o: getattr(o[1], by)/getattr(o[0], by), default=None)
 
 def _moves(sets):

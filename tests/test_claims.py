@@ -1,0 +1,278 @@
+"The ledger: each number worked out again by other means, each verdict seen to flip when the data do"
+import json, re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np, pandas as pd, pytest
+from scipy import stats as ss
+
+from bs_lr_study.analysis import find_record
+from bs_lr_study.claims import CLAIMS, SOURCES, VERDICTS, evidence, judge, ledger, ledger_markdown, ledger_text
+from bs_lr_study.laws import paper_table
+from bs_lr_study.stats import RunSd
+
+NB = Path(__file__).parents[1]/'nbs'/'07b_claims.ipynb'
+EXACT = RunSd(1e-9, np.inf, 'exact')
+
+@pytest.fixture(scope='module')
+def ev(): return evidence()
+
+@pytest.fixture(scope='module')
+def t(ev): return ledger(ev)
+
+@pytest.fixture(scope='module')
+def raw(): return load('2025-06-04')
+
+def load(name):
+    "A record's rows, read with nothing of this package"
+    path = find_record(name)
+    if path.suffix == '.csv':
+        df = pd.read_csv(path)
+        parts = df.run.str.extract(r'^imagenette-(?P<model>\w+)-bs-(?P<bs>\d+)-lr-(?P<lr>.+)$').astype(dict(bs=int, lr=float))
+        return pd.concat([parts, df.acc], axis=1)
+    rows = [json.loads(o) for o in path.read_text().splitlines()]
+    return pd.DataFrame([o['config'] | o['cost'] | o['metrics'][-1] | dict(epoch_metrics=o['metrics']) for o in rows])
+
+def run(name, ev): return CLAIMS[name][2](ev)
+def numbers(s): return [float(o.replace('−', '-')) for o in re.findall(r'(?<![\w.])[−-]?\d+\.?\d*(?![\w])', s)]
+
+def change(ev, err=None, **where):
+    "Evidence with some cells of the published grid changed by `by` or set `to`"
+    by,to = where.pop('by', None),where.pop('to', None)
+    hit = np.all([ev.grid[k].isin(v if isinstance(v, list) else [v]) for k,v in where.items()], axis=0)
+    assert hit.any()
+    new = replace(ev, grid=ev.grid.assign(acc=ev.grid.acc.where(~hit, to if to is not None else ev.grid.acc + (by or 0))))
+    new.__dict__['err'] = err or ev.err # the error is not what is to change
+    return new
+
+def own(ev, **cols):
+    "Evidence with own runs beside the recorded ones: a column = a value or a list"
+    n = max(len(v) for v in cols.values() if isinstance(v, list))
+    base = dict(run=[f'new-{i}' for i in range(n)], data='new', model='m', lr=1e-3, bs=8, epochs=5, acc=.5, status='ok', schedule='one_cycle', norm='batch', opt='adam', wd=.01, device='cpu', regime='none', seed=0)
+    return replace(ev, own=pd.concat([ev.own, pd.DataFrame(base | cols, index=range(n))], ignore_index=True))
+
+
+class TestLedger:
+    def test_every_claim_has_one_of_four_verdicts(self, t):
+        assert len(t) == len(CLAIMS) > 40 and t.verdict.isin(VERDICTS).all() and set(t.source) == set(SOURCES)
+        need = t.verdict == 'needs an experiment'
+        assert (t.needs != '').equals(need) and (t.number[~need] != '').all()
+        assert not t.number.str.contains('nan').any()
+
+    def test_what_the_published_data_decide_is_decided(self, t):
+        assert set(t.name[t.source.isin(['grid', 'first', 'lr_find']) & (t.verdict == 'needs an experiment')]) == {'untrainable at bs 1', 'thousand outputs', 'epoch times'}
+
+    def test_cells_exist(self, t):
+        heads = [l[4:].strip() for c in json.loads(NB.read_text())['cells'] if c['cell_type'] == 'markdown' for l in ''.join(c['source']).splitlines() if l.startswith('### ')]
+        assert heads == t.name.tolist() and all(o == o.lower() for o in heads)
+        assert t.cell.tolist() == [f'07b_claims.ipynb#{o.replace(" ", "-")}' for o in heads]
+
+    def test_texts(self, t):
+        md,txt = ledger_markdown(t, 'nbs/'),ledger_text(t)
+        assert md.count('](nbs/07b_claims.ipynb#') == len(t) and all(o.count('|') == 4 for o in md.splitlines())
+        assert all(o in txt for o in t.claim) and [o[:-1] for o in txt.splitlines() if not o.startswith(' ')] == [o for o in VERDICTS if o in set(t.verdict)]
+
+    def test_one_source(self, ev):
+        assert set(ledger(ev, 'lr_find').source) == {'lr_find'}
+        with pytest.raises(ValueError, match="source is 'blog': choose one of grid"): ledger(ev, 'blog')
+
+    def test_without_data_every_claim_asks_for_some(self, ev):
+        none = replace(ev, grid=ev.grid[:0], first=ev.first[:0], own=ev.own[:0], epochs=ev.epochs[:0], papers={})
+        none.__dict__['err'] = ev.err
+        assert ledger(none).verdict.eq('needs an experiment').all() and ledger(none).needs.ne('').all()
+
+
+class TestNumbers:
+    "From the CSV and JSON lines, by hand"
+    def test_error(self, ev, raw):
+        both = load('2025-06-01').merge(raw, on=['model', 'bs', 'lr'])
+        assert ev.err.sd == pytest.approx(np.sqrt(((both.acc_x - both.acc_y)**2).sum()/18))
+
+    def test_top_ten(self, t, raw):
+        gap = 100*(raw.acc.nlargest(10).iloc[-1] - raw.acc[raw.lr < 1e-3].max())
+        half = 100*ss.studentized_range.ppf(.9, 123, 9)*.00778
+        assert raw[raw.acc >= raw.acc.nlargest(10).iloc[-1]].lr.isin([1e-3, 1e-2]).all()
+        assert numbers(self.of(t, 'top ten'))[1:] == pytest.approx([gap, gap - half, gap + half], abs=.12)
+
+    def of(self, t, name): return t.number[t.name == name].item()
+
+    def test_models_and_batch_sizes(self, t, raw):
+        best = 100*raw.groupby('model').acc.max()
+        assert numbers(self.of(t, 'models alike'))[0] == round(best.max() - best.min(), 2)
+        by = 100*raw.groupby('bs').acc.max()
+        near = by[16] - by[[8, 32, 64, 128]]
+        assert numbers(self.of(t, 'near bs 16'))[:2] == [round(near.min(), 1), round(near.max(), 1)]
+        assert numbers(self.of(t, 'far from bs 16'))[:3] == (by[16] - by[[1, 1024, 2048]]).round(1).tolist()
+
+    def test_inflection_table(self, t): assert self.of(t, 'inflection points').startswith('the rule gives 15 of 15 entries')
+
+    def test_hierarchy(self, t, raw):
+        d = pd.concat([raw, load('2025-06-01')]).query('bs == 64 and .00009 < lr < .02')
+        m = 100*d.pivot_table(index='model', columns='lr', values='acc')
+        steps = np.r_[m[.01] - m[.001], m[.001] - m[.0001]]
+        half = 100*ss.studentized_range.ppf(.9, 9, 9)*.00778/2**.5
+        assert self.of(t, 'hierarchy').startswith(f'clear in {(steps > half).sum()} of 6 steps, the smallest {steps.min():.1f} points')
+
+    @pytest.mark.parametrize('model,name', [('xresnet34', 'lr_find for xresnet34'), ('xse_resnext50', 'lr_find for xse_resnext50')])
+    def test_lr_find(self, t, raw, model, name):
+        d = raw[(raw.model == model) & raw.bs.between(2, 16)]
+        want = [100*d[low].groupby('bs').acc.max() for low in (d.lr < 5e-5, d.lr > 5e-5)]
+        assert [int(o) for o in re.findall(r'\d+', self.of(t, name).split('best')[1])] == [round(o) for w in want for o in w]
+
+    def test_digits(self, t):
+        d = load('digits')
+        loss = {k: np.log(d[k]).groupby([d.lr, d.bs]).mean().groupby('bs').min() for k in ('train_loss', 'valid_loss')}
+        for name,k in (('lr adjusted', 'train_loss'), ('lower validation loss', 'valid_loss')):
+            assert [round(float(o), 1) for o in re.findall(r'(\d+\.\d)', self.of(t, name))] == np.exp(loss[k][[256, 512]] - loss[k][64]).round(1).tolist()
+        at = lambda o: o.groupby(['lr', 'bs']).acc.mean().groupby('bs').max()
+        u = load('digits-updates')
+        shared = d[(d.bs == 32) & (d.lr >= 1e-3)]
+        gap = 100*(at(u[u.bs == 512])[512] - at(shared)[32])
+        assert f'is {gap:.1f} points at 200 updates' in self.of(t, 'gap can be closed')
+        assert f'−{100*(at(d)[32] - at(d)[512]):.1f} at 5 epochs' in self.of(t, 'gap can be closed')
+
+    def test_time_to_97(self, t):
+        d = pd.concat([load('digits'), load('digits-updates')], ignore_index=True)
+        hit = d.epoch_metrics.map(lambda o: next((m['epoch'] for m in o if m['acc'] >= .97), np.nan))
+        share = hit/d.epoch_metrics.map(len)
+        least = {k: (np.log(d[k]*share)).groupby([d.bs, d.seed]).min().dropna().groupby('bs').mean() for k in ('seconds', 'examples')}
+        assert f"bs 512 takes {np.exp(least['seconds'][512] - least['seconds'][32]):.1f} times" in self.of(t, 'lower cost')
+        assert f"bs 512 takes {np.exp(least['examples'][512] - least['examples'][32]):.0f} times the examples" in self.of(t, 'what does it save')
+        assert f"bs 8 takes {np.exp(least['seconds'][8] - least['seconds'][512]):.1f} times" in self.of(t, 'small for quick')
+
+    def test_papers(self, t):
+        h = paper_table('hoffer2017_gap')
+        net = (h.RA - h.SB).groupby(h.network.str[:7]).mean()
+        assert (h.RA > h.SB).sum() == 7 and numbers(self.of(t, 'large surpasses small'))[2:] == [round(o, 1) for o in (net.mean(), *ss.t.interval(.9, 6, net.mean(), ss.sem(net)))]
+        left = 100*((h.SB - h.GBN)/(h.SB - h.LB)).groupby(h.network.str[:7]).mean().mean()
+        assert self.of(t, 'ghost batch norm').startswith(f'{left:.0f} %')
+        g = paper_table('goyal2017_lr_rules').top1_err_mean
+        assert numbers(self.of(t, 'scaled lr at bs 8192'))[0] == round(g[4] - g[1], 2) and '18.1 more' in self.of(t, 'scaled lr at bs 8192')
+        z = paper_table('zhang2024_steps').groupby('model').steps.agg(['max', 'min'])
+        r = z['max']/z['min']
+        assert self.of(t, 'fewer updates').startswith(f'{r.min():.0f} to {r.max():.0f} times fewer')
+
+    def test_accumulation_by_counting(self, t): assert self.of(t, 'over-weighted gradient').endswith('1.50, 1.25, 1.28')
+
+
+def test_judge():
+    assert [judge([0], [1], least=o) for o in (0, .5, 1.5)] == ['holds', 'within noise', 'does not hold']
+    assert judge([], []) == judge([np.nan], [1]) == 'needs an experiment'
+    assert judge([1, -1], [2, 1], least=0) == 'within noise' and judge([1, -2], [2, -1], least=0) == 'does not hold'
+
+
+FLIPS = [ # claim, change of the published grid, verdict
+    ('best run', dict(model='xresnet34', bs=16, lr=1e-3, by=.1), 'holds'),
+    ('best run', dict(model='xresnet34', bs=16, lr=1e-3, by=-.2), 'does not hold'),
+    ('top ten', dict(model='xresnet18', bs=8, lr=1e-4, by=.05), 'within noise'),
+    ('top ten', dict(model='xresnet18', bs=8, lr=1e-4, by=.2), 'does not hold'),
+    ('models alike', dict(model='xse_resnext50', bs=32, lr=1e-2, by=.1), 'does not hold'),
+    ('models alike', dict(model='xse_resnext50', bs=32, lr=1e-2, by=.005, err=EXACT), 'holds'),
+    ('near bs 16', dict(bs=128, by=-.2), 'does not hold'),
+    ('near bs 16', dict(bs=64, by=0, err=EXACT), 'holds'),
+    ('far from bs 16', dict(model='xresnet34', bs=1024, lr=1e-2, by=.05), 'within noise'),
+    ('far from bs 16', dict(model='xresnet34', bs=1024, lr=1e-2, by=.2), 'does not hold'),
+    ('too small', dict(model='xresnet18', bs=1, lr=1e-4, by=.33), 'within noise'),
+    ('too small', dict(model='xresnet18', bs=1, lr=1e-4, by=.5), 'does not hold'),
+    ('too large', dict(model='xse_resnext50', bs=512, lr=1e-2, by=.05), 'within noise'),
+    ('too large', dict(model='xse_resnext50', bs=512, lr=1e-2, by=.2), 'does not hold'),
+    ('inflection points', dict(model='xresnet18', bs=64, lr=1e-3, by=.1), 'does not hold'),
+    ('inflection points', dict(bs=64, by=0, err=EXACT), 'holds'),
+    ('slower fall', dict(model='xse_resnext50', bs=[128, 256, 512], to=.1), 'does not hold'),
+    ('hierarchy', dict(bs=64, lr=1e-2, by=.1), 'holds'),
+    ('hierarchy', dict(bs=64, lr=1e-2, by=-.2), 'does not hold'),
+    ('lr_find for xresnet34', dict(model='xresnet34', lr=[1e-7, 1e-6, 1e-5], to=.95), 'holds'),
+    ('lr_find for xse_resnext50', dict(model='xse_resnext50', lr=[1e-7, 1e-6, 1e-5], to=.95), 'holds'),
+    ('lr_find for xresnet34', dict(model='xresnet34', lr=[1e-3], bs=[2, 4, 8, 16], to=.44), 'does not hold'),
+    ('lr_find for xresnet18', dict(model='xresnet18', bs=[1024, 2048], to=.5), 'holds'),
+    ('lr_find for xresnet18', dict(model='xresnet18', bs=2048, lr=1e-4, to=.11), 'within noise'),
+    ('weaker generalization', dict(model='xresnet18', bs=512, by=.05), 'within noise'),
+    ('weaker generalization', dict(bs=512, by=.3), 'does not hold')]
+
+@pytest.mark.parametrize('name,how,verdict', FLIPS, ids=[f'{o[0]}-{o[2]}' for o in FLIPS])
+def test_flips_with_the_grid(ev, name, how, verdict): assert run(name, change(ev, **how)).verdict == verdict
+
+
+def loss(ev, column, f):
+    d = ev.own.copy()
+    hit = d.data == 'digits'
+    d.loc[hit, column] = f(d[hit])
+    return replace(ev, own=d)
+
+def noisy(d): return np.exp(.01*np.random.default_rng(0).standard_normal(len(d)))
+
+OWN = [ # claim, change of own runs, verdict
+    ('fixed lr', lambda ev: loss(ev, 'train_loss', lambda d: noisy(d)*d.bs), 'holds'),
+    ('fixed lr', lambda ev: loss(ev, 'train_loss', lambda d: noisy(d)/d.bs), 'does not hold'),
+    ('lr adjusted', lambda ev: loss(ev, 'train_loss', noisy), 'holds'),
+    ('lower validation loss', lambda ev: loss(ev, 'valid_loss', lambda d: noisy(d)/d.bs), 'holds'),
+    ('uses the hardware better', lambda ev: loss(ev, 'train_seconds', lambda d: noisy(d)*d.examples/d.bs), 'holds'),
+    ('uses the hardware better', lambda ev: loss(ev, 'train_seconds', lambda d: noisy(d)*d.examples*d.bs), 'does not hold'),
+    ('lower cost', lambda ev: loss(ev, 'seconds', lambda d: noisy(d)/d.bs**2), 'holds'),
+    ('lower cost', lambda ev: loss(ev, 'seconds', lambda d: noisy(d)*d.bs**2), 'does not hold'),
+    ('what does it save', lambda ev: loss(ev, 'seconds', lambda d: noisy(d)*d.bs**2), 'holds'),
+    ('what does it save', lambda ev: loss(ev, 'seconds', lambda d: noisy(d)/d.bs**2), 'does not hold'),
+    ('small for quick', lambda ev: loss(ev, 'seconds', lambda d: noisy(d)*d.bs**2), 'holds'),
+    ('gap can be closed', lambda ev: loss(ev, 'acc', lambda d: d.acc - .2*(d.bs == 512)), 'does not hold'),
+    ('gap can be closed', lambda ev: loss(ev, 'acc', lambda d: d.acc - .01*(d.bs == 512)), 'within noise'),
+    ('untrainable at bs 1', lambda ev: own(ev, model='xse_resnext50', bs=[1], status='untrainable', acc=np.nan), 'holds'),
+    ('untrainable at bs 1', lambda ev: own(ev, model='xse_resnext50', bs=[1]), 'does not hold'),
+    ('thousand outputs', lambda ev: own(ev, data='imagenette', model='xresnet18', bs=[2048], lr=1e-4, size=128, n_out=10, acc=.3), 'holds'),
+    ('thousand outputs', lambda ev: own(ev, data='imagenette', model='xresnet18', bs=[2048], lr=1e-4, size=128, n_out=10, acc=.001), 'within noise'),
+    ('thousand outputs', lambda ev: own(ev, data='imagenette', model='xresnet18', bs=[2048], lr=1e-4, size=128, n_out=1000, acc=.3), 'needs an experiment'),
+    ('epoch times', lambda ev: own(ev, model=['xresnet18', 'xresnet34'], bs=64, size=128, device='cuda (A100)', seconds=[36., 44.]), 'holds'),
+    ('epoch times', lambda ev: own(ev, model=['xresnet18'], bs=64, size=128, device='cuda (A100)', seconds=[90.]), 'does not hold'),
+    ('lr doubled with bs', lambda ev: own(ev, bs=[64, 64, 128, 128], lr=[1e-3, 1e-3, 2e-3, 2e-3], seed=[0, 1, 0, 1], train_loss=[.5, .505, .501, .503]), 'holds'),
+    ('lr doubled with bs', lambda ev: own(ev, bs=[64, 64, 128, 128], lr=[1e-3, 1e-3, 2e-3, 2e-3], seed=[0, 1, 0, 1], train_loss=[.5, .505, .9, .91]), 'does not hold'),
+    ('grow bs instead of decaying lr', lambda ev: own(ev, schedule=['grow_bs']*2 + ['step_decay']*2, acc=[.5, .501, .5, .501]), 'holds'),
+    ('group normalization', lambda ev: own(ev, norm=['group', 'batch'], acc=[.7, .5]), 'holds'),
+    ('group normalization', lambda ev: own(ev, norm=['group', 'batch'], acc=[.5, .7]), 'does not hold'),
+    ('group normalization', lambda ev: own(ev, norm=['group', 'batch'], acc=[.501, .5]), 'within noise'),
+    ('group normalization', lambda ev: own(ev, norm=['group', 'batch'], bs=[8, 4], acc=[.7, .5]), 'needs an experiment'),
+    ('weight decay', lambda ev: own(ev, wd=[.1, .01], acc=[.7, .5]), 'holds'),
+    ('other optimizers', lambda ev: own(ev, opt=['sgd', 'adam'], acc=[.3, .5]), 'does not hold'),
+    ('other augmentation', lambda ev: own(ev, aug=['more', 'usual'], acc=[.7, .5]), 'holds'),
+    ('accumulation', lambda ev: own(ev, accumulated=[True]*2 + [False]*2, acc=[.5, .501, .5, .501]), 'holds'),
+    ('accumulation', lambda ev: own(ev, accumulated=[True, False], acc=[.5, .7]), 'does not hold'),
+    ('several devices', lambda ev: own(ev, several_gpus=[True, False], acc=[.5, .7]), 'does not hold'),
+    ('lamb', lambda ev: own(ev, opt=['lamb', 'adam'], bs=512, acc=[.7, .5]), 'holds'),
+    ('lamb', lambda ev: own(ev, opt=['lamb', 'adam'], bs=8, acc=[.7, .5]), 'needs an experiment'),
+    ('ranger', lambda ev: own(ev, opt=['ranger', 'adam'], bs=512, acc=[.5, .7]), 'does not hold'),
+    ('batch size finder', lambda ev: own(ev, bs=[4, 8, 16], acc=[.5, .6, .5], b_simple=[7., 9., 8.]), 'holds'),
+    ('batch size finder', lambda ev: own(ev, bs=[4, 8, 16], acc=[.5, .6, .5], b_simple=[70., 90., 80.]), 'does not hold'),
+    ('half the cost', lambda ev: own(ev, device='cuda', bs=[8, 8, 64, 64], acc=[.5, .501, .5, .501], seconds=[10., 10.1, 2., 2.02]), 'holds'),
+    ('half the cost', lambda ev: own(ev, device='cuda', bs=[8, 8, 64, 64], acc=[.5, .501, .5, .501], seconds=[10., 10.1, 9., 9.1]), 'does not hold'),
+    ('imagenet in 30 minutes', lambda ev: own(ev, data='imagenet', acc=[.76], seconds=[1700.]), 'holds'),
+    ('imagenet in 30 minutes', lambda ev: own(ev, data='imagenet', acc=[.76], seconds=[17000.]), 'does not hold'),
+    ('contrastive learning', lambda ev: own(ev, regime='contrastive', bs=[8, 512], acc=[.5, .7]), 'holds'),
+    ('contrastive learning', lambda ev: own(ev, regime='contrastive', bs=[8, 512], acc=[.7, .5]), 'does not hold'),
+    ('loss in the millions', lambda ev: own(ev, printed_loss=[2e6]), 'holds'),
+    ('loss in the millions', lambda ev: own(ev, printed_loss=[2.]), 'does not hold'),
+    ('over-weighted gradient', lambda ev: own(ev, grad_factor_48_64=[1.5]), 'holds'),
+    ('over-weighted gradient', lambda ev: own(ev, grad_factor_48_64=[1.]), 'does not hold'),
+    ('partial window', lambda ev: own(ev, carried_over=[16.]), 'holds'),
+    ('partial window', lambda ev: own(ev, carried_over=[0.]), 'does not hold'),
+    ('left-over gradients', lambda ev: own(ev, first_step_factor=[1.78]), 'holds'),
+    ('left-over gradients', lambda ev: own(ev, first_step_factor=[1.]), 'does not hold')]
+
+@pytest.mark.parametrize('name,how,verdict', OWN, ids=[f'{o[0]}-{o[2]}' for o in OWN])
+def test_flips_with_own_runs(ev, name, how, verdict): assert run(name, how(ev)).verdict == verdict
+
+@pytest.mark.parametrize('name,table,how,verdict', [
+    ('scaled lr at bs 8192', 'goyal2017_lr_rules', lambda t: t.assign(top1_err_mean=t.top1_err_mean + 3*(t.lr_rule == 'linear_0.10x32')), 'does not hold'),
+    ('large surpasses small', 'hoffer2017_gap', lambda t: t.assign(RA=t.RA - 5), 'does not hold'),
+    ('large surpasses small', 'hoffer2017_gap', lambda t: t.assign(RA=t.RA - .5), 'within noise'),
+    ('ghost batch norm', 'hoffer2017_gap', lambda t: t.assign(GBN=t.LB - 5), 'does not hold'),
+    ('fewer updates', 'zhang2024_steps', lambda t: t.assign(steps=t.steps*t.batch_size_seqs**2), 'does not hold')])
+def test_flips_with_the_papers(ev, name, table, how, verdict): assert run(name, replace(ev, papers=ev.papers | {table: how(ev.papers[table])})).verdict == verdict
+
+def test_sharpness(ev):
+    course = lambda bs, seed, to: [dict(run=f'{bs}-{seed}', bs=bs, epoch=e, sharpness=s) for e,s in ((1, 10.), (5, to*(1 + .01*seed)))]
+    for small,large,verdict in ((2, 50, 'holds'), (20, 50, 'does not hold')):
+        rows = pd.DataFrame([o for seed in range(3) for o in course(256, seed, small) + course(4096, seed, large)])
+        assert run('sharpness', replace(ev, epochs=pd.concat([ev.epochs, rows]))).verdict == verdict
+
+def test_every_claim_can_flip():
+    "Each claim is seen with at least two verdicts here or in the ledger"
+    seen = {o[0] for o in FLIPS + OWN} | {'scaled lr at bs 8192', 'large surpasses small', 'ghost batch norm', 'fewer updates', 'sharpness'}
+    assert set(CLAIMS) - seen == set()
