@@ -17,7 +17,7 @@ PARTS = {
 def measured(part, args):
     "The records of one part"
     from importlib import import_module
-    more = dict(whole=args.whole) if part == 'study' else {}
+    more = (dict(whole=args.whole) if part == 'study' else {}) | (dict(repeats=1) if args.quick else {})
     return import_module(part).measure(quick=args.quick, **more)
 
 def main():

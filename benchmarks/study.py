@@ -19,7 +19,7 @@ def now():
 def cfgs_of(quick):
     from bs_lr_study.sweep import load_study
     cfgs = load_study('digits').cfgs
-    return [replace(c, epochs=1) for c in cfgs if c.bs >= 128 and c.lr < 1e-2] if quick else cfgs
+    return [replace(c, epochs=1) for c in cfgs if c.bs >= 256 and c.lr < 1e-2] if quick else cfgs
 
 def published(cfgs, threads=1, wandb=False):
     "CPU and wall seconds of the published loop"
@@ -65,7 +65,8 @@ def measure(quick=False, whole=False, repeats=3):
     some = cfgs if whole else [c for c in cfgs if c.lr == 1e-3]
     thrice = [replace(c, seed=s) for s in range(3) for c in cfgs]
     tiny,on = [replace(c, epochs=1) for c in some if c.bs == max(bss)],find_spec('wandb') is not None
-    published(tiny, wandb=on), fast(tiny), fast(tiny, 2) # imports, and the server that starts processes
+    published(tiny, wandb=on), fast(tiny) # imports
+    if not quick: fast(tiny, 2) # the server that starts processes
     two = 1 if quick else quicker_threads(some)
     cases = {'published': lambda: published(some), 'published, W&B': lambda: published(some, wandb=on),
              'one': lambda: fast(cfgs, 0, on), 'two': lambda: fast(cfgs, 2, on), 'one, seeds': lambda: fast(thrice, 0, on), 'two, seeds': lambda: fast(thrice, 2, on)}

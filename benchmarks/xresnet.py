@@ -56,4 +56,4 @@ def measure(quick=False, repeats=6):
         source = load_images(f'{d}/pics', size, cache=f'{d}/cache')
         for bs,n in steps.items():
             cfg = RunConfig('pics', 'xresnet18', bs, 1e-3, size=size, n_out=1000)
-            yield from compare(cfg, f'{d}/pics', source, said, n, 3 if quick else repeats)
+            yield from compare(cfg, f'{d}/pics', source, said, n, repeats)

@@ -53,7 +53,6 @@ def test_a_quick_bench_runs(tmp_path):
     assert said['quick'] and {'Growth with members', 'Peak memory', 'Beside what a user would otherwise pick'} <= groups
     goals = {(r['at_least'], r['aim']) for r in said['records'] if r['at_least']}
     assert {(8, 12), (15, 25), (12, 30), (1.3, 1.6), (3, 5)} <= goals
-    assert all(len(ms) >= 3 for r in said['records'] if r['at_least'] for ms in r['measured'].values())
     assert '| at least | aim |' in (tmp_path/'bench.md').read_text()
 
 @pytest.mark.slow
