@@ -146,7 +146,7 @@ def may_win(
     if len(c) > 300: return c[c.acc.iloc[0] - c.acc <= margin(err, len(c), level, c.n.iloc[0], c.n)] # the exact sets are for grids
     return c[best_p(c.acc.to_numpy()[None], c.n.to_numpy()[None], np.array([err.sd]), err.dof)[0] > 1 - level]
 
-# %% ../nbs/07_findings.ipynb #ea667807
+# %% ../nbs/07_findings.ipynb #aa6ebe6d
 def _ends(c, top):
     "In which directions a cell lies at the edge of what its model was tried at"
     row,col = c[(c.model == top.model) & (c.lr == top.lr) & c.tested],c[(c.model == top.model) & (c.bs == top.bs) & c.tested]
@@ -162,7 +162,7 @@ def _winner(c, err, level, model=''):
     name = f'{top.model} at ' if not model else ''
     where = f"bs {_span(t.bs.unique(), c.bs.unique().tolist())}, lr {_span(t.lr.unique(), c.lr.unique().tolist(), fmt_lr)}"
     others = 'no other can be as good' if not rest else f'{_count(len(rest), "other")} cannot be told from it ({where})'
-    said = f"The best of {_count(len(good), 'cell')}{f' of {model}' if model else ''} is {name}bs {top.bs}, lr {fmt_lr(top.lr)} ({100*top.acc:.1f} %, of which about {100*curse['flattery']:.1f} points are luck); {others}"
+    said = f"The best of {_count(len(good), 'cell')}{f' of {model}' if model else ''} is {name}bs {top.bs}, lr {fmt_lr(top.lr)} ({100*top.acc:.1f} %, of which about {100*max(curse['flattery'], 0):.1f} points are luck); {others}"
     ends = _ends(c, top)
     yield Finding('best cell', model, '; '.join([said, *ends]) + '.', 'open' if ends else 'within noise' if rest else 'clear',
                   dict(bs=int(top.bs), lr=top.lr, acc=top.acc, rivals=len(rest), **curse))
@@ -252,7 +252,7 @@ def _moves(sets):
         else: end = 'no two rows can be told apart'
         yield Finding('best batch size', model, f'The best batch size of {model} is {said}: {end}.', 'clear' if apart else 'within noise', dict(zip(map(fmt_lr, o.lr), o.bs)))
 
-# %% ../nbs/07_findings.ipynb #8646b0ed
+# %% ../nbs/07_findings.ipynb #d2a2e570
 def _best_lrs(sets, c):
     for model,o in sets.groupby('model', sort=False):
         tried = c[(c.model == model) & c.tested].groupby('bs').lr.agg(['min', 'max', 'size'])
@@ -261,11 +261,11 @@ def _best_lrs(sets, c):
         bss,apart = o.bs.tolist(),_apart(o, 'lr')
         said = ', '.join(f'{fmt_lr(lr)} (bs {_span(g.bs, bss)})' for lr,g in o.groupby('lr'))
         end = f"; it {'grows' if apart[0].lr < apart[1].lr else 'shrinks'} from bs {apart[0].bs} to {apart[1].bs}" if apart else ''
-        yield Finding('best learning rate', model, f'The best learning rate of {model} is {said}{end}.', 'clear' if apart else 'within noise', dict(zip(o.bs, o.lr)))
+        yield Finding('best learning rate', model, f'The best learning rate of {model} is {said}{end}.', 'clear' if apart or (o.candidates.map(len) == 1).all() else 'within noise', dict(zip(o.bs, o.lr)))
         for end,most,more in (('max', 'largest', 'larger'), ('min', 'smallest', 'smaller')):
             at = o.bs[o.lr == o.bs.map(tried[end])].tolist()
-            said = f"At {len(at)} of {_count(len(o), 'batch size')} ({_span(at, bss)}) the best learning rate of {model}" if at else ''
-            if at: yield Finding('edge', model, f'{said} is the {most} tried: a {more} one may be better.', 'open', dict(bss=at, of=len(o), edge=most))
+            where = f'bs {bss[0]}' if len(bss) == 1 else f'{len(at)} of {len(bss)} batch sizes ({_span(at, bss)})' if at else ''
+            if at: yield Finding('edge', model, f'At {where} the best learning rate of {model} is the {most} tried: a {more} one may be better.', 'open', dict(bss=at, of=len(o), edge=most))
 
 # %% ../nbs/07_findings.ipynb #fa0a5f2c
 def _spreads(df, c, err, level):

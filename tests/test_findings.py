@@ -118,6 +118,10 @@ class TestKnownSentences:
         assert said(d, 'best learning rate')[0].startswith('The best learning rate of m is 1e-1 (bs 2 and 4), 2e-1 (bs 8 to 32); it grows from bs 2 to 32')
         assert [o.split(' the best')[0] for o in said(d, 'edge')] == ['At 3 of 5 batch sizes (8 to 32)', 'At 2 of 5 batch sizes (2 and 4)']
 
+    def test_one_column(self):
+        d = load_runs('2025-06-01')
+        assert 'At bs 64 the best learning rate of xresnet34 is the largest tried' in findings_text(findings(d)) and '-0.0' not in findings_text(findings(d))
+
     def test_seeds_give_the_error(self):
         rng = np.random.default_rng(0)
         d = pd.concat([grid({.1: [20, 40, 60, 50, 30]}).assign(seed=i) for i in range(3)], ignore_index=True)

@@ -135,6 +135,15 @@ class TestAcc:
         plot_acc(d), plot_heatmap(d, 'xresnet34')
         pd.testing.assert_frame_equal(d, df)
 
+    def test_ring_where_some_runs_were_lost(self):
+        d = toy([('m', 4, .1, .5), ('m', 4, .1, None), ('m', 8, .1, .6), ('m', 8, .1, .62), ('m', 16, .1, None), ('m', 16, .1, None)],
+                status=['ok', 'failed', 'ok', 'ok', 'diverged', 'diverged'], seed=[0, 1]*3)
+        ax = plot_acc(d)
+        ring, = [o for o in ax.collections if o.get_label() == 'some runs lost']
+        assert ring.get_offsets().tolist() == [[4, .5]] and not len(ring.get_facecolors())
+        assert [o.get_text() for o in ax.get_legend().get_texts()] == ['1e-1', 'diverged', 'some runs lost']
+        assert 'some runs lost' not in [o.get_text() for o in plot_acc(d[2:]).get_legend().get_texts()]
+
 
 class TestHeatmap:
     def test_draws_the_table(self, df):
@@ -165,8 +174,19 @@ class TestHeatmap:
     def test_small_and_empty(self, df):
         assert [o.get_text() for o in plot_heatmap(df[:1]).texts] == ['38.9']
         d = toy([('m', 4, .1, .5), ('m', 4, 1., None), ('m', 8, 1., None)], status=['ok', 'diverged', 'diverged'])
-        assert [o.get_text() for o in plot_heatmap(d).texts] == ['50.0']
-        assert not plot_heatmap(d[1:]).texts
+        assert [o.get_text() for o in plot_heatmap(d).texts] == ['50.0', '×1/1', '×1/1']
+        assert [o.get_text() for o in plot_heatmap(d[1:]).texts] == ['×1/1', '×1/1']
+
+    def test_lost_runs_are_told_with_their_share(self):
+        d = toy([('m', 4, .1, .5), ('m', 4, .1, None), ('m', 4, .1, None), ('m', 8, .1, .6)], status=['ok', 'diverged', 'failed', 'ok'], seed=[0, 1, 2, 0])
+        ax = plot_heatmap(d)
+        said = {o.get_text(): o.get_position() for o in ax.texts}
+        assert set(said) == {'50.0', '60.0', '×1/3', '!1/3'} and {said[o][0] for o in ('50.0', '×1/3', '!1/3')} == {.5}
+        assert ax.get_xlabel().endswith('×: diverged, !: failed') and 'hatched' not in ax.get_xlabel()
+        ax.figure.canvas.draw()
+        boxes = [o.get_window_extent() for o in ax.texts if o.get_position()[0] == .5]
+        assert not any(a.overlaps(b) for i,a in enumerate(boxes) for b in boxes[:i])
+        assert not [o for o in plot_heatmap(d.pivot_table(index='lr', columns='bs', values='acc')).texts if '/' in o.get_text()] # a bare table knows of none
 
     def test_given_axes_and_options(self, df):
         fig,ax = plt.subplots()
