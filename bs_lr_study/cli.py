@@ -27,7 +27,7 @@ def studies(
     print(f'{"study":{wide}}  {"runs":>5}  {"done":>5}')
     for name,s,left in rows: print(f'{name:{wide}}  {len(s.runs):5}  {len(s.runs) - left:5}')
 
-# %% ../nbs/90_cli.ipynb #408ef1ad
+# %% ../nbs/90_cli.ipynb #c0698417
 def report(
     *files:str,       # Stores (.jsonl) and CSV files of runs, or names of the sets that ship with the package
     out:str='plots',  # Folder for the plots
@@ -46,9 +46,9 @@ def report(
 def _check_folder(path):
     if os.path.exists(path) and not os.path.isdir(path): raise CliError(f'--out {path} is a file; expected a folder for the plots')
 
-def _report(df, out, fmt='png', dark=False):
+def _report(df, out, fmt='png', dark=False, claims=None):
     from bs_lr_study.report import save_plots, tables
-    print(tables(df))
+    print(tables(df, claims=claims))
     paths = save_plots(df, out, fmt, dark)
     print(f'\nPlots: {", ".join(map(str, paths))}' if paths else '\nNo plots: no run has an accuracy')
 
@@ -77,7 +77,7 @@ def run(
     ended = sweep.run(s, data=data, engine=engine, workers=workers, device=device, amp=amp, retry=retry, num_workers=num_workers)
     df = s.store.to_df()
     print()
-    _report(df[df.id.isin([c.id for c in s.cfgs])].reset_index(drop=True), out)
+    _report(df[df.id.isin([c.id for c in s.cfgs])].reset_index(drop=True), out, claims=False)
     if ended['failed']: raise CliError(f"{ended['failed']} of these runs failed; once the reason is mended, --retry failed tries them again")
 
 # %% ../nbs/90_cli.ipynb #6db5fd07
