@@ -52,14 +52,14 @@ def _report(df, out, fmt='png', dark=False, claims=None):
     paths = save_plots(df, out, fmt, dark)
     print(f'\nPlots: {", ".join(map(str, paths))}' if paths else '\nNo plots: no run has an accuracy')
 
-# %% ../nbs/90_cli.ipynb #2ab170e8
+# %% ../nbs/90_cli.ipynb #fe709845
 def run(
     study:str='digits',  # Which study; `bslr studies` lists them
     settings:str=None,   # Settings file; by default settings.ini here, else the package's own
     store:str=None,      # File to keep the runs in; by default runs/STUDY.jsonl
     data:str=None,       # Folder or archive of the images; imagenette is downloaded if none is given
     seeds:Annotated[int, dict(nargs='+')]=None, # Seeds instead of those in the settings
-    engine:str='fastai', # Who trains: fastai, the reference, or fast
+    engine:str='fast', # Who trains: fast, or fastai, the reference
     workers:int=None,    # Processes of one thread each, 0 for this one; by default one a core, 0 on a GPU
     device:str=None,     # torch device, such as cpu or cuda:1
     amp:Annotated[str, dict(choices=['fp16', 'bf16'])]=None, # Mixed precision

@@ -6,7 +6,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/data.html.md"""
 
 # %% auto #0
 __all__ = ['N_DIGITS_VALID', 'IMAGE_SUFFIXES', 'digits', 'DataError', 'has_split', 'image_files', 'check_folder', 'unpack',
-           'find_data', 'fingerprint', 'image_dls', 'digits_dls', 'check_size', 'get_dls', 'n_channels']
+           'user_cache', 'find_data', 'fingerprint', 'image_dls', 'digits_dls', 'check_size', 'get_dls', 'n_channels']
 
 # %% ../nbs/10_data.ipynb #f3dac373
 import hashlib, tarfile, tempfile, warnings, zipfile
@@ -106,11 +106,12 @@ def unpack(
             if not to.exists(): raise # else another process was first
     return to
 
-# %% ../nbs/10_data.ipynb #93bec691
+# %% ../nbs/10_data.ipynb #829327e5
 def _sha(path):
     with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
 
-def _cache():
+def user_cache(): # Path
+    "Where what can be made again is kept"
     from fastcore.xdg import xdg_cache_home
     return xdg_cache_home()/'bs_lr_study'
 
@@ -136,7 +137,7 @@ def find_data(
     if path is None and name != 'imagenette': raise DataError(f'where are the images of {name!r}? Name their folder or archive')
     path = Path(path).expanduser() if path else _download_imagenette()
     if path.is_file():
-        to = Path(cache or _cache())/f'{path.name.split(".")[0]}-{_sha(path)[:12]}'
+        to = Path(cache or user_cache())/f'{path.name.split(".")[0]}-{_sha(path)[:12]}'
         path = to if to.exists() else unpack(path, to)
     path = _root(path)
     check_folder(path)

@@ -8,7 +8,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/images.html.md"""
 __all__ = ['MEAN', 'STD', 'decode', 'cache_key', 'cached_pixels', 'split', 'label', 'crops', 'cut_each', 'cut_batch', 'centre',
            'normalize', 'Images', 'load_images']
 
-# %% ../nbs/13_images.ipynb #2215462a
+# %% ../nbs/13_images.ipynb #7e1862b0
 import hashlib, json, math, shutil, zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +18,7 @@ from filelock import FileLock
 from PIL import Image
 from torch.nn import functional as F
 
-from .data import DataError, _cache, has_split, image_files
+from .data import DataError, has_split, image_files, user_cache
 
 # %% ../nbs/13_images.ipynb #6833df8c
 def decode(
@@ -65,7 +65,7 @@ def _write_cache(folder, files, n_threads):
     except OSError as e: raise DataError(f'{folder}: could not write the decoded images ({e}): choose another folder as cache') from e
     finally: shutil.rmtree(part, ignore_errors=True)
 
-# %% ../nbs/13_images.ipynb #2a64d3e8
+# %% ../nbs/13_images.ipynb #728cb2ec
 def _read_cache(folder, n):
     "Pixels and sizes of a cache of `n` images; None if it is missing or broken"
     try:
@@ -82,7 +82,7 @@ def cached_pixels(
     n_threads=None, # Threads that decode; as many as torch uses by default
 ): # flat uint8 memory map; int array of widths and heights
     "The decoded images of a folder, from the cache where they are there and whole"
-    folder = Path(cache or _cache())/f'pixels-{cache_key(path, files)}'
+    folder = Path(cache or user_cache())/f'pixels-{cache_key(path, files)}'
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f'{folder}.lock'): # one process decodes, others wait for it
         if (got := _read_cache(folder, len(files))) is None:
@@ -189,7 +189,7 @@ def centre(
     img = Image.fromarray(img).resize((size + 2*edge,)*2, Image.BILINEAR)
     return np.asarray(img)[edge:edge+size, edge:edge+size].transpose(2, 0, 1)
 
-# %% ../nbs/13_images.ipynb #c9db97f1
+# %% ../nbs/13_images.ipynb #dea282dd
 MEAN,STD = [.485, .456, .406],[.229, .224, .225] # ImageNet's, of values from 0 to 1
 
 def normalize(
@@ -207,6 +207,7 @@ class Images:
         self.starts,pixels = np.r_[0, sizes.prod(1).cumsum()[:-1]],torch.from_numpy(pixels)
         self.pixels = pixels.to(self.device) if pixels.nbytes <= max_bytes else pixels
         self._valid = None # centres for validation, made when first asked for
+        self.n_train,self.n_valid,self.n_classes,self.n_in = len(self.train),len(self.valid),len(vocab),3
 
     def __getitem__(self, i):
         "The pixels of the image at position `i`"
@@ -234,6 +235,10 @@ class Images:
         if self._valid is None and len(self.valid)*3*self.size**2 <= self.max_bytes: self._valid = self._centres(self.valid)
         i = self.valid[idx := np.asarray(idx)]
         return normalize(self._centres(i) if self._valid is None else self._valid[idx]), self.y[i]
+
+    def valid_batches(self, bs=128):
+        "Images and classes of all validation images, `bs` at a time"
+        return (self.valid_batch(range(i, min(i + bs, self.n_valid))) for i in range(0, self.n_valid, bs))
 
 # %% ../nbs/13_images.ipynb #efa69111
 def load_images(

@@ -145,7 +145,7 @@ def todo(
     done = {k for k,d in study.store.records().items() if d['status'] not in retry}
     return sorted((c for c in study.cfgs if c.id not in done), key=lambda c: c.bs/c.epochs)
 
-# %% ../nbs/20_sweep.ipynb #69b58f56
+# %% ../nbs/20_sweep.ipynb #477bab45
 class SweepError(Exception):
     "A sweep that cannot begin"
 
@@ -204,7 +204,7 @@ def _tracked(runs, cfgs, title, n_all, show):
 def run(
     study,           # `Study`
     data=None,       # Folder or archive of the images
-    engine='fastai', # Who trains
+    engine='fast', # Who trains
     workers=None,    # Worker processes of one thread each; 0: this process. By default as `default_workers` says
     device=None,     # torch device
     amp=None,        # Mixed precision: 'fp16' or 'bf16'

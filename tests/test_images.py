@@ -15,12 +15,7 @@ ARCHIVE = Path(os.environ.get('BSLR_IMAGENETTE', Path(__file__).parents[2]/'shar
 STD = 255*torch.tensor([.229, .224, .225]).view(3, 1, 1)
 MODES = dict(jpg=['RGB', 'L', 'CMYK'], png=['RGB', 'RGBA', 'P', 'L', 'LA', '1', 'I;16'], gif=['P'], bmp=['RGB'])
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 def picture(mode, w, h, rng):
     if mode == 'I;16': return Image.fromarray(rng.integers(0, 2**16, (h, w), dtype=np.uint16))

@@ -10,12 +10,7 @@ from bs_lr_study.models import build_model
 from bs_lr_study.runs import RunConfig
 from bs_lr_study.train import train
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 def cos(a, b, t): return a + (1 - math.cos(math.pi*t))/2*(b - a)
 def cycle(t, a, peak, b): return cos(a, peak, t/.25) if t < .25 else cos(peak, b, (t - .25)/.75)

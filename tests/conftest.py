@@ -1,0 +1,25 @@
+"""What several test modules need."""
+import numpy as np, pytest
+
+@pytest.fixture
+def one_thread():
+    "Torch on one thread: tests of small networks run side by side with others"
+    import torch
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n)
+
+@pytest.fixture
+def colours(tmp_path):
+    "A folder of 24 red and 24 green pictures of noise to train on, and half as many to validate"
+    from PIL import Image
+    rng = np.random.default_rng(0)
+    for split,n in (('train', 24), ('val', 12)):
+        for i,c in enumerate(('red', 'green')):
+            (tmp_path/'colours'/split/c).mkdir(parents=True)
+            for j in range(n):
+                img = rng.integers(0, 128, (40, 48, 3), np.uint8)
+                img[...,i] += 100
+                Image.fromarray(img).save(tmp_path/'colours'/split/c/f'{j}.png')
+    return tmp_path/'colours'
