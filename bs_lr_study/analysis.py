@@ -78,21 +78,25 @@ def printable(
     whole = t.select_dtypes('Int64').columns
     return t.assign(**t[whole].astype(object).where(t[whole].notna(), '–'))
 
-# %% ../nbs/02_analysis.ipynb #c647d0f6
+# %% ../nbs/02_analysis.ipynb #78fbccd5
 def _config(df):
     "The config fields of `df` that no table shows, from its columns or else from the names of the runs"
     hidden = [f for f in CONFIG_FIELDS if f not in ('model', 'bs', 'lr', 'seed')]
     cfg = df[[f for f in hidden if f in df]]
-    cfg = cfg.assign(**df.attrs.get('all_runs', {})) # pandas drops this where frames that differ in it are joined
+    if 'data' in df.attrs.get('all_runs', ()): return cfg # pandas drops `attrs` where frames that differ in it are joined
     if 'data' in cfg and cfg.data.notna().all(): return cfg
     from bs_lr_study.schema import parse_names
     names = parse_names(df.run)
     return cfg.combine_first(names[[f for f in hidden if f in names]]) if df.index.is_unique else _config(df.reset_index(drop=True))
 
+def _different(s):
+    "The different values in `s`, which are most often one"
+    return s.iloc[:1].tolist() if len(s) and (s == s.iloc[0]).all() else list(s.unique())
+
 def _values(s):
     "The different values in `s`, as text"
-    text = [f'{o:g}' if isinstance(o, float) else str(o) for o in pd.unique(s.dropna())]
-    return text + (['missing'] if s.isna().any() else [])
+    vals = _different(s)
+    return [f'{o:g}' if isinstance(o, float) else str(o) for o in vals if not pd.isna(o)] + ['missing']*any(pd.isna(o) for o in vals)
 
 # %% ../nbs/02_analysis.ipynb #f0e2e387
 def comparable(
@@ -107,13 +111,17 @@ def comparable(
         f"{f} ({', '.join(v)})" for f,v in mixed.items()) + '. Only model, bs, lr and seed may differ: select the runs of one')
     return df
 
-# %% ../nbs/02_analysis.ipynb #4923ce29
+# %% ../nbs/02_analysis.ipynb #0c235461
+def _good(df):
+    "Which runs went well"
+    return df.acc.notna() if 'status' not in df else (df.status == 'ok') | df.status.isna() & df.acc.notna()
+
 def _outcome(df):
     "`df` with `acc` only where the run went well, and columns `diverged`, `failed` and `tested`"
-    if 'status' not in df: return df.assign(diverged=False, failed=False, tested=df.acc.notna())
-    status = df.status.where(df.status.notna(), df.acc.notna().map({True: 'ok', False: 'unknown'}))
-    good,diverged = status == 'ok',status == 'diverged'
-    return df.assign(acc=df.acc.where(good), diverged=diverged, failed=~good & ~diverged & (status != 'unknown'), tested=good | diverged)
+    good = _good(df)
+    if 'status' not in df: return df.assign(diverged=False, failed=False, tested=good)
+    diverged = df.status == 'diverged'
+    return df.assign(acc=df.acc.where(good), diverged=diverged, failed=~good & ~diverged & df.status.notna(), tested=good | diverged)
 
 # %% ../nbs/02_analysis.ipynb #00e418ff
 def top_runs(
@@ -131,7 +139,7 @@ def best_run(
     best = top_runs(df, 1)
     return best.iloc[0] if len(best) else pd.Series(np.nan, best.columns, object)
 
-# %% ../nbs/02_analysis.ipynb #b5dd1506
+# %% ../nbs/02_analysis.ipynb #0c2f3404
 def _by_cell(df, agg):
     "Runs of a cell as one row, by model, lr and bs"
     d = _outcome(comparable(df))
@@ -140,27 +148,36 @@ def _by_cell(df, agg):
     if 'status' not in df: return c.assign(n_diverged=0, n_failed=0, tested=c.n > 0)
     return c.assign(**by.agg(n_diverged=('diverged', 'sum'), n_failed=('failed', 'sum'), tested=('tested', 'any')))
 
+def _check_agg(agg):
+    ways = ('mean', 'median', 'max', 'min')
+    if not callable(agg) and agg not in ways: raise ValueError(f"agg is {agg!r}: choose one of {', '.join(ways)}, or a function")
+
 def cells(
     df, # Runs, as `load_runs` gives them
     agg='mean', # How the accuracies of a cell become one: 'mean', 'median', 'max', 'min', or a function
 ): # DataFrame: `model`, `lr`, `bs`, `acc`, `std` over the runs, `n` runs with an accuracy, of `runs`; `n_diverged`, `n_failed`, `tested`
     "Runs of the same model, lr and bs, as one row"
-    ways = ('mean', 'median', 'max', 'min')
-    if not callable(agg) and agg not in ways: raise ValueError(f"agg is {agg!r}: choose one of {', '.join(ways)}, or a function")
+    _check_agg(agg)
     order = {m: i for i,m in enumerate(df.model.unique())}
     return _by_cell(df, agg).reset_index().sort_values('model', key=lambda s: s.map(order), kind='stable', ignore_index=True)
 
-# %% ../nbs/02_analysis.ipynb #da8496ea
+# %% ../nbs/02_analysis.ipynb #adbeb049
 def pick_model(
     df, # Runs, as `load_runs` gives them
     model=None, # A model's name; may be left out when `df` holds one
 ): # The model's name
     "The model that is meant, or an error with the choices"
-    models = list(df.model.unique())
+    models = _different(df.model)
     if model is None and len(models) == 1: return models[0]
     if model in models: return model
     why = f'there are runs of {len(models)} models, so say which' if model is None else f'there are no runs of model {model!r}'
     raise ValueError(f"{why}: choose one of {', '.join(map(str, models))}")
+
+def _of_model(df, model):
+    "The runs of one model"
+    if model is None and len(_different(df.model)) == 1: return df
+    mine = df.model == pick_model(df, model)
+    return df if mine.all() else df[mine]
 
 def crosstab_acc(
     df, # Runs, as `load_runs` gives them
@@ -168,7 +185,9 @@ def crosstab_acc(
     agg='mean', # How runs of one cell (seeds) become one number
 ): # DataFrame: rows lr ascending, columns bs ascending, NaN where there is no accuracy
     "Accuracy by learning rate and batch size"
-    return cells(df[df.model == pick_model(df, model)], agg).pivot(index='lr', columns='bs', values='acc')
+    _check_agg(agg)
+    df = comparable(_of_model(df, model))
+    return df.acc.where(_good(df)).groupby([df.lr, df.bs]).agg(agg).unstack()
 
 # %% ../nbs/02_analysis.ipynb #6589ad14
 def _optimum(
@@ -194,7 +213,7 @@ def optima(
     rows = [(*k, *_optimum(line, along)) for k,line in cells(df, agg).groupby(['model', by], sort=False)]
     return pd.DataFrame(rows, columns=['model', by, along, 'acc', 'where']).astype({'bs': 'Int64'})
 
-# %% ../nbs/02_analysis.ipynb #f9fc074c
+# %% ../nbs/02_analysis.ipynb #4be64090
 def _cell_text(c, best):
     "One cell as text"
     acc = '' if pd.isna(c.acc) else f'{100*c.acc:.1f}'
@@ -207,7 +226,7 @@ def crosstab_text(
     model=None, # Which model; may be left out when `df` holds one
 ): # DataFrame of text: rows lr ascending, columns bs ascending, empty where no run was made
     "The crosstab with all it stands on: spread, number of runs, what diverged or failed, and each row's best"
-    df = df[df.model == pick_model(df, model)]
+    df = _of_model(df, model)
     marks = {(o.lr, o.bs): '>' if o.where == 'at the edge' else '*' for o in optima(df).itertuples() if o.where in ('inside', 'at the edge')}
     c = cells(df)
     text = c.assign(text=[_cell_text(o, marks.get((o.lr, o.bs), '')) for _,o in c.iterrows()])

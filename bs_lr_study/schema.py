@@ -17,7 +17,7 @@ import numpy as np, pandas as pd, pandera.pandas as pa
 
 from .runs import CONFIG_FIELDS, Status, _PAIR, _RUN, parse_run
 
-# %% ../nbs/01b_schema.ipynb #ffef1add
+# %% ../nbs/01b_schema.ipynb #df05d8e3
 _MARKS = {codecs.BOM_UTF8: 'utf-8-sig', codecs.BOM_UTF32_LE: 'utf-32', codecs.BOM_UTF32_BE: 'utf-32',
           codecs.BOM_UTF16_LE: 'utf-16', codecs.BOM_UTF16_BE: 'utf-16'}
 
@@ -29,10 +29,9 @@ def read_text(
     if raw[:2] == b'\x1f\x8b': raw = gzip.decompress(raw)
     if raw[:2] == b'PK': raise ValueError(f'{path} is a zip or Excel file: save the sheet as "CSV UTF-8", or give a frame')
     enc = next((v for k,v in _MARKS.items() if raw.startswith(k)), 'utf-8')
-    try: txt = raw.decode(enc)
+    try: raw = raw if raw.isascii() else raw.decode(enc).encode()
     except UnicodeDecodeError as e:
         raise ValueError(f'{path}: line {raw[:e.start].count(10) + 1} holds the byte 0x{raw[e.start]:02x}, which is not {enc.upper()}: save the file as UTF-8') from None
-    if enc != 'utf-8': raw = txt.encode()
     if enc[:5] != 'utf-8': warnings.warn(f'{path} was read as {enc.upper()}, as its first bytes say', stacklevel=4)
     if (i := raw.find(0)) >= 0: raise ValueError(f'{path}: line {raw[:i].count(10) + 1} holds a zero byte: this is no text, or UTF-16 without its mark; save the file as UTF-8')
     return raw.replace(b'\r\n', b'\n').replace(b'\r', b'\n') if b'\r' in raw else raw
@@ -51,7 +50,7 @@ def _check_widths(txt, sep, path, n):
     if bad: raise ValueError(f'{path}: line {bad[0]} has {len(bad[1])} fields, but the header has {n}: each line must have as many; '
                              f'is there a decimal comma, or was the file cut off? ({sep.join(bad[1])[:80]!r})')
 
-# %% ../nbs/01b_schema.ipynb #6f12e888
+# %% ../nbs/01b_schema.ipynb #3d679db8
 def read_csv(
     path, # A CSV with a header
 ): # DataFrame, its values not checked yet
@@ -63,11 +62,19 @@ def read_csv(
     if sep != ',': warnings.warn(f'{path} was read with {sep!r} between its fields', stacklevel=3)
     names = next(csv.reader([header], delimiter=sep))
     check_columns(names, path)
-    if not _same_widths(txt, sep, len(names)): _check_widths(txt, sep, path, len(names))
-    try: df = pd.read_csv(io.BytesIO(txt), sep=sep, dtype={c: 'category' for c in ('model', 'lr') if c in names}, low_memory=False)
-    except pd.errors.ParserError: df = None
-    if df is None or type(df.index) is not pd.RangeIndex: _check_widths(txt, sep, path, len(names))
+    df = _parse(txt, sep, {c: 'category' for c in ('model', 'lr') if c in names})
+    broken = df is None or type(df.index) is not pd.RangeIndex
+    if broken or (b'"' in txt or df.iloc[:, -1].hasnans) and not _same_widths(txt, sep, len(names)): _check_widths(txt, sep, path, len(names))
     return df
+
+def _parse(txt, sep, dtype):
+    "What pandas reads, each column of one type; None if it cannot"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('error', pd.errors.DtypeWarning)
+            return pd.read_csv(io.BytesIO(txt), sep=sep, dtype=dtype)
+    except pd.errors.DtypeWarning: return pd.read_csv(io.BytesIO(txt), sep=sep, dtype=dtype, low_memory=False)
+    except pd.errors.ParserError: return None
 
 def check_columns(
     names, # The columns
@@ -79,7 +86,7 @@ def check_columns(
     twice = [c for i,c in enumerate(names) if c in list(names)[:i]]
     if twice: raise ValueError(f'{what} has the column {twice[0]!r} twice: keep one of them')
 
-# %% ../nbs/01b_schema.ipynb #ea3a03cd
+# %% ../nbs/01b_schema.ipynb #60d81901
 _STEM = ('data', 'model', 'bs', 'lr')
 
 def _read_head(head):
@@ -100,33 +107,59 @@ def _read_tail(tail):
     try: return dict(lr=_read_value('lr', lr)) | {k: _read_value(k, v) for k,v in rest}
     except ValueError: return {}
 
-def _cut(names):
-    "What stands before the last `-lr-` of each name, and what follows it: twice codes and different texts"
-    if getattr(names.dtype, 'storage', '') == 'pyarrow' and not names.hasnans:
-        import pyarrow as arrow, pyarrow.compute as pc
-        cut = pc.split_pattern(arrow.chunked_array(arrow.array(names)), '-lr-', max_splits=1, reverse=True)
-        if pc.all(pc.equal(pc.list_value_length(cut), 2)).as_py():
-            enc = [pc.list_element(cut, i).combine_chunks().dictionary_encode() for i in (0, 1)]
-            return [(o.indices.to_numpy(), o.dictionary.to_pylist()) for o in enc]
-    cut = [(o if type(o) is str else '').rpartition('-lr-') for o in names.tolist()]
-    return [pd.factorize(np.array(o, object)) for o in ([c[0] for c in cut], [c[2] if c[1] else '' for c in cut])]
-
-def _fields(codes, texts, read):
+def _fields(texts, read):
     "Which texts `read` can read, and a column a field"
+    codes,texts = pd.factorize(np.array(texts, object))
     got = [read(o) if o else {} for o in texts]
-    vals = {k: pd.Series([o.get(k) for o in got]) for k in dict.fromkeys(k for o in got for k in o)}
-    return np.array([bool(o) for o in got])[codes], {k: v.take(codes).array for k,v in vals.items()}
+    cols = {k: pd.Series([o.get(k) for o in got]) for k in dict.fromkeys(k for o in got for k in o)}
+    cols = {k: v if pd.api.types.is_numeric_dtype(v) else v.astype('category') for k,v in cols.items()}
+    return np.array([bool(o) for o in got], bool)[codes], {k: v.array.take(codes) for k,v in cols.items()}
+
+def _read_names(names):
+    "A row a name: its fields, and whether it is a run's name at all"
+    cut = [o.rpartition('-lr-') for o in names]
+    ok,head = _fields([c[0] for c in cut], _read_head)
+    good,tail = _fields([c[2] for c in cut], _read_tail)
+    return pd.DataFrame(head | tail | dict(named=ok & good))
+
+# %% ../nbs/01b_schema.ipynb #f0a83da5
+def _last_number(texts, n):
+    "The number that the last `n` characters of each text are"
+    ends = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset + 1:][:len(texts)]
+    digits = np.frombuffer(texts.buffers()[2], np.uint8)
+    return sum(((digits[ends - 1 - i] - 48)*(i < n)).astype(int)*10**i for i in range(n.max()))
+
+def _cut_seeds(names):
+    "Names with 0 for the seed at their end, as codes and texts, and which seed it was, -1 if none; `None` if that cannot be done"
+    if getattr(names.dtype, 'storage', '') != 'pyarrow' or names.hasnans: return
+    import pyarrow as arrow, pyarrow.compute as pc
+    texts = arrow.chunked_array(arrow.array(names)).cast(arrow.large_string()).combine_chunks()
+    stems = pc.ascii_rtrim(texts, '0123456789')
+    n = pc.subtract(pc.binary_length(texts), pc.binary_length(stems)).to_numpy()
+    seeded = pc.ends_with(stems, '-seed-')
+    has = seeded.to_numpy(zero_copy_only=False)
+    if not has.any() or not pd.Series(n[has]).between(1, 9).all(): return
+    enc = (stems if has.all() else pc.if_else(seeded, stems, texts)).dictionary_encode()
+    few = [o + '0' if o.endswith('-seed-') else o for o in enc.dictionary.to_pylist()]
+    return enc.indices.to_numpy(), few, np.where(has, _last_number(texts, n*has), -1)
+
+def _few(names):
+    "Different names but for their seeds, as codes and texts, and the seeds that were cut out, -1 where none was"
+    m = re.search('-seed-[0-9]+(-.*)$', str(names.iloc[-1]).rpartition('-lr-')[2] if len(names) else '')
+    end = m[1] if m and names.str.endswith(m[1], na=False).all() else ''
+    if cut := _cut_seeds(names.str.removesuffix(end) if end else names): return cut[0], [o + end for o in cut[1]], cut[2]
+    codes,few = pd.factorize(names.where(names.str.contains('-lr-', regex=False, na=False), ''))
+    return codes, few, np.array([-1])
 
 def parse_names(
     names, # Series of run names
 ): # DataFrame: a column a field that a name holds, and `named`, whether the text is a run's name at all
     "`parse_run` for many names at once"
-    heads,tails = _cut(names)
-    ok,head = _fields(*heads, _read_head)
-    good,tail = _fields(*tails, _read_tail)
-    named = pd.Series(ok & good, names.index)
-    df = pd.DataFrame(head | tail, index=names.index)
-    return (df if named.all() else df.where(named)).assign(named=named)
+    codes,few,seeds = _few(names.astype(str))
+    table = _read_names(few)
+    df = pd.DataFrame({c: table[c].array.take(codes) for c in table}, names.index, copy=False)
+    if seeds.max() >= 0 and 'seed' in df: df['seed'] = seeds if seeds.min() >= 0 else np.where(seeds < 0, df.seed, seeds)
+    return df if df.named.all() else df.where(df.named).assign(named=df.named)
 
 # %% ../nbs/01b_schema.ipynb #23b49b6a
 _NUMBER = re.compile(r'\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*')
@@ -146,11 +179,19 @@ def as_numbers(
     codes,uniq = pd.factorize(s)
     return pd.Series(np.array([_float(o) for o in uniq] + [np.nan])[codes], s.index)
 
-# %% ../nbs/01b_schema.ipynb #68b152a2
+# %% ../nbs/01b_schema.ipynb #fdf854a4
+def _by_value(s, f):
+    "`f(s)`, worked out once for each value of a factor"
+    if s.dtype != 'category': return f(s)
+    vals = f(pd.Series(s.cat.categories)).array
+    return pd.Series(pd.api.extensions.take(vals, s.cat.codes.to_numpy(), allow_fill=True), s.index)
+
+def _as_text(s): return _by_value(s, lambda o: o.astype(str))
+
 def _say_the_same(a, b):
     "Where two columns do not contradict each other"
     if pd.api.types.is_numeric_dtype(b): same = np.isclose(as_numbers(a), b, rtol=1e-9, atol=0)
-    else: same = (a.astype(str) == b.astype(str)).to_numpy()
+    else: same = (_as_text(a) == _as_text(b)).to_numpy()
     return same if same.all() else same | a.isna() | b.isna()
 
 def add_named(
@@ -165,24 +206,25 @@ def add_named(
         bad = np.flatnonzero(~_say_the_same(df[c], named[c]))
         if len(bad): raise ValueError(f'row {df.index[bad[0]]} ({df.run.iloc[bad[0]]}): {c} is {df[c].tolist()[bad[0]]!r}, but the name says {named[c].iloc[bad[0]]}')
         named[c] = df[c] if df[c].notna().all() else df[c].astype(object).where(df[c].notna(), named[c])
-    df = df.assign(**named)
-    return (df.astype({'model': df.model.cat.categories.dtype}) if df.model.dtype == 'category' else df), ok
+    return df.assign(**named), ok
 
 def _no_name(df, ok):
     "Say why the first name that is none is none"
     i = int(np.argmin(ok))
-    try: parse_run(df.run.iloc[i])
+    name, = df.run.iloc[[i]].tolist()
+    try: parse_run(name)
     except ValueError as e: raise ValueError(f'row {df.index[i]}: {e}') from None
-    raise ValueError(f'row {df.index[i]}: {df.run.iloc[i]!r} is no run name: it gives a field twice')
+    raise ValueError(f'row {df.index[i]}: {name!r} is no run name: it gives a field twice')
 
-# %% ../nbs/01b_schema.ipynb #5baf5f2d
+# %% ../nbs/01b_schema.ipynb #c828dbae
 @cache
 def run_schema(): # pandera's `DataFrameSchema`
     "What the columns of a table of runs may hold"
     def rule(f, words): return pa.Check(f, error=words, n_failure_cases=1)
     def col(f, words, **kw): return pa.Column(checks=rule(f, words), **kw)
-    def whole(least, **kw): return col(lambda s: (s >= least) & (s % 1 == 0) & (s <= 2**53), f'a whole number from {least} up', **kw)
-    def word(): return col(lambda s: (t := s.astype(str)).str.strip().eq(t) & t.ne(''), 'a name, without space at its ends')
+    def whole(least, **kw): return col(lambda s: (s >= least) & (np.floor(s) == s) & (s <= 2**53), f'a whole number from {least} up', **kw)
+    def is_word(s): return (t := s.astype(str)).str.strip().eq(t) & t.ne('')
+    def word(): return col(lambda s: _by_value(s, is_word), 'a name, without space at its ends')
     maybe = dict(required=False, nullable=True)
     share = [rule(lambda s: ~((s > 1) & (s <= 100)), 'a share in 0…1 (this looks like per cent: divide by 100)'),
              rule(lambda s: s.between(0, 1), 'a share in 0…1, with a point, or blank if the run did not go well')]
@@ -210,7 +252,7 @@ def check_values(
         raise ValueError(f'row {df.index[i]} ({df.run.iloc[i]}): {col} is {df[col].tolist()[i]!r}, but must be {words}') from None
     return df.assign(**{c: num[c].to_numpy() for c in ('acc', 'lr')}, bs=num.bs.astype(int).to_numpy())
 
-# %% ../nbs/01b_schema.ipynb #791f2684
+# %% ../nbs/01b_schema.ipynb #fa97a36b
 def drop_copies(
     df, # Runs
     named, # Whether a run's name holds its config
@@ -224,13 +266,14 @@ def drop_copies(
     clash = again & ~pd.concat([key, result], axis=1).duplicated().to_numpy()
     if clash.any():
         i = int(clash.argmax())
-        same = df[(key.fillna('') == key.iloc[i].fillna('')).all(axis=1)]
+        key = key.astype(object).fillna('')
+        same = df[(key == key.iloc[i]).all(axis=1)]
         said = [', '.join(map(str, o)) for o in same[result.columns].drop_duplicates().values.tolist()]
         raise ValueError(f"row {df.index[i]}: {df.run.iloc[i]} is there twice, with {' and '.join(result)} {'; '.join(said)}; keep one of them, or tell them apart in a column seed")
     warnings.warn(f'dropped {again.sum()} of {len(df)} rows: copies of other rows, such as {df.run[again].iloc[0]}', stacklevel=4)
     return df[~again]
 
-# %% ../nbs/01b_schema.ipynb #eb0e2a41
+# %% ../nbs/01b_schema.ipynb #1d4ab1dc
 def check_runs(
     df, # Runs, as they came
     what='the frame', # Where from, for the errors
@@ -240,5 +283,6 @@ def check_runs(
     check_columns(df.columns, what)
     df,named = add_named(df)
     df = drop_copies(check_values(df), named)
+    df = df.assign(**{c: _as_text(df[c]) for c in CONFIG_FIELDS if c in df and df[c].dtype == 'category'})
     first = ['run', 'acc', 'model', 'bs', 'lr']
     return df[first + [c for c in df if c not in first]]

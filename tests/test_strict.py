@@ -161,7 +161,7 @@ def test_each_odd_value_alone(tmp_path, run):
 
 # BSLR_FUZZ=20000 throws more tables
 @given(TABLES)
-@settings(max_examples=int(os.environ.get('BSLR_FUZZ', 200)), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=int(os.environ.get('BSLR_FUZZ', 120)), deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_table_ends_in_a_right_answer_or_a_clear_error(tmp_path_factory, table): check(tmp_path_factory.getbasetemp()/'fuzz.csv', table)
 
 def test_both_ends_were_met(): assert not SEEN['right'] + SEEN['error'] or min(SEEN.values()) > 20
