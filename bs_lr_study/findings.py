@@ -7,7 +7,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/findings.html.md"""
 # %% auto #0
 __all__ = ['CERTAINTY', 'Finding', 'published_sd', 'run_error', 'margin', 'may_win', 'findings', 'findings_text']
 
-# %% ../nbs/07_findings.ipynb #26c6f48f
+# %% ../nbs/07_findings.ipynb #9a171e25
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 
@@ -17,7 +17,7 @@ from scipy.stats import f as f_dist
 from .analysis import cells, load_runs, optima
 from .runs import fmt_lr
 from .shape import lr_spread
-from .stats import best_p, best_sets, range_ppf, run_sd, winners_curse
+from .stats import best_p, best_sets, binomial_sd, range_ppf, run_sd, winners_curse
 
 # %% ../nbs/07_findings.ipynb #30c648eb
 CERTAINTY = {'fact': 'counted, not inferred',
@@ -34,14 +34,14 @@ class Finding:
     certainty: str # One of `CERTAINTY`
     evidence: dict # Numbers, by name
 
-# %% ../nbs/07_findings.ipynb #a11bd051
+# %% ../nbs/07_findings.ipynb #518bd2a2
 def _and(words):
     *most,last = map(str, words)
     return f"{', '.join(most)} and {last}" if most else last
 
 def _count(n, word): return f"{n} {word}{'s'*(n != 1)}"
 
-def _pts(lo, hi): return f'{100*lo:.1f} to {100*hi:.1f}'.replace('-', '−')
+def _pts(lo, hi): return ' to '.join(f'{round(100*o, 1) + 0.:.1f}' for o in (lo, hi)).replace('-', '−') # + 0. makes -0 a plain 0
 
 def _span(some, tried, show=str):
     "Values as text, neighbours among `tried` as a range"
@@ -51,12 +51,20 @@ def _span(some, tried, show=str):
     text = [[f'{show(tried[g[0]])} to {show(tried[g[-1]])}'] if len(g) > 2 else [show(tried[i]) for i in g] for g in groups]
     return _and([o for g in text for o in g])
 
-# %% ../nbs/07_findings.ipynb #1c71efe7
+# %% ../nbs/07_findings.ipynb #6d041e4e
 @cache
 def published_sd(): # `RunSd`
     "The run-to-run error of the published Imagenette runs, from the cells that both posts ran"
     both = run_sd(pd.concat([load_runs('2025-06-04'), load_runs('2025-06-01')], ignore_index=True))
     return replace(both, how='assumed: so much did nine Imagenette cells of the published study move that were run twice')
+
+def _least_sd(df):
+    "The run-to-run error to assume where runs show none: the published one, or the binomial one if that is larger"
+    err = published_sd()
+    if 'n_valid' not in df or df.n_valid.isna().all(): return err
+    n = df.n_valid.astype(float)
+    chance = np.sqrt((binomial_sd(df.acc, n)**2).mean())
+    return replace(err, sd=float(chance), how=f'assumed: so much does chance move an accuracy on {n.min():.0f} validation images') if chance > err.sd else err
 
 def run_error(
     df, # Runs, as `load_runs` gives them
@@ -65,10 +73,10 @@ def run_error(
     "The run-to-run error that `df` shows; one that is assumed, as its `how` says, where it shows none"
     if sd is not None: return run_sd(df, sd)
     try: err = run_sd(df)
-    except ValueError: return published_sd() # no cell has two runs
-    return err if err.sd > 1e-6 else published_sd() # runs that agree to the last digit say nothing either
+    except ValueError: return _least_sd(df) # no cell has two runs
+    return err if err.sd > 1e-6 else _least_sd(df) # runs that agree to the last digit say nothing either
 
-# %% ../nbs/07_findings.ipynb #6d184dee
+# %% ../nbs/07_findings.ipynb #8412e411
 def _assumed(err): return err.how.startswith('assumed')
 
 def _error(df, err):
@@ -80,15 +88,20 @@ def _error(df, err):
                   'open' if _assumed(err) else 'clear', dict(sd=err.sd, dof=err.dof, lo=lo, hi=hi))
     yield from _unequal(df)
 
-def _unequal(df):
-    "Whether runs scatter alike in the better and the other half of the cells"
+def _halves(df):
+    "The errors of the better and the other half of the cells, if runs of the better ones scatter less"
     c = cells(df).query('n > 1')
     if len(c) < 8: return
     good = df.set_index(['model', 'lr', 'bs']).index.isin(c[c.acc >= c.acc.median()].set_index(['model', 'lr', 'bs']).index)
     a,b = run_sd(df[good]),run_sd(df[~good])
-    if f_dist.sf((b.sd/max(a.sd, 1e-9))**2, b.dof, a.dof) < .05:
-        yield Finding('noise', '', f'Runs scatter less in the better half of the cells ({100*a.sd:.1f} points) than in the other ({100*b.sd:.1f}): '
-                      'one error for all makes what is said of the best cells more careful than need be.', 'clear', dict(better=a.sd, other=b.sd))
+    if f_dist.sf((b.sd/max(a.sd, 1e-9))**2, b.dof, a.dof) < .05: return a,b
+
+def _unequal(df):
+    "Whether runs scatter alike in the better and the other half of the cells"
+    if (two := _halves(df)) is None: return
+    a,b = two
+    yield Finding('noise', '', f'Runs scatter less in the better half of the cells ({100*a.sd:.1f} points) than in the other ({100*b.sd:.1f}): '
+                  'one error for all makes what is said of the best cells more careful than need be.', 'clear', dict(better=a.sd, other=b.sd))
 
 # %% ../nbs/07_findings.ipynb #e2bef056
 def _runs(df, c):
@@ -111,14 +124,15 @@ def _missing(c):
         text = '; '.join(where) if len(where) < 5 else 'too many to name'
         yield Finding('missing', model, f"{n} of {there.size} cells {'was' if n == 1 else 'were'} not run for {model}: {text}.", 'fact', dict(missing=n, cells=there.size))
 
-# %% ../nbs/07_findings.ipynb #6d8190cb
+# %% ../nbs/07_findings.ipynb #fd907602
 def _lost(c):
-    for kind,col in (('diverged', 'n_diverged'), ('failed', 'n_failed')):
+    c = c.assign(n_blank=c.runs - c.n - c.n_diverged - c.n_failed)
+    for kind,col in (('diverged', 'n_diverged'), ('failed', 'n_failed'), ('have no accuracy', 'n_blank')):
         for model,o in c[c[col] > 0].groupby('model', sort=False):
             n,of = int(o[col].sum()),int(c.runs[c.model == model].sum())
             cell = [f'bs {r.bs}, lr {fmt_lr(r.lr)} ({getattr(r, col)} of {r.runs})' for r in o.itertuples()]
             where = f'at {_and(cell)}' if len(cell) < 4 else f'in {len(cell)} cells: lr {_span(o.lr.unique(), sorted(c.lr.unique()), fmt_lr)}, bs {_span(o.bs.unique(), sorted(c.bs.unique()))}'
-            part = o[o.n > 0]
+            part,kind = o[o.n > 0],kind if n > 1 else kind.replace('have', 'has')
             flatters = f" {_count(len(part), 'cell')} still {'has' if len(part) == 1 else 'have'} an accuracy, which is of the survivors and flatters." if len(part) else ''
             yield Finding('lost', model, f'{n} of {_count(of, "run")} of {model} {kind}, {where}.{flatters}', 'fact', {col: n, 'runs': of, 'share': n/of, 'in_part': len(part)})
 
@@ -146,32 +160,44 @@ def may_win(
     if len(c) > 300: return c[c.acc.iloc[0] - c.acc <= margin(err, len(c), level, c.n.iloc[0], c.n)] # the exact sets are for grids
     return c[best_p(c.acc.to_numpy()[None], c.n.to_numpy()[None], np.array([err.sd]), err.dof)[0] > 1 - level]
 
-# %% ../nbs/07_findings.ipynb #aa6ebe6d
+# %% ../nbs/07_findings.ipynb #df731c30
+def _end(value, line, of, which):
+    "What to call a value that is the smallest or largest of a row or column: 'tried' if nothing beyond it was run; None if it is neither"
+    reached = line[of][line.tested]
+    if value != (reached.min() if which == 'smallest' else reached.max()): return
+    beyond = line[of] < value if which == 'smallest' else line[of] > value
+    return f"the {which} {'with an accuracy' if beyond.any() else 'tried'}"
+
 def _ends(c, top):
     "In which directions a cell lies at the edge of what its model was tried at"
-    row,col = c[(c.model == top.model) & (c.lr == top.lr) & c.tested],c[(c.model == top.model) & (c.bs == top.bs) & c.tested]
-    ends = [(name, {line[k].min(): 'smallest', line[k].max(): 'largest'}.get(top[k])) for name,k,line in (('batch size', 'bs', row), ('learning rate', 'lr', col)) if len(line) > 1]
-    return [f'its {name} is the {end} tried' for name,end in ends if end and (name, end, top.bs) != ('batch size', 'smallest', 1)]
+    lines = ('batch size', 'bs', c[(c.model == top.model) & (c.lr == top.lr)]),('learning rate', 'lr', c[(c.model == top.model) & (c.bs == top.bs)])
+    ends = [(of, name, _end(top[of], line, of, which)) for name,of,line in lines if line.tested.sum() > 1 for which in ('smallest', 'largest')]
+    return [f'its {name} is {end}' for of,name,end in ends if end and (of, top.bs, end) != ('bs', 1, 'the smallest tried')]
 
-def _winner(c, err, level, model=''):
-    "The best cell of `c`, and those not to be told from it"
+def _rivals(rest, model):
+    "The cells that may be as good, by name if they are few"
+    if rest.empty: return 'none of the others can be as good'
+    names = [f"{'' if model else f'{o.model} at '}bs {o.bs}, lr {fmt_lr(o.lr)}" for o in rest.itertuples()]
+    ranges = [f"{of} {' to '.join(dict.fromkeys(show(v) for v in (rest[of].min(), rest[of].max())))}" for of,show in (('bs', str), ('lr', fmt_lr))]
+    return f"{_count(len(rest), 'other')} cannot be told from it ({'; '.join(names) if len(rest) < 4 else 'all within ' + ', '.join(ranges)})"
+
+def _winner(c, err, level, model='', luck=None):
+    "The best cell of `c`, and those not to be told from it; `luck` is the error near the top, if it is another one"
     t = may_win(c, err, level)
-    top,*rest = [o for _,o in t.iterrows()]
-    good = c[c.n > 0]
-    curse = winners_curse(good.acc, err, good.n.to_numpy(), draws=min(20_000, 5_000_000//len(good)))
-    name = f'{top.model} at ' if not model else ''
-    where = f"bs {_span(t.bs.unique(), c.bs.unique().tolist())}, lr {_span(t.lr.unique(), c.lr.unique().tolist(), fmt_lr)}"
-    others = 'no other can be as good' if not rest else f'{_count(len(rest), "other")} cannot be told from it ({where})'
-    said = f"The best of {_count(len(good), 'cell')}{f' of {model}' if model else ''} is {name}bs {top.bs}, lr {fmt_lr(top.lr)} ({100*top.acc:.1f} %, of which about {100*max(curse['flattery'], 0):.1f} points are luck); {others}"
+    top,rest,good = t.iloc[0],t.iloc[1:],c[c.n > 0]
+    curse = winners_curse(good.acc, luck or err, good.n.to_numpy(), draws=min(20_000, 5_000_000//len(good)))
+    lucky = f"about {100*curse['flattery']:.1f}" if curse['flattery'] >= .0005 else 'less than 0.1'
+    said = (f"The best of {_count(len(good), 'cell')}{f' of {model}' if model else ''} is {f'{top.model} at ' if not model else ''}bs {top.bs}, lr {fmt_lr(top.lr)} "
+            f"({100*top.acc:.1f} %, of which {lucky} points are luck); {_rivals(rest, model)}")
     ends = _ends(c, top)
-    yield Finding('best cell', model, '; '.join([said, *ends]) + '.', 'open' if ends else 'within noise' if rest else 'clear',
+    yield Finding('best cell', model, '; '.join([said, *ends]) + '.', 'open' if ends else 'within noise' if len(rest) else 'clear',
                   dict(bs=int(top.bs), lr=top.lr, acc=top.acc, rivals=len(rest), **curse))
 
-def _winners(c, err, level):
+def _winners(c, err, level, luck=None):
     models = c.model.unique()
-    if len(models) > 1: yield from _winner(c, err, level)
+    if len(models) > 1: yield from _winner(c, err, level, luck=luck)
     for m in models:
-        if (c[c.model == m].n > 0).sum() > 1: yield from _winner(c[c.model == m], err, level, m)
+        if (c[c.model == m].n > 0).sum() > 1: yield from _winner(c[c.model == m], err, level, m, luck)
 
 # %% ../nbs/07_findings.ipynb #0d4614a2
 def _models(c, err, level):
@@ -183,26 +209,27 @@ def _models(c, err, level):
         yield Finding('models', '', f"The best of {first.model} is {100*diff:.1f} points above that of {o.model} ({_pts(diff-half, diff+half)}): {end}.",
                       'within noise' if diff < half else 'clear', dict(a=first.model, b=o.model, diff=diff, lo=diff-half, hi=diff+half))
 
-# %% ../nbs/07_findings.ipynb #d2a4f352
+# %% ../nbs/07_findings.ipynb #a404d88a
 def _told(o, tried):
     "Which batch sizes may be the best beside the one that is"
     some = sorted(int(b) for b in o.candidates)
-    if len(some) == 1: return 'no other batch size can be as good'
+    if len(some) == 1: return 'none of the others tried can be as good'
     if some == tried and len(some) > 2: return 'any of those tried may be the best'
     if len(some) == 2: return f'bs {next(b for b in some if b != o.bs)} cannot be told from {o.bs}'
     return f'bs {_span(some, tried)} cannot be told from {o.bs}'
 
 def _course(o, line):
     "How accuracy goes along a row, and how sure that is"
-    b,tried = o.bs,line.bs.tolist()
-    rises,falls = not o.low_edge,not o.high_edge
-    down = 'diverges past it' if b != tried[-1] and line.acc[line.bs > b].isna().all() else 'falls past it'
-    if b == tried[-1]: return (f'rises up to bs {b}, the largest tried: a larger one may be better', 'open') if rises else (f'is highest at bs {b}, the largest tried', 'within noise')
-    if b == 1: return (f'{down.split()[0]} from bs 1 on', 'clear') if falls else ('is highest at bs 1', 'within noise')
-    if b == tried[0]: return (f'{down.split()[0]} from bs {b} on, the smallest tried: a smaller one may be better', 'open') if falls else (f'is highest at bs {b}, the smallest tried', 'within noise')
-    if rises and falls: return f'rises up to bs {b} and {down}','clear'
+    b,rises,falls = o.bs,not o.low_edge,not o.high_edge
+    past = line.acc[line.tested & (line.bs > b)]
+    down = 'diverges' if len(past) and past.isna().all() else 'falls'
+    first,last = (_end(b, line, 'bs', o) for o in ('smallest', 'largest'))
+    if last: return (f'rises up to bs {b}, {last}: a larger one may be better', 'open') if rises else (f'is highest at bs {b}, {last}', 'within noise')
+    if b == 1: return (f'{down} from bs 1 on', 'clear') if falls else ('is highest at bs 1', 'within noise')
+    if first: return (f'{down} from bs {b} on, {first}: a smaller one may be better', 'open') if falls else (f'is highest at bs {b}, {first}', 'within noise')
+    if rises and falls: return f'rises up to bs {b} and {down} past it','clear'
     if rises: return f'rises up to bs {b}; whether it falls past it is within noise','within noise'
-    return f'{down.split()[0]} past bs {b}; whether it rises up to it is within noise' if falls else f'is highest at bs {b}','within noise'
+    return f'{down} past bs {b}; whether it rises up to it is within noise' if falls else f'is highest at bs {b}','within noise'
 
 def _turns_back(line, b, half):
     "The largest step against the way a row goes, if it is beyond noise"
@@ -212,60 +239,73 @@ def _turns_back(line, b, half):
     worst = max([o for o in steps if o[0] > half], default=None)
     return f'not in one sweep, for bs {worst[1]} is {100*worst[0]:.1f} points above bs {worst[2]}' if worst else None
 
-# %% ../nbs/07_findings.ipynb #074fcf14
+# %% ../nbs/07_findings.ipynb #5d721c67
 def _row(o, line, rows, err, level):
     "The sentence for one row"
-    if len(line) == 1: return Finding('row', o.model, f'At lr {fmt_lr(o.lr)} {o.model} was run at bs {o.bs} only ({100*o.acc:.1f} %).', 'open', dict(lr=o.lr, bs=o.bs, acc=o.acc))
+    ran = line[line.tested]
+    if len(ran) == 1: return Finding('row', o.model, f"At lr {fmt_lr(o.lr)} {o.model} {'was run' if len(line) == 1 else 'has an accuracy'} at bs {o.bs} only ({100*o.acc:.1f} %).", 'open', dict(lr=o.lr, bs=o.bs, acc=o.acc))
     said,sure = _course(o, line)
-    back = _turns_back(line, o.bs, margin(err, len(line), level**(1/rows), line.n.min(), line.n.min()) if line.n.min() else np.inf)
-    text = f'At lr {fmt_lr(o.lr)} {o.model} {said}; ' + '; '.join([*([back] if back else []), _told(o, line.bs.tolist())]) + '.'
-    return Finding('row', o.model, text, sure, dict(lr=o.lr, bs=o.bs, acc=o.acc, lo=o.lo, hi=o.hi, low_edge=o.low_edge, high_edge=o.high_edge, candidates=o.candidates))
+    back = _turns_back(ran, o.bs, margin(err, len(ran), level**(1/rows), ran.n.min(), ran.n.min()) if ran.n.min() else np.inf)
+    text = f'At lr {fmt_lr(o.lr)} {o.model} {said}; ' + '; '.join([*([back] if back else []), _told(o, ran.bs.tolist())]) + '.'
+    return Finding('row', o.model, text, sure, dict(lr=o.lr, bs=o.bs, acc=o.acc, lo=o.lo, hi=o.hi, low_edge=o.low_edge, high_edge=o.high_edge, candidates=o.candidates, back=back))
 
 def _rows(df, c, sets, err, level):
-    lines = {k: o for k,o in c[c.tested].sort_values('bs').groupby(['model', 'lr'])}
+    lines = {k: o for k,o in c.sort_values('bs').groupby(['model', 'lr'])}
     found = [_row(o, lines[o.model, o.lr], len(sets), err, level) for o in sets.itertuples()]
     single = [f for f in found if 'candidates' not in f.evidence]
     for f in found:
         if f not in single or len(single) < 5: yield f
     if len(single) > 4: yield Finding('row', '', f'{len(single)} rows were run at one batch size only: they say nothing of the best one.', 'open', dict(rows=len(single)))
     for o in optima(df).query('where in ("diverged", "not tested")').itertuples():
-        bss = sorted(c[(c.model == o.model) & (c.lr == o.lr)].bs)
-        how = 'diverged' if o.where == 'diverged' else 'failed'
-        yield Finding('row', o.model, f"At lr {fmt_lr(o.lr)} {o.model} {how} at every batch size tried (bs {_span(bss, bss)}).", 'fact', dict(lr=o.lr))
+        line = c[(c.model == o.model) & (c.lr == o.lr)]
+        bss,how = sorted(line.bs),'diverged' if o.where == 'diverged' and not line.n_failed.any() else 'failed' if line.n_failed.all() else 'has no accuracy'
+        yield Finding('row', o.model, f"At lr {fmt_lr(o.lr)} {o.model} {how} at {'any' if how[:3] == 'has' else 'every'} batch size tried (bs {_span(bss, bss)}).", 'fact', dict(lr=o.lr))
 
-# %% ../nbs/07_findings.ipynb #bca24c0d
+# %% ../nbs/07_findings.ipynb #8eb5b483
 def _apart(sets, along):
-    "Two rows or columns, the first and last by their key, whose sets have nothing in common; None if there are none"
+    "By 'grows' and 'shrinks' the two rows or columns furthest apart between which the best does so beyond noise"
     by = 'lr' if along == 'bs' else 'bs'
     rows = list(sets.sort_values(by).itertuples())
-    pairs = [(a, b) for i,a in enumerate(rows) for b in rows[i+1:] if max(a.candidates) < min(b.candidates) or max(b.candidates) < min(a.candidates)]
-    return max(pairs, key=lambda o: getattr(o[1], by)/getattr(o[0], by), default=None)
+    pairs = [(a, b) for i,a in enumerate(rows) for b in rows[i+1:]]
+    below = lambda a, b: max(a.candidates) < min(b.candidates) and not a.high_edge and not b.low_edge
+    ways = dict(grows=[o for o in pairs if below(*o)], shrinks=[o for o in pairs if below(*o[::-1])])
+    ways = {way: sorted(((getattr(a, by), getattr(b, by)) for a,b in o), key=lambda e: e[0]/e[1]) for way,o in ways.items() if o}
+    if len(ways) < 2: return {way: o[0] for way,o in ways.items()}
+    (way,main),(other,rest) = sorted(ways.items(), key=lambda o: o[1][0][0]/o[1][0][1])
+    return {way: main[0], other: next((o for o in rest if o[0] >= main[0][1] or o[1] <= main[0][0]), rest[0])} # beside the main one, if it can be
+
+def _movement(sets, along, topic, model):
+    "Whether the best moves from row to row, or from column to column"
+    by,show = ('lr', fmt_lr) if along == 'bs' else ('bs', str)
+    ways,common = _apart(sets, along),sorted(set.intersection(*map(set, sets.candidates)))
+    if ways: said = _and([f'{way} from {by} {show(a)} to {show(b)}' for way,(a,b) in ways.items()])
+    elif common: said = f"may be the same for all, {along} {_and([(int if along == 'bs' else fmt_lr)(o) for o in common])}"
+    else: said = 'moves nowhere beyond noise'
+    return Finding(topic, model, f'The {topic} of {model} {said}.', 'clear' if ways else 'within noise', dict(moves=ways))
 
 def _moves(sets):
     for model,o in sets[sets.inside].groupby('model', sort=False):
         if len(o) < 2: continue
-        o,apart = o.sort_values('lr'),_apart(o, 'bs')
+        o = o.sort_values('lr')
         said = _and([f'{r.bs} at lr {fmt_lr(r.lr)}' for r in o.itertuples()])
-        common = set.intersection(*(set(r.candidates) for r in o.itertuples()))
-        if apart: end = f'it {"grows" if apart[0].bs < apart[1].bs else "shrinks"} from lr {fmt_lr(apart[0].lr)} to {fmt_lr(apart[1].lr)}'
-        elif common: end = f"it may be the same for all, bs {_and(sorted(int(b) for b in common))}"
-        else: end = 'no two rows can be told apart'
-        yield Finding('best batch size', model, f'The best batch size of {model} is {said}: {end}.', 'clear' if apart else 'within noise', dict(zip(map(fmt_lr, o.lr), o.bs)))
+        yield Finding('best batch size', model, f'The best batch size of {model} is {said}.', 'clear' if (o.candidates.map(len) == 1).all() else 'within noise', dict(zip(map(fmt_lr, o.lr), o.bs)))
+        yield _movement(o, 'bs', 'best batch size', model)
 
-# %% ../nbs/07_findings.ipynb #d2a2e570
+# %% ../nbs/07_findings.ipynb #d7c9a493
 def _best_lrs(sets, c):
     for model,o in sets.groupby('model', sort=False):
-        tried = c[(c.model == model) & c.tested].groupby('bs').lr.agg(['min', 'max', 'size'])
-        o = o[o.bs.map(tried['size']) > 1].sort_values('bs')
+        n = c[(c.model == model) & c.tested].groupby('bs').size()
+        o = o[o.bs.map(n) > 1].sort_values('bs')
         if o.empty: continue
-        bss,apart = o.bs.tolist(),_apart(o, 'lr')
+        bss,sure = o.bs.tolist(),(o.candidates.map(len) == 1).all()
         said = ', '.join(f'{fmt_lr(lr)} (bs {_span(g.bs, bss)})' for lr,g in o.groupby('lr'))
-        end = f"; it {'grows' if apart[0].lr < apart[1].lr else 'shrinks'} from bs {apart[0].bs} to {apart[1].bs}" if apart else ''
-        yield Finding('best learning rate', model, f'The best learning rate of {model} is {said}{end}.', 'clear' if apart or (o.candidates.map(len) == 1).all() else 'within noise', dict(zip(o.bs, o.lr)))
-        for end,most,more in (('max', 'largest', 'larger'), ('min', 'smallest', 'smaller')):
-            at = o.bs[o.lr == o.bs.map(tried[end])].tolist()
-            where = f'bs {bss[0]}' if len(bss) == 1 else f'{len(at)} of {len(bss)} batch sizes ({_span(at, bss)})' if at else ''
-            if at: yield Finding('edge', model, f'At {where} the best learning rate of {model} is the {most} tried: a {more} one may be better.', 'open', dict(bss=at, of=len(o), edge=most))
+        yield Finding('best learning rate', model, f'The best learning rate of {model} is {said}.', 'within noise' if not sure else 'clear' if o.inside.all() else 'open', dict(zip(o.bs, o.lr)))
+        if len(o) > 1: yield _movement(o, 'lr', 'best learning rate', model)
+        for which,more in (('largest', 'larger'), ('smallest', 'smaller')):
+            ends = pd.Series([_end(r.lr, c[(c.model == model) & (c.bs == r.bs)], 'lr', which) for r in o.itertuples()], o.bs.to_numpy(), object)
+            for end,at in ends.groupby(ends):
+                where = f'bs {bss[0]}' if len(bss) == 1 else f'{len(at)} of {len(bss)} batch sizes ({_span(at.index, bss)})'
+                yield Finding('edge', model, f'At {where} the best learning rate of {model} is {end}: a {more} one may be better.', 'open', dict(bss=at.index.tolist(), of=len(o), edge='max' if which == 'largest' else 'min'))
 
 # %% ../nbs/07_findings.ipynb #fa0a5f2c
 def _spreads(df, c, err, level):
@@ -289,11 +329,18 @@ def _budget(df):
     yield Finding('budget', '', f'A run made {n.iloc[0]:,.0f} updates at bs {n.index[0]} and {n.iloc[-1]:,.0f} at bs {n.index[-1]}: part of what large batches lack here may be updates.',
                   'fact', dict(updates={int(k): float(v) for k,v in n.items()}))
 
-# %% ../nbs/07_findings.ipynb #562aa37f
-def _say_assumed(o, err):
-    "`o`, saying that its error is assumed, if it rests on one"
-    if o.certainty == 'fact' or o.topic == 'noise' or 'candidates' not in o.evidence and o.topic == 'row': return o
-    return replace(o, sentence=f'{o.sentence[:-1]} (assuming that a run moves by {100*err.sd:.1f} points).')
+# %% ../nbs/07_findings.ipynb #97612998
+def _say_assumed(o, err, wide=None):
+    "`o`, saying that its error is assumed, if it rests on one; not clear if it is not so in `wide`, the finding with twice the error"
+    if o.certainty == 'fact' or o.topic in ('noise', 'edge') or o.topic == 'row' and 'candidates' not in o.evidence: return o
+    frail = wide and o.certainty == 'clear' and (wide.certainty != 'clear' or any(wide.evidence.get(k) != o.evidence.get(k) for k in ('moves', 'back')))
+    said = f"{o.sentence[:-1]} (assuming that a run moves by {100*err.sd:.1f} points{'; not so if by twice that' if frail else ''})."
+    return replace(o, sentence=said, certainty='within noise' if frail else o.certainty)
+
+def _inferred(df, c, err, level, luck):
+    "The findings that rest on an error"
+    sets,cols = (best_sets(df, o, level, err, family=True) for o in ('bs', 'lr'))
+    return [*_winners(c, err, level, luck), *_models(c, err, level), *_rows(df, c, sets, err, level), *_moves(sets), *_best_lrs(cols, c), *_spreads(df, c, err, level)]
 
 def findings(
     df, # Runs, as `load_runs` gives them
@@ -303,13 +350,16 @@ def findings(
     "What a careful reader would write under these runs"
     c,err = cells(df),run_error(df, sd)
     found = [*_runs(df, c), *_missing(c), *_lost(c)]
-    if (c.n > 0).any():
-        sets,cols = (best_sets(df, o, level, err, family=True) for o in ('bs', 'lr'))
-        found += [*_error(df, err), *_winners(c, err, level), *_models(c, err, level), *_rows(df, c, sets, err, level), *_moves(sets),
-                  *_best_lrs(cols, c), *_spreads(df, c, err, level), *_budget(df)]
-    else: found += _rows(df, c, pd.DataFrame(), err, level)
-    if _assumed(err): found = [_say_assumed(o, err) for o in found]
-    return pd.DataFrame([asdict(o) for o in found], columns=['topic', 'model', 'sentence', 'certainty', 'evidence'])
+    if not (c.n > 0).any(): return _frame([*found, *_rows(df, c, pd.DataFrame(), err, level)])
+    luck = _halves(df)[0] if sd is None and not _assumed(err) and _halves(df) else err
+    said = _inferred(df, c, err, level, luck)
+    if _assumed(err):
+        twice = replace(err, sd=2*err.sd)
+        wide = _inferred(df, c, twice, level, twice) if sd is None else [None]*len(said)
+        said = [_say_assumed(o, err, w) for o,w in zip(said, wide, strict=True)]
+    return _frame([*found, *_error(df, err), *said, *_budget(df)])
+
+def _frame(found): return pd.DataFrame([asdict(o) for o in found], columns=['topic', 'model', 'sentence', 'certainty', 'evidence'])
 
 # %% ../nbs/07_findings.ipynb #9152d064
 def findings_text(
