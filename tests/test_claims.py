@@ -103,6 +103,8 @@ class TestNumbers:
         near = by[16] - by[[8, 32, 64, 128]]
         assert numbers(self.of(t, 'near bs 16'))[:2] == [round(near.min(), 1), round(near.max(), 1)]
         assert numbers(self.of(t, 'far from bs 16'))[:3] == (by[16] - by[[1, 1024, 2048]]).round(1).tolist()
+        for name,bss in (('near bs 16', [8, 16, 32, 64, 128]), ('far from bs 16', [1, 16, 1024, 2048])): # the margin runs over the cells picked from
+            assert numbers(self.of(t, name))[-1] == pytest.approx(100*ss.studentized_range.ppf(.9, raw.bs.isin(bss).sum(), 9)*.00778, abs=.06)
 
     def test_inflection_table(self, t): assert self.of(t, 'inflection points').startswith('the rule gives 15 of 15 entries')
 
@@ -329,6 +331,15 @@ def test_an_error_that_is_not_of_these_runs_is_called_assumed_or_not_used(ev):
     way = dict(norm=['group']*2 + ['batch']*2, acc=[.7, .703, .5, .504])
     assert 'assumed' in run('group normalization', own(replace(ev, own=ev.own[:0]), norm=['group', 'batch'], acc=[.7, .5])).number
     assert 'assumed' not in run('group normalization', own(replace(ev, own=ev.own[:0]), **way)).number
+
+@pytest.mark.parametrize('name,cols', [('epoch times', dict(model=['xresnet18'], bs=64, size=128, device='cuda (A100)', seconds=[36.])), ('loss in the millions', dict(printed_loss=[2e6])),
+                                       ('imagenet in 30 minutes', dict(data='imagenet', acc=[.76], seconds=[1700.]))])
+def test_what_has_no_interval_says_so(ev, name, cols): assert run(name, own(ev, **cols)).number.endswith('without an interval')
+
+def test_half_cost_within_noise(ev):
+    "Seconds that scatter as much as they differ"
+    v = run('half the cost', own(ev, device='cuda', bs=[8, 8, 64, 64], acc=[.5, .501, .5, .501], seconds=[10., 14., 4., 6.]))
+    assert v.verdict == 'within noise' and v.number.startswith(f'{np.sqrt(4*6/10/14):.2f} to')
 
 def test_sharpness(ev):
     course = lambda bs, seed, to: [dict(run=f'{bs}-{seed}', bs=bs, epoch=e, sharpness=s) for e,s in ((1, 10.), (5, to*(1 + .01*seed)))]
