@@ -280,7 +280,7 @@ def plot_laws(
     ax.legend(loc='upper left', bbox_to_anchor=(1.01, 1))
     return ax
 
-# %% ../nbs/05_laws.ipynb #27547c70
+# %% ../nbs/05_laws.ipynb #4a739cd6
 def best_lrs(
     df, # Runs, as `load_runs` gives them
     model=None, # Which model; may be left out when `df` holds one
@@ -293,4 +293,5 @@ def best_lrs(
         ratio = np.exp(np.diff(np.log(o.lr)).max()) if len(o) > 1 else np.nan
         return pd.Series(dict(lr=o.lr[i], acc=o.acc[i], n_lrs=len(o), ratio=ratio, at_edge=o.lr[i] in (o.lr.min(), o.lr.max())))
     rows = {bs: one(o) for bs,o in c.groupby('bs') if o.acc.notna().any()}
+    if not rows: raise ValueError('acc is missing everywhere: no run has an accuracy, so there is no best learning rate; were all runs lost?')
     return pd.DataFrame(rows).T.rename_axis('bs').reset_index().astype(dict(lr=float, acc=float, n_lrs=int, ratio=float, at_edge=bool))

@@ -13,7 +13,7 @@ from pathlib import Path
 from .analysis import crosstab_acc, crosstab_text, inflection_table, printable, top_runs
 from .findings import findings, findings_text
 
-# %% ../nbs/08_report.ipynb #70728220
+# %% ../nbs/08_report.ipynb #ca3fb801
 def how_ended(
     df, # Runs, as `load_runs` gives them
 ): # str
@@ -22,8 +22,9 @@ def how_ended(
     lo,hi = a_cell.min(),a_cell.max()
     said = f"{n} run{'s'*(n != 1)}, " + ('one a cell' if hi == 1 else f'{hi} a cell' if lo == hi else f'{lo} to {hi} a cell')
     if 'status' not in df: return said
-    lost = df[df.status.notna() & (df.status != 'ok')].groupby(['status', 'message']).size()
-    return said + ''.join(f'\n{k} {status}: {why.splitlines()[0] if why else "no reason given"}' for (status,why),k in lost.items())
+    message = df.message.fillna('').astype(str) if 'message' in df else ''
+    lost = df.assign(message=message)[df.status.notna() & (df.status != 'ok')].groupby(['status', 'message']).size()
+    return said + ''.join(f'\n{k} {status}: {why.strip().splitlines()[0] if why.strip() else "no reason given"}' for (status,why),k in lost.items())
 
 # %% ../nbs/08_report.ipynb #9255d929
 def _section(title, table): return f'{title}\n{table.to_string()}'

@@ -26,7 +26,7 @@ def binomial_sd(
     "Error of an accuracy if every image were a fresh draw"
     return np.sqrt(acc*(1 - acc)/n_valid)
 
-# %% ../nbs/04_stats.ipynb #cb1621ed
+# %% ../nbs/04_stats.ipynb #fa2643fd
 @dataclass(frozen=True)
 class RunSd:
     "The run-to-run standard deviation, and what is known of it"
@@ -64,8 +64,8 @@ def run_sd(
                                   'with another seed, or give what to assume as sd, such as 0.008 for 0.8 points')
     rss,used = (rep.dev**2).sum(),0
     if batch is not None: rss,used = _within(rep, batch)
-    if used == dof: raise ValueError(f'the {n_cells} cells with several runs are used up by the effects of {batch}: give sd')
-    how = f'{len(rep)} runs of {n_cells} cells' + (f', {batch} effects taken out' if used else '')
+    if used == dof: raise ValueError(f"the effects of {batch} use up all that the repeated cells tell ({n_cells} cell{'s'*(n_cells != 1)}): make more runs again, or give sd")
+    how = f"{len(rep)} runs of {n_cells} cell{'s'*(n_cells != 1)}" + (f', {batch} effects taken out' if used else '')
     return RunSd(float(np.sqrt(rss/(dof - used))), dof - used, how)
 
 # %% ../nbs/04_stats.ipynb #644460b6
@@ -76,18 +76,19 @@ def _within(rep, batch):
     fit,_,rank,_ = np.linalg.lstsq(x.to_numpy(), rep.dev.to_numpy(), rcond=1e-9)
     return float(((rep.dev - x.to_numpy() @ fit)**2).sum()),int(rank)
 
-# %% ../nbs/04_stats.ipynb #62dabe09
+# %% ../nbs/04_stats.ipynb #0871d9e0
 def batch_effects(
     df, # Runs
     batch, # A column with two values: which runs were made together
-): # DataFrame by model: `effect` of the later batch over the earlier, its `se`, and `p` that all effects are zero (the same in each row)
+): # DataFrame by model: `effect`, the batch that sorts last less the one that sorts first, its `se`, and `p` that all effects are zero (the same in each row)
     "Whether runs made together are shifted, model by model"
     rep = _replicates(df)
-    first,second = sorted(rep[batch].unique(), key=list(rep[batch].unique()).index) if rep[batch].nunique() == 2 else (None, None)
-    if second is None: raise ValueError(f'{batch} has {rep[batch].nunique()} values among the runs of repeated cells: two are needed')
+    if rep[batch].nunique() != 2: raise ValueError(f'{batch} has {rep[batch].nunique()} values among the runs of repeated cells: two are needed')
+    first,last = sorted(rep[batch].dropna().unique())
     diff = rep.pivot_table(index=['model', 'lr', 'bs'], columns=batch, values='acc')
-    by = (diff[first] - diff[second]).dropna().groupby('model', sort=False)
+    by = (diff[last] - diff[first]).dropna().groupby('model', sort=False)
     rss,used = _within(rep, batch)
+    if not used: raise ValueError(f'no cell has runs of both {first!r} and {last!r}, so nothing says how they differ')
     dof = len(rep) - rep.groupby(['model', 'lr', 'bs']).ngroups - used
     F = ((rep.dev**2).sum() - rss)/used/(rss/dof)
     return pd.DataFrame(dict(effect=by.mean(), se=np.sqrt(2*rss/dof/by.size()), n=by.size(), p=f_dist.sf(F, used, dof)))
@@ -118,7 +119,11 @@ def best_p(
         below = below + each.prod(-2) @ (w/w.sum())/len(nodes)
     return np.where(np.isnan(y), np.nan, np.where(alone, 1, 1 - below))
 
-# %% ../nbs/04_stats.ipynb #767305c5
+# %% ../nbs/04_stats.ipynb #0190dc09
+def _some_acc(acc):
+    "Refuse accuracies of which none is there"
+    if pd.isna(acc).all(): raise ValueError('acc is missing everywhere: no run has an accuracy, so there is no best one; were all runs lost?')
+
 def _lines(df, along):
     "The cells of each row or column as padded arrays: keys, values of `along`, means, runs, tested"
     c = cells(df).query('tested')
@@ -138,6 +143,7 @@ def best_sets(
     "For each row or column the values that may be the best"
     if along not in ('bs', 'lr'): raise ValueError(f"along is {along!r}: choose one of bs, lr")
     if not 0 < level < 1: raise ValueError(f'level is {level!r}: give a probability between 0 and 1, such as 0.9')
+    _some_acc(cells(df).acc)
     err = run_sd(df, sd)
     keys,x,y,n = _lines(df, along)
     some = ~np.isnan(y).all(1)
@@ -151,7 +157,7 @@ def best_sets(
                     low_edge=lo == 0, high_edge=hi == last, candidates=[tuple(a[b].tolist()) for a,b in zip(x, keep)])
     return t.assign(sd=err.sd, sd_from=err.how).astype({along: int, 'lo': int, 'hi': int} if along == 'bs' else {}).reset_index(drop=True)
 
-# %% ../nbs/04_stats.ipynb #b279d1db
+# %% ../nbs/04_stats.ipynb #0af57194
 def range_sf(
     q, # Studentized range, an array
     k, # Number of cells
@@ -170,9 +176,10 @@ def range_ppf(
     dof=np.inf, # Degrees of freedom
 ): # The studentized range that `k` equal cells stay within
     "Quantile of the studentized range"
+    if k < 2: return 0. # one cell is no distance from itself
     return brentq(lambda q: 1 - range_sf(q, k, dof) - level, 0, 1e3, xtol=1e-6)
 
-# %% ../nbs/04_stats.ipynb #77a73a3c
+# %% ../nbs/04_stats.ipynb #0755984b
 def compare(
     df, # Runs, as `load_runs` gives them
     model=None, # Which model; may be left out when `df` holds one
@@ -180,8 +187,9 @@ def compare(
     level=.9, # Probability that all intervals hold at once
 ): # DataFrame, a row a pair, the higher first: cells `a` and `b`, `diff`, `lo`, `hi`, `p_beats` (this pair alone), `p_all` (all pairs accounted for)
     "Every two cells of a model against each other"
-    err = run_sd(df, sd)
-    c = cells(df[df.model == pick_model(df, model)]).query('n > 0').sort_values('acc', ascending=False, ignore_index=True)
+    mine = cells(df[df.model == pick_model(df, model)])
+    _some_acc(mine.acc)
+    err,c = run_sd(df, sd),mine.query('n > 0').sort_values('acc', ascending=False, ignore_index=True)
     i,j = np.triu_indices(len(c), 1)
     a,b = c.iloc[i].reset_index(drop=True),c.iloc[j].reset_index(drop=True)
     diff,se = a.acc - b.acc,err.sd*np.sqrt(1/a.n + 1/b.n)
@@ -190,17 +198,18 @@ def compare(
     return pd.DataFrame(dict(a_lr=a.lr, a_bs=a.bs, b_lr=b.lr, b_bs=b.bs, diff=diff, lo=diff-half, hi=diff+half, p_beats=p_beats,
                              p_all=range_sf(2**.5*diff/se, len(c), err.dof)))
 
-# %% ../nbs/04_stats.ipynb #50f73ca6
+# %% ../nbs/04_stats.ipynb #8a734d03
 def winners_curse(
     acc, # The true accuracies, one a cell: a crosstab, a Series or an array
     sd, # Run-to-run standard deviation, or a `RunSd`
-    n=1, # Runs a cell
+    n=1, # Runs a cell, one number or an array
     draws=20_000, # How many grids to try
     seed=0, # Of the random numbers
 ): # dict: `found`, the share of grids whose winner is the true best; `flattery`, the winner's accuracy less its true one; `regret`, what it lacks to the best
     "What becomes of the best cell when a grid is made again"
     acc = np.asarray(acc, float).ravel()
-    acc = acc[~np.isnan(acc)]
+    _some_acc(acc)
+    n,acc = np.broadcast_to(np.ravel(n), acc.shape)[~np.isnan(acc)],acc[~np.isnan(acc)]
     seen = acc + getattr(sd, 'sd', sd)/np.sqrt(n)*np.random.default_rng(seed).standard_normal((draws, len(acc)))
     won = seen.argmax(1)
     return dict(found=float((won == acc.argmax()).mean()), flattery=float((seen.max(1) - acc[won]).mean()), regret=float((acc.max() - acc[won]).mean()))

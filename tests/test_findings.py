@@ -4,6 +4,7 @@ from scipy import stats as ss
 
 from bs_lr_study.analysis import cells, find_record, load_runs
 from bs_lr_study.findings import CERTAINTY, findings, findings_text, margin, may_win, published_sd, run_error
+from bs_lr_study.report import how_ended, tables
 from bs_lr_study.stats import RunSd
 
 @pytest.fixture(scope='module')
@@ -235,3 +236,16 @@ def test_may_win_keeps_a_best_that_is_clear_alone():
     c = cells(grid({.1: [20, 40, 60, 50, 30], .2: [10]*5}))
     assert may_win(c, RunSd(.001, np.inf, '')).bs.tolist() == [8]
     assert len(may_win(c, RunSd(.4, np.inf, ''))) == 10
+
+
+class TestReport:
+    lost = grid({.1: [50, 60, np.nan]}).assign(status=['ok', 'ok', 'oom'])
+
+    @pytest.mark.parametrize('message,said', [(None, 'no reason given'), (np.nan, 'no reason given'), ('', 'no reason given'), (' \n', 'no reason given'), ('CUDA out of memory\nat line 3', 'CUDA out of memory')])
+    def test_every_lost_run_is_told(self, message, said):
+        d = self.lost.assign(message=['', None, message])
+        assert how_ended(d) == f'3 runs, one a cell\n1 oom: {said}' and f'1 oom: {said}' in tables(d, claims=False)
+
+    def test_status_without_message(self):
+        assert how_ended(self.lost) == '3 runs, one a cell\n1 oom: no reason given'
+        assert '1 oom' in tables(self.lost, claims=False) and how_ended(self.lost.drop(columns='status')) == '3 runs, one a cell'

@@ -3,6 +3,7 @@ import numpy as np, pandas as pd, pytest
 from scipy import stats as ss
 
 from bs_lr_study.analysis import inflection_table, load_runs
+from bs_lr_study.laws import best_lrs
 from bs_lr_study.shape import draw_curves, tapers
 from bs_lr_study.stats import batch_effects, best_p, best_sets, binomial_sd, calibrate, compare, range_ppf, run_sd, winners_curse
 
@@ -50,6 +51,38 @@ def test_plain_table_is_left_alone(both):
     for m in df.model.unique(): assert wide[m]['bs'].tolist() == inflection_table(df)[m].tolist() or pd.testing.assert_series_equal(wide[m]['bs'], inflection_table(df)[m], check_names=False) is None
 
 def test_winner_of_two_equal_cells(): assert winners_curse([.5, .5], .01)['flattery'] == pytest.approx(.01/np.pi**.5, rel=.02)
+
+def test_winners_curse_leaves_out_what_has_no_accuracy():
+    acc,n = np.array([[.5, np.nan], [.6, .55]]),np.array([[1, 0], [2, 4]])
+    assert winners_curse(acc, .01, n) == winners_curse([.5, .6, .55], .01, [1, 2, 4])
+
+def test_batch_effects_are_of_the_last_in_order_over_the_first(both):
+    want = batch_effects(both, 'post')
+    for d in (both[::-1], both.sample(frac=1, random_state=0), both.assign(post=both.post.map(dict(a=9, b=10)))):
+        pd.testing.assert_frame_equal(batch_effects(d, 'post').loc[want.index], want, check_exact=False)
+    pair = both[both.post == 'b'].merge(both[both.post == 'a'], on=['model', 'lr', 'bs'])
+    assert want.effect.to_dict() == pytest.approx((pair.acc_x - pair.acc_y).groupby(pair.model).mean().to_dict())
+
+def test_batches_without_a_common_cell():
+    d = pd.DataFrame(dict(run=[f'r{i}' for i in range(4)], model='m', bs=[4, 4, 8, 8], lr=.1, acc=[.5, .51, .6, .61], post=['a', 'a', 'b', 'b']))
+    with pytest.raises(ValueError, match="no cell has runs of both 'a' and 'b'"): batch_effects(d, 'post')
+    with pytest.raises(ValueError, match='post has 1 values'): batch_effects(d.assign(post='a'), 'post')
+
+class TestNothingToCompare:
+    none = load_runs().query('model == "xresnet18"').assign(acc=np.nan)
+
+    @pytest.mark.parametrize('d', [none, none.assign(status='diverged'), none.assign(status='oom', message='')])
+    def test_no_accuracy_is_said(self, d):
+        for f in (best_sets, compare, lambda d, sd: inflection_table(d, interval=.9, sd=sd), lambda d, sd: winners_curse(d.acc, sd), lambda d, sd: best_lrs(d)):
+            with pytest.raises(ValueError, match='acc is missing everywhere: no run has an accuracy'): f(d, sd=.01)
+
+    def test_one_cell_has_no_pairs(self):
+        assert compare(load_runs().head(1), sd=.01).empty and range_ppf(.9, 1) == 0
+        assert best_sets(load_runs().head(1), sd=.01).candidates.tolist() == [(1,)]
+
+    def test_counts_are_worded(self):
+        d = pd.DataFrame(dict(run=['a', 'b'], model='m', bs=4, lr=.1, acc=[.5, .51], seed=[0, 1]))
+        assert run_sd(d).how == '2 runs of 1 cell'
 
 def test_line_has_its_slope():
     bs = 2**np.arange(8)
