@@ -13,7 +13,7 @@ test: .venv/.ready
 
 test-all: .venv/.ready
 	$(BIN)/nbdev-test --n-workers 2 --flags slow
-	$(BIN)/python -m pytest
+	BSLR_FUZZ=2500 $(BIN)/python -m pytest
 
 # times as fast as the published loop, W&B off and on; the better part of an hour
 bench: .venv/.ready

@@ -159,9 +159,11 @@ def test_each_odd_value_alone(tmp_path, run):
     for col in header:
         for val in ODD[col] if col != 'run' or run != 'run1' else []: check(tmp_path/'odd.csv', (header, [first, sound | {col: val}], ',', 'utf-8', '\n', ''))
 
-# BSLR_FUZZ=20000 throws more tables
+# As many as a few seconds allow; BSLR_FUZZ=20000 throws more tables and names
+N = int(os.environ.get('BSLR_FUZZ', 250))
+
 @given(TABLES)
-@settings(max_examples=int(os.environ.get('BSLR_FUZZ', 120)), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=N, deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_table_ends_in_a_right_answer_or_a_clear_error(tmp_path_factory, table): check(tmp_path_factory.getbasetemp()/'fuzz.csv', table)
 
 def test_both_ends_were_met(): assert not SEEN['right'] + SEEN['error'] or min(SEEN.values()) > 20
@@ -171,7 +173,7 @@ SEEDED = st.tuples(GOOD, st.sampled_from(['']*3 + ['-opt-sgd', ' ', '-seed-4']),
 ENDS = st.sampled_from(['']*4 + ['-epochs-10', '-epochs-10', '-epochs-0', '-seed-1', '.0', 'e1', '5', '-bs-8-lr-0.1'])
 
 @given(st.lists(st.one_of(SEEDED.map(''.join), SEEDED.map(lambda o: o[0] + o[2]), st.just('run 7')), min_size=1, max_size=6), ENDS, st.integers(0, 5))
-@settings(max_examples=int(os.environ.get('BSLR_FUZZ', 100)), deadline=None)
+@settings(max_examples=N, deadline=None)
 def test_many_names_are_read_as_each_alone(names, end, start):
     names = pd.Series([o + end for o in names])[min(start, len(names) - 1):] # a part of a longer column
     got = parse_names(names)
