@@ -8,6 +8,7 @@ import argparse
 
 PARTS = {
     'study': 'the embedded study: one process, two cores, three seeds',
+    'phases': 'where an update spends its time',
     'xresnet': 'xresnet18 at 128 pixels',
     'loader': 'the loader alone',
     'others': 'what a user would otherwise pick',

@@ -29,7 +29,9 @@ class Fast:
         self.cfg,self.source,self.onednn,self.device = cfgs[0],source,onednn,torch.device(device)
         with self.flags(): self.row = Row(cfgs, source, device=self.device, **opts)
         self.k = len(cfgs)
-    def flags(self): return torch.backends.mkldnn.flags(enabled=self.onednn)
+    def flags(self):
+        from bs_lr_study.fast import with_onednn
+        return with_onednn(self.onednn)
     def batches(self, n):
         "The engine's batches, gathered in its blocks where `n` of them fill one, else one by one, which takes longer"
         from bs_lr_study.fast import batches

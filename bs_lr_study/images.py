@@ -20,14 +20,14 @@ from torch.nn import functional as F
 
 from .data import DataError, has_split, image_files, user_cache
 
-# %% ../nbs/13_images.ipynb #6833df8c
+# %% ../nbs/13_images.ipynb #1af7e11c
 def decode(
     path, # Image file
 ): # uint8 array, height × width × 3
     "The pixels of an image; a `DataError` names a broken one"
     try:
         with Image.open(path) as im: return np.asarray(im.convert('RGB'))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
+    except Exception as e: # whatever a broken file makes of a decoder
         raise DataError(f'{path}: broken or missing image ({e})') from e
 
 # %% ../nbs/13_images.ipynb #9d53f754
