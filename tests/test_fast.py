@@ -1,5 +1,5 @@
 """The fast engine beside fastai's, run by run, and what can go wrong in a row."""
-import itertools, shutil
+import gc, itertools, shutil, weakref
 
 import numpy as np, pytest, torch
 from scipy import stats
@@ -123,6 +123,79 @@ def test_a_diverged_member_leaves_the_others_as_they_were():
     (alone,),_ = train_row(cfgs[:1], Digits(dtype=torch.float64), dtype=torch.float64)
     assert bad['status'] == 'diverged' and 'in epoch 1' in bad['message'] and not bad['metrics']
     assert good['metrics'][-1]['valid_loss'] == pytest.approx(alone['metrics'][-1]['valid_loss'], rel=1e-9)
+
+class LeNet(nn.Module):
+    "As many people write it: `view` asks for the usual order in memory"
+    def __init__(self, n_out, n_in):
+        super().__init__()
+        self.conv,self.drop,self.a,self.b = nn.Conv2d(n_in, 6, 3),nn.Dropout(.2),nn.Linear(216, 32),nn.Linear(32, n_out)
+    def forward(self, x):
+        x = self.drop(torch.relu(self.conv(x)))
+        return self.b(self.drop(torch.relu(self.a(x.view(x.size(0), -1)))))
+
+class InPlace(nn.Module):
+    "Changes the batch it is given"
+    def __init__(self, n_out, n_in):
+        super().__init__()
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(64*n_in, n_out))
+    def forward(self, x):
+        x -= .5
+        return self.net(x)
+
+def normed(n_out, n_in): return nn.Sequential(nn.utils.weight_norm(nn.Conv2d(n_in, 4, 3)), nn.Flatten(), nn.Linear(144, n_out))
+
+@pytest.mark.parametrize('model', [LeNet, InPlace, normed])
+def test_own_models_train_as_with_the_reference(model):
+    "The default engine takes what fastai takes"
+    cfgs = grid(data='digits', model='own', bs=64, lr=[1e-2, 1e-3], epochs=2)
+    runs = list(train_many(cfgs, models=dict(own=model)))
+    assert [r.status for r in runs] == ['ok']*2
+    best = max(runs, key=lambda r: r.cfg.lr)
+    assert abs(best.acc - train(best.cfg, models=dict(own=model)).acc) < .06
+
+def test_a_layer_used_twice_drops_as_it_would_alone():
+    "One Dropout at two places of a net"
+    def twice(n_out, n_in):
+        d = nn.Dropout(.5)
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), d, nn.Linear(32, 16), d, nn.Linear(16, n_out))
+    cfgs = grid(data='digits', model='twice', bs=64, lr=[1e-3, 1e-2], epochs=1)
+    opts = dict(models=dict(twice=twice), dtype=torch.float64)
+    ends,_ = train_row(cfgs, source := Digits(dtype=torch.float64), **opts)
+    alone = [train_row([c], source, **opts)[0][0] for c in cfgs]
+    assert [e['metrics'][0]['valid_loss'] for e in ends] == pytest.approx([e['metrics'][0]['valid_loss'] for e in alone], rel=1e-9)
+
+def test_a_row_that_failed_is_let_go_before_its_halves_train(monkeypatch):
+    held = []
+    def watched(cfgs, source, **opts):
+        gc.collect()
+        held.append(sum(o() is not None for o in rows))
+        row = fast.Row(cfgs, source, **opts)
+        rows.append(weakref.ref(row.members))
+        if len(cfgs) > 1: raise RuntimeError('out of memory')
+        return train_row(cfgs, source, **opts)
+    rows = []
+    monkeypatch.setattr(fast, 'cached_plan', lambda *a, **k: Plan(4))
+    monkeypatch.setattr(fast, 'train_row', watched)
+    assert [r.status for r in train_many(grid(data='digits', model='small', bs=512, lr=[1e-4, 1e-3, 1e-2, 1e-1], epochs=1))] == ['ok']*4
+    assert held == [0]*7
+
+def test_a_cache_that_cannot_be_written_costs_no_members(monkeypatch, tmp_path):
+    (tmp_path/'file').write_text('')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'file'))
+    with pytest.warns(UserWarning, match='could not be kept'): runs = list(train_many(grid(data='digits', model='small', bs=256, lr=[1e-3, 1e-2], epochs=1)))
+    assert [r.env['members'] for r in runs] == [2, 2]
+
+def test_a_folder_that_changed_is_read_again(colours):
+    cfg = RunConfig('colours', 'small', 4, 1e-3, size=24)
+    before = get_source(cfg, colours).n_train
+    shutil.copy(colours/'train'/'red'/'0.png', colours/'train'/'red'/'more.png')
+    assert (before, get_source(cfg, colours).n_train) == (48, 49)
+
+def test_a_diverged_run_counts_the_updates_it_made():
+    bad, = train_many(grid(data='digits', model='small', bs=64, lr=1e30, epochs=2, opt='sgd'))
+    ref = train(bad.cfg)
+    assert (bad.status, bad.cost['steps'], bad.cost['examples']) == ('diverged', ref.cost['steps'], ref.cost['examples'])
+    assert 0 < bad.cost['train_seconds'] < bad.cost['seconds']
 
 def test_mixed_precision(colours):
     "bfloat16 here; float16 by the reference, and the record says who trained"
