@@ -1,5 +1,5 @@
 """A sweep that is killed goes on where it was, and two sweeps do not get in each other's way."""
-import multiprocessing as mp, os, random, signal, subprocess, sys, time
+import multiprocessing as mp, os, random, re, signal, subprocess, sys, time
 from collections import Counter
 from pathlib import Path
 
@@ -105,7 +105,9 @@ def test_stopped_before_the_first_run(folder):
         os.killpg(p.pid, signal.SIGINT)
         time.sleep(.3)
     out = p.communicate(timeout=60)[0]
-    assert p.returncode != 0 and 'Traceback' not in out, out
+    # where the signal meets Python in the middle of an import, Python itself drops it with these words; the second one counts
+    ours = re.sub(r'Exception ignored in: .*\nTraceback .*\n(?:  .*\n)*KeyboardInterrupt: ?\n', '', out)
+    assert p.returncode != 0 and 'Traceback' not in ours, out
 
 def test_other_images_do_not_go_into_the_same_store(folder):
     from dataclasses import replace
