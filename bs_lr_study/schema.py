@@ -86,7 +86,7 @@ def check_columns(
     twice = [c for i,c in enumerate(names) if c in list(names)[:i]]
     if twice: raise ValueError(f'{what} has the column {twice[0]!r} twice: keep one of them')
 
-# %% ../nbs/01b_schema.ipynb #60d81901
+# %% ../nbs/01b_schema.ipynb #1b7818ab
 _STEM = ('data', 'model', 'bs', 'lr')
 
 def _read_head(head):
@@ -96,7 +96,7 @@ def _read_head(head):
     return {k: d[k] for k in _STEM[:3]}
 
 @cache
-def _read_value(field, text): return parse_run(f'a-b-bs-1-lr-{text}' if field == 'lr' else f'a-b-bs-1-lr-1-{field}-{text}')[field]
+def _read_value(field, text): return parse_run(f'a-b-bs-1-lr-{text}' if field == 'lr' else f'a-b-bs-1000000000-lr-1-{field}-{text}')[field]
 
 def _read_tail(tail):
     "Learning rate and further fields from what follows `-lr-`"

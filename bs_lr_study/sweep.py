@@ -26,7 +26,7 @@ from .runs import CONFIG_FIELDS, RunConfig, Status, explain, grid, run_name
 from .store import Store
 from .workers import check_engine, default_workers, get_engine, in_workers, together
 
-# %% ../nbs/20_sweep.ipynb #4580d596
+# %% ../nbs/20_sweep.ipynb #d1720614
 PLURAL = {'models': 'model', 'batch_sizes': 'bs', 'lrs': 'lr', 'seeds': 'seed'}
 KEYS = (*PLURAL, *(o for o in CONFIG_FIELDS if o not in PLURAL.values()))
 
@@ -35,7 +35,7 @@ class SettingsError(Exception):
 
 def _check_value(key, value):
     "A SettingsError that says what is wrong with one value of a key"
-    any_run = dict(data='any', model='any', bs=1, lr=1.)
+    any_run = dict(data='any', model='any', bs=10**9, lr=1.)
     try: RunConfig(**any_run | {PLURAL.get(key, key): value})
     except ValidationError as e:
         hint = '; values are separated by blanks' if isinstance(value, str) and ',' in value else ''

@@ -31,7 +31,7 @@ def test_every_field_is_identity():
     assert len(ids) == len(other) + 1
 
 @pytest.mark.parametrize('bad', [dict(bs=0), dict(bs=-1), dict(bs=2.5), dict(lr=0), dict(lr=float('inf')), dict(lr='fast'), dict(epochs=0), dict(wd=-1),
-                                 dict(seed=-1), dict(norm='layer'), dict(data='a-b'), dict(data=''), dict(model='a b'), dict(valid_pct=1), dict(size=0), dict(nothing=1)])
+                                 dict(seed=-1), dict(norm='weight'), dict(data='a-b'), dict(data=''), dict(model='a b'), dict(valid_pct=1), dict(size=0), dict(nothing=1)])
 def test_bad_configs_are_refused(bad):
     with pytest.raises((ValueError, TypeError), match=list(bad)[0]): RunConfig(**dict(data='digits', model='small', bs=8, lr=1e-3) | bad)
 
