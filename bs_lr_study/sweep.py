@@ -6,13 +6,14 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/sweep.html.md"""
 
 # %% auto #0
 __all__ = ['PLURAL', 'KEYS', 'SettingsError', 'Study', 'named_grid', 'make_study', 'find_settings', 'read_settings',
-           'study_names', 'load_study', 'todo', 'SweepError', 'run']
+           'study_names', 'load_study', 'todo', 'SweepError', 'check', 'run']
 
 # %% ../nbs/20_sweep.ipynb #4b187621
+import warnings
 from collections import Counter
 from contextlib import closing
 from configparser import ConfigParser, Error as ConfigError
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from importlib import import_module, resources
 from pathlib import Path
@@ -21,14 +22,15 @@ from typing import get_args
 from pydantic import ValidationError
 
 from .data import check_size, find_data, fingerprint
+from .live import live
 from .models import check_model
 from .runs import CONFIG_FIELDS, RunConfig, Status, explain, grid, run_name
 from .store import Store
-from .workers import check_engine, default_workers, get_engine, in_workers, together
+from .workers import check_engine, check_measure, default_workers, get_engine, in_workers, together
 
 # %% ../nbs/20_sweep.ipynb #d1720614
 PLURAL = {'models': 'model', 'batch_sizes': 'bs', 'lrs': 'lr', 'seeds': 'seed'}
-KEYS = (*PLURAL, *(o for o in CONFIG_FIELDS if o not in PLURAL.values()))
+KEYS = (*PLURAL, *(o for o in CONFIG_FIELDS if o not in PLURAL.values()), 'measure')
 
 class SettingsError(Exception):
     "Settings that declare no study"
@@ -57,6 +59,7 @@ class Study:
     name: str
     runs: dict    # Run name -> `RunConfig`
     store: Store
+    measure: dict = field(default_factory=dict) # Id of a run -> what to record of it besides
 
     @property
     def cfgs(self): return list(self.runs.values())
@@ -75,13 +78,22 @@ def named_grid(
     usual = {k: v for k,v in asdict(cfgs[0]).items() if k != 'seed'}
     return {run_name(c, **usual): c for c in cfgs}
 
+def _measured(runs, what):
+    "The ids of runs with what is to be measured; a SettingsError names the choices"
+    what = _listed(what or [])
+    if len(what) > 1: raise SettingsError(f'measure: one name at most, not {" ".join(what)}')
+    try: return {c.id: check_measure(o) or o for c in runs.values() for o in what}
+    except ValueError as e: raise SettingsError(str(e)) from None
+
 def make_study(
     name,       # Names the study, and its store unless one is given
     store=None, # File to keep the runs in; `runs/NAME.jsonl` by default
+    measure=None, # What to record besides, such as 'noise'
     **keys,     # As in settings: `data`, `models`, `batch_sizes`, `lrs`, `seeds` and other fields of `RunConfig`
 ): # `Study`
     "Declare a study in Python"
-    return Study(name, named_grid(**keys), Store(store or f'runs/{name}.jsonl'))
+    runs = named_grid(**keys)
+    return Study(name, runs, Store(store or f'runs/{name}.jsonl'), _measured(runs, measure))
 
 # %% ../nbs/20_sweep.ipynb #2e5fe170
 def find_settings(
@@ -126,14 +138,18 @@ def load_study(
     "A study as the settings declare it; a `SettingsError` names the key, the value, the file and the choices"
     path,sections = find_settings(settings),read_settings(settings)
     if name not in sections or name == 'DEFAULT': raise SettingsError(f'{path}: no study {name!r}; there are {", ".join(study_names(path)) or "none"}')
-    runs = {}
+    runs,measure = {},{}
     for part in [o for o in sections if o.startswith(f'{name}.')] or [name]:
         keys = _keys(sections, part) | (dict(seeds=_listed(seeds)) if seeds is not None else {})
-        try: new = named_grid(**keys)
+        what = keys.pop('measure', None)
+        try:
+            new = named_grid(**keys)
+            measure |= _measured(new, what)
         except SettingsError as e: raise SettingsError(f'{path}, [{part}]: {e}') from None
+        if any(runs.get(k, c) != c for k,c in new.items()): new = {run_name(c): c for c in new.values()} # another part has other runs of these names: say all of it
         if two := [k for k in new if runs.get(k, new[k]) != new[k]]: raise SettingsError(f'{path}, [{part}]: another part has a different run of the name {two[0]}; give each a study of its own')
         runs |= new
-    return Study(name, runs, Store(store or f'runs/{name.split(".")[0]}.jsonl'))
+    return Study(name, runs, Store(store or f'runs/{name.split(".")[0]}.jsonl'), measure)
 
 # %% ../nbs/20_sweep.ipynb #0ef0915d
 def todo(
@@ -167,6 +183,15 @@ def _check_device(device, amp):
     except (RuntimeError, AssertionError, NotImplementedError) as e: raise SweepError(f'device {device!r} cannot be used here: {str(e).splitlines()[0]}') from None
     if amp == 'fp16' and not torch.cuda.is_available(): raise SweepError('amp fp16 needs a CUDA device; bf16 works on a CPU too')
 
+def _check_learner(cfg, learner, device, amp):
+    "Make the reader's Learner once, before the first run"
+    from fastai.torch_core import no_random
+    from bs_lr_study.train import ending, make_learner, name_of
+    try:
+        with no_random(cfg.seed, reproducible=False): make_learner(cfg, device=device, amp=amp, learner=learner)
+    except Exception as e:
+        if (end := ending(e))['status'] == 'failed': raise SweepError(f"learner {name_of(learner)}: {end['message'].removeprefix('LearnerError: ')}") from e
+
 def _check_same_images(study, cfgs, path):
     "One store, one set of images"
     ids,ours = {c.id for c in study.cfgs},fingerprint(cfgs[0].data, path)
@@ -174,32 +199,29 @@ def _check_same_images(study, cfgs, path):
     if theirs - {ours}: raise SweepError(f'{study.store.path} has runs on other images than {path or cfgs[0].data} (fingerprint {min(theirs - {ours})}, not {ours}): '
                                          'name the images that those were made with, or choose another store')
 
-def _check(study, cfgs, data, models, device, amp):
-    "Refuse what cannot work, before the first run; gives the folder of the images"
+def check(
+    study,       # `Study`
+    cfgs,        # Those of its `RunConfig`s that are to be trained
+    data=None, models=None, device=None, amp=None, learner=None, # As for `run`
+): # Path to the folder of the images; None where there is none
+    "Refuse what cannot work, before the first run"
     if len(names := {c.data for c in cfgs}) > 1: raise SweepError(f'one sweep, one set of data: these runs want {", ".join(sorted(names))}')
-    for c in cfgs: check_size(c)
-    _check_models(cfgs, models)
     _check_device(device, amp)
+    if learner:
+        _check_learner(cfgs[0], learner, device, amp)
+        if data is None: return None # the Learner knows where its images are
+    else:
+        for c in cfgs: check_size(c)
+        _check_models(cfgs, models)
     path = find_data(cfgs[0].data, data)
     _check_same_images(study, cfgs, path)
     return path
 
-def _work_of(cfg):
-    "What a run costs beside others, roughly: an update has its own price, and so has each example"
-    return cfg.epochs*(1/cfg.bs + 1/32)
-
-def _tracked(runs, cfgs, title, n_all, show):
-    "Pass runs on and show how far they are"
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    columns = TextColumn('{task.description}'),BarColumn(),TextColumn('{task.fields[done]} of {task.fields[n_all]} runs{task.fields[lost]}'),TimeElapsedColumn(),TextColumn('left'),TimeRemainingColumn()
-    with Progress(*columns, speed_estimate_period=1e9, disable=not show) as bar:
-        ended,n_before = Counter(),n_all - len(cfgs)
-        task = bar.add_task(title, total=sum(map(_work_of, cfgs)), done=n_before, n_all=n_all, lost='')
-        for run in runs:
-            yield run
-            ended[run.status] += 1
-            lost = ''.join(f', {n} {o}' for o,n in ended.items() if o != 'ok')
-            bar.update(task, advance=_work_of(run.cfg), done=n_before + ended.total(), lost=lost, refresh=True)
+def _tell(hearers, run):
+    "Pass on a run that is recorded; whoever cannot take it does not end the sweep"
+    for f in hearers:
+        try: f(run)
+        except Exception as e: warnings.warn(f'{getattr(f, "__name__", type(f).__name__)} could not take {run.name}: {type(e).__name__}: {e}; the run is kept')
 
 def run(
     study,           # `Study`
@@ -209,21 +231,27 @@ def run(
     device=None,     # torch device
     amp=None,        # Mixed precision: 'fp16' or 'bf16'
     models=None,     # The reader's own models: name = function of `n_out` and `n_in`
+    learner=None,    # The reader's own Learners: a function of a `RunConfig`, or its `package.module:function`; the engine is fastai then
     retry=(),        # Statuses to try again, such as 'failed'
-    show=True,       # Show a progress bar?
+    show=True,       # Show the crosstab as it fills in? 'bar': a progress bar alone; False: nothing
+    on_run=(),       # To be called with each `Run` once it is on the disk: a function, or several
     **opts,          # Further options of the engine
 ): # Counter of the statuses of the runs made
     "Train the runs of a study that are not done, and record each as it is done"
     check_engine(engine)
+    if learner: engine,opts = 'fastai',opts | dict(learner=learner)
     with study.store.owned():
         cfgs,tried = todo(study, retry),{k: d['attempt'] for k,d in study.store.records().items()}
         if not cfgs: return Counter()
-        opts |= dict(path=_check(study, cfgs, data, models, device, amp), device=device, amp=amp, models=models)
+        opts |= dict(path=check(study, cfgs, data, models, device, amp, learner), device=device, amp=amp, models=models) | (dict(measure=study.measure) if study.measure else {})
         n = default_workers(device) if workers is None else workers
-        runs = in_workers(together(cfgs, engine), n, engine, opts) if n else get_engine(engine)(cfgs, **opts)
-        names,ended = {c.id: k for k,c in study.runs.items()},Counter()
-        with closing(runs):
-            for r in _tracked(runs, cfgs, study.name, len(study.runs), show):
-                study.store.append(replace(r, name=names[r.id], attempt=tried.get(r.id, 0) + 1))
-                ended[r.status] += 1
-    return ended
+        names = {c.id: k for k,c in study.runs.items()}
+        with live(study, cfgs, show) as board:
+            hearers = [board, *([on_run] if callable(on_run) else on_run)]
+            runs = in_workers(together(cfgs, engine), n, engine, opts, board.begun) if n else get_engine(engine)(cfgs, **opts)
+            with closing(runs):
+                for r in runs:
+                    r = replace(r, name=names[r.id], attempt=tried.get(r.id, 0) + 1)
+                    study.store.append(r)
+                    _tell(hearers, r)
+    return board.ended
