@@ -110,3 +110,56 @@ def test_reading_changes_nothing(store):
 
 def test_a_folder_in_place_of_the_file_is_an_error(tmp_path):
     with pytest.raises((StoreError, OSError)): Store(tmp_path).append(runs_of(0, 1)[0])
+
+def merged(a, b, order):
+    for name in order: a.merge(b[name])
+    return a
+
+def test_merging_is_idempotent_whatever_is_merged_twice(tmp_path):
+    "Three machines with overlapping shares of a grid, merged in any order and again: each run once"
+    all_runs,rng = runs_of(0, 30),random.Random(0)
+    parts = {n: Store(tmp_path/f'{n}.jsonl') for n in 'abc'}
+    for s in parts.values():
+        for o in rng.sample(all_runs, 20): s.append(o)
+    known = {k for s in parts.values() for k in s.records()}
+    for i,order in enumerate(('abc', 'cba', 'abcabc', 'aabbcc')):
+        whole = merged(Store(tmp_path/f'whole{i}.jsonl'), parts, order)
+        good,bad = whole.read()
+        assert (sorted(d['id'] for d in good), bad) == (sorted(known), [])
+
+def test_merging_keeps_a_good_run_over_any_other(tmp_path):
+    a,b = Store(tmp_path/'a.jsonl'),Store(tmp_path/'b.jsonl')
+    good = runs_of(0, 3)
+    bad = [Run(o.cfg, status, 'why') for o,status in zip(good, ('failed', 'diverged', 'oom'))]
+    for o in good[:1] + bad[1:]: a.append(o)
+    for o in bad[:1] + good[1:2] + bad[2:]: b.append(o)
+    for x,y in ((a, b), (b, a)): assert x.merge(y).conflicts == []
+    for s in (a, b): assert [s.runs()[o.id].status for o in good] == ['ok', 'ok', 'oom']
+
+def test_two_results_of_one_run_are_shown_and_neither_is_lost(tmp_path):
+    a,b = Store(tmp_path/'a.jsonl'),Store(tmp_path/'b.jsonl')
+    ours = runs_of(0, 1)[0]
+    theirs = replace(ours, metrics=[dict(epoch=1, train_loss=1., valid_loss=.5, acc=.75)])
+    a.append(ours), b.append(theirs)
+    before = a.path.read_bytes()
+    (x,y), = a.merge(b).conflicts
+    assert (x['metrics'][-1]['acc'], y['metrics'][-1]['acc']) == (.25, .75)
+    assert a.path.read_bytes() == before
+
+def test_merging_a_damaged_store_takes_what_is_whole(tmp_path, store):
+    write(tmp_path/'b.jsonl', 0, 3)
+    b = Store(tmp_path/'b.jsonl')
+    b.path.write_bytes(b.path.read_bytes()[:-50])
+    with pytest.warns(UserWarning, match='1 of 3 lines set aside'): assert len(store.merge(b).added) == 2
+    b.path.write_text('my notes\n')
+    before = store.path.read_bytes()
+    with pytest.raises(StoreError, match='is not a store'): store.merge(b)
+    assert store.path.read_bytes() == before
+
+def test_a_merge_that_cannot_be_written_changes_nothing(store, tmp_path, monkeypatch):
+    write(store.path, 0, 2), write(tmp_path/'b.jsonl', 1, 40)
+    before = store.path.read_bytes()
+    def full(fd): raise OSError(errno.ENOSPC, 'No space left on device')
+    monkeypatch.setattr('bs_lr_study.store.os.fsync', full)
+    with pytest.raises(StoreError, match='what it held is as it was'): store.merge(Store(tmp_path/'b.jsonl'))
+    assert store.path.read_bytes() == before
