@@ -159,27 +159,44 @@ def _open_image(path):
     try: return PILImage.create(path)
     except OSError as e: raise DataError(f'{path}: broken or missing image ({e})') from e
 
+def _tfms(cfg):
+    "fastai's transforms of a config's images: of one image, of a batch"
+    from fastai.vision.augment import FlipItem, RandomResizedCrop, aug_transforms
+    class Centre(RandomResizedCrop):
+        "The crop of validation, in training too"
+        def before_call(self, b, split_idx): super().before_call(b, 1)
+    crop = (Centre if cfg.aug == 'none' else RandomResizedCrop)(cfg.size, min_scale=.35)
+    return [crop, FlipItem()] if cfg.aug == 'flip' else [crop],aug_transforms() if cfg.aug == 'strong' else []
+
 def image_dls(
-    cfg,           # `RunConfig`: its `size`, `bs`, `valid_pct` and `split_seed` matter here
+    cfg,           # `RunConfig`: its `size`, `bs`, `aug`, `valid_pct` and `split_seed` matter here
     path,          # Folder, as `find_data` gives it
     device=None,   # torch device
     num_workers=0, # Processes that decode images
 ): # fastai `DataLoaders`
     "Images as the study fed them to its models"
     from fastai.data.all import CategoryBlock, DataBlock, GrandparentSplitter, Normalize, TrainTestSplitter, TransformBlock, parent_label
-    from fastai.vision.augment import RandomResizedCrop
     from fastai.vision.core import imagenet_stats
     from fastai.vision.data import IntToFloatTensor
     files = image_files(path)
     splitter = GrandparentSplitter(valid_name='val') if has_split(path) else TrainTestSplitter(cfg.valid_pct, random_state=cfg.split_seed, stratify=[parent_label(o) for o in files])
+    item_tfms,batch_tfms = _tfms(cfg)
     block = DataBlock(blocks=(TransformBlock(type_tfms=_open_image, batch_tfms=IntToFloatTensor), CategoryBlock),
                       get_items=lambda _: files, splitter=splitter, get_y=parent_label,
-                      item_tfms=RandomResizedCrop(cfg.size, min_scale=.35), batch_tfms=Normalize.from_stats(*imagenet_stats))
+                      item_tfms=item_tfms, batch_tfms=[*batch_tfms, Normalize.from_stats(*imagenet_stats)])
     return block.dataloaders(path, bs=cfg.bs, val_bs=max(cfg.bs, 64), device=device, num_workers=num_workers)
 
 # %% ../nbs/10_data.ipynb #8091b72d
+def _distorted():
+    "fastai's rotation, zoom and warp of a batch of digits, in training; no mirror images, and no light, which their scale does not know"
+    from fastai.vision.augment import aug_transforms
+    from fastai.vision.core import TensorImage
+    from fastcore.transform import Pipeline
+    tfms = Pipeline(aug_transforms(do_flip=False, max_lighting=0), split_idx=0)
+    return lambda b: (tfms(TensorImage(b[0])), b[1])
+
 def digits_dls(
-    cfg,           # `RunConfig`: its `bs` matters here
+    cfg,           # `RunConfig`: its `bs` and `aug` matter here
     device=None,   # torch device
 ): # fastai `DataLoaders`
     "The digits as batches"
@@ -187,7 +204,7 @@ def digits_dls(
     from fastai.data.core import DataLoaders
     from fastai.data.load import DataLoader
     xt,yt,xv,yv = map(torch.from_numpy, digits())
-    train = DataLoader(list(zip(xt, yt)), bs=cfg.bs, shuffle=True, drop_last=True, device=device)
+    train = DataLoader(list(zip(xt, yt)), bs=cfg.bs, shuffle=True, drop_last=True, device=device, **dict(after_batch=_distorted()) if cfg.aug == 'strong' else {})
     valid = DataLoader(list(zip(xv, yv)), bs=max(cfg.bs, 64), device=device)
     dls = DataLoaders(train, valid, device=device)
     dls.c = 10
@@ -197,7 +214,8 @@ def digits_dls(
 def check_size(
     cfg, # `RunConfig`
 ):
-    "A `DataError` if the config's `size` does not go with its data"
+    "A `DataError` if the config's `size` or `aug` does not go with its data"
+    if cfg.data == 'digits' and cfg.aug == 'flip': raise DataError('digits have no mirror images: aug may be usual, none or strong for them')
     if cfg.data == 'digits' and cfg.size is not None: raise DataError(f'digits come at 8 pixels: leave size out (it is {cfg.size})')
     if cfg.data != 'digits' and cfg.size is None: raise DataError(f'size is missing: at how many pixels should {cfg.data} be trained, 128 perhaps?')
 

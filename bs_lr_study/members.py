@@ -15,6 +15,8 @@ import torch
 from fastai.layers import AdaptiveConcatPool2d
 from torch import nn
 
+from .norms import Affine, FrozenBatchNorm, GhostBatchNorm
+
 # %% ../nbs/14_members.ipynb #61c78793
 class NotStackable(Exception):
     "A model with a layer of which no members can be put side by side"
@@ -49,18 +51,29 @@ def _conv(ms, shared):
     n_in,groups = (m.in_channels, 1) if shared else (k*m.in_channels, k*m.groups)
     return nn.Conv2d(n_in, k*m.out_channels, m.kernel_size, m.stride, m.padding, m.dilation, groups, m.bias is not None)
 
+_NORMS = nn.BatchNorm1d,nn.BatchNorm2d,nn.GroupNorm,GhostBatchNorm,FrozenBatchNorm,Affine
+
+def _norm(ms):
+    "The norms `ms` side by side, which all keep a number for each channel"
+    joined = lambda ts: ts[0] if ts[0] is None else torch.cat(ts) if ts[0].dim() else ts[0].clone()
+    new = copy.copy(ms[0])
+    new._parameters = {k: p if p is None else nn.Parameter(joined([m._parameters[k].detach() for m in ms])) for k,p in new._parameters.items()}
+    new._buffers = {k: joined([m._buffers[k] for m in ms]) for k in new._buffers}
+    for k in ('num_features', 'num_channels', 'num_groups', 'members'):
+        if hasattr(new, k): setattr(new, k, len(ms)*getattr(new, k))
+    return new
+
 def _widened(ms, shared):
     "A layer as wide as the layers `ms` together; None if they have no weights of their own"
-    m,k = ms[0],len(ms)
+    m = ms[0]
     if isinstance(m, nn.Conv2d): return _conv(ms, m in shared)
-    if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d)): return type(m)(k*m.num_features, m.eps, m.momentum, m.affine, m.track_running_stats)
-    if isinstance(m, nn.GroupNorm): return nn.GroupNorm(k*m.num_groups, k*m.num_channels, m.eps, m.affine)
     if any(o is not None for o in (*m._parameters.values(), *m._buffers.values())): raise NotStackable(f'{type(m).__name__} has weights of its own')
 
 def _stacked(ms, shared):
     "The layers `ms`, one of each member, side by side"
     m = ms[0]
     if isinstance(m, nn.Linear): return MemberLinear(ms)
+    if isinstance(m, _NORMS): return _norm(ms)
     if isinstance(m, AdaptiveConcatPool2d): return MemberConcatPool(m, len(ms))
     if new := _widened(ms, shared): return _filled(new.to(next(iter(m.state_dict().values()), torch.empty(0))), ms)
     new = copy.copy(m)
