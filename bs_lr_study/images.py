@@ -134,7 +134,7 @@ def crops(
     rows,first,some = np.arange(len(u)),fits.argmax(1),fits.any(1)
     cw,ch = (np.where(some, o[rows,first], other) for o,other in zip((ws, hs), _fallback(w, h, ratio)))
     left,top = (np.where(some, u[:,20+i]*(a - b + 1), (a - b)//2).astype(int) for i,(a,b) in enumerate(((w, cw), (h, ch))))
-    return np.stack([left, top, cw, ch] + [u[:,22] < .5]*flips, 1)
+    return np.stack([left, top, cw, ch] + ([u[:,22] < .5] if flips else []), 1)
 
 # %% ../nbs/13_images.ipynb #de877e17
 def cut_each(
