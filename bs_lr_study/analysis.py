@@ -33,17 +33,40 @@ def find_record(
                      f"{', '.join(recs)}, or give the path to a CSV or .jsonl file of runs")
 
 # %% ../nbs/02_analysis.ipynb #b619e5c4
-def _read(src):
-    "A frame of runs from wherever they are"
-    if isinstance(src, pd.DataFrame): return src.copy()
-    by_name = isinstance(src, str) and not Path(src).suffix and not Path(src).parent.name
-    path = find_record(src) if by_name else Path(src)
-    if not path.is_file(): raise FileNotFoundError(f"no file {src}; the records that ship with the package are {', '.join(records())}")
+def _read_file(path, columns):
+    "A frame of the runs in a file or folder"
+    if path.is_dir() or path.suffix == '.wandb':
+        from bs_lr_study.wandb_runs import offline_runs
+        return offline_runs(path, columns)
     if path.suffix == '.jsonl':
         from bs_lr_study.store import Store
-        return Store(path).to_df()
+        return _rename(Store(path).to_df(), columns)
     from bs_lr_study.schema import read_csv
-    return read_csv(path)
+    from bs_lr_study.wandb_runs import check_header
+    return _from_frame(read_csv(path, check_header if columns is None else lambda *_: None), columns, path)
+
+def _from_frame(df, columns, what):
+    "A frame that somebody has, W&B's export or not"
+    from bs_lr_study.wandb_runs import export_runs, is_export
+    return export_runs(df, columns, what) if is_export(df.columns) else _rename(df, columns)
+
+def _rename(df, columns):
+    "`df` with the columns that a mapping names under the names of their fields"
+    columns = {k: v for k,v in (columns or {}).items() if v != k}
+    for k,v in columns.items():
+        if v is not None and v not in df: raise ValueError(f"there is no column {v!r} for {k}: there are {', '.join(df.columns)}")
+    return df.drop(columns=[k for k in columns if k in df]).rename(columns={v: k for k,v in columns.items()})
+
+def _read(src, columns):
+    "A frame of runs from wherever they are"
+    if isinstance(src, pd.DataFrame): return _from_frame(src.copy(), columns, 'the frame')
+    if str(src).startswith('wandb:'):
+        from bs_lr_study.wandb_runs import project_runs
+        return project_runs(str(src).removeprefix('wandb:'), columns)
+    by_name = isinstance(src, str) and not Path(src).suffix and not Path(src).parent.name
+    if by_name and (any(o.startswith(src) for o in records()) or not Path(src).is_dir()): return _read_file(find_record(src), columns)
+    if Path(src).exists(): return _read_file(Path(src), columns)
+    raise FileNotFoundError(f"no file {src}; the records that ship with the package are {', '.join(records())}, and a project of W&B is wandb:ENTITY/PROJECT")
 
 # %% ../nbs/02_analysis.ipynb #e3c40f63
 def _spare(df, raw):
@@ -56,11 +79,12 @@ def _spare(df, raw):
 
 # %% ../nbs/02_analysis.ipynb #875189b2
 def load_runs(
-    src='2025-06-04', # A record's name or its start, the path of a CSV or .jsonl file, or a DataFrame
+    src='2025-06-04', # A record's name or its start, the path of a CSV, a .jsonl file or a folder of W&B, `wandb:ENTITY/PROJECT`, or a DataFrame
+    columns=None, # Which column is what, where names cannot say: field = column, such as `dict(acc='val/acc')`; None for no column
 ): # DataFrame: `run`, `acc`, `model`, `bs`, `lr`, then what else is known, a row a run
     "Runs, checked and ready for the tables"
     from bs_lr_study.schema import check_runs
-    raw = _read(src)
+    raw = _read(src, columns)
     return _spare(check_runs(raw, 'the frame' if isinstance(src, pd.DataFrame) else src), raw)
 
 # %% ../nbs/02_analysis.ipynb #98475f50

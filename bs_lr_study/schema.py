@@ -53,6 +53,7 @@ def _check_widths(txt, sep, path, n):
 # %% ../nbs/01b_schema.ipynb #3d679db8
 def read_csv(
     path, # A CSV with a header
+    check=None, # What is asked of the header: a function of its names and `path`; by default `check_columns`
 ): # DataFrame, its values not checked yet
     "A CSV in any of the forms that can be read without a doubt"
     txt = read_text(path)
@@ -61,7 +62,7 @@ def read_csv(
     sep = max(',;\t|', key=header.count) # a tie goes to the comma
     if sep != ',': warnings.warn(f'{path} was read with {sep!r} between its fields', stacklevel=3)
     names = next(csv.reader([header], delimiter=sep))
-    check_columns(names, path)
+    (check or check_columns)(names, path)
     df = _parse(txt, sep, {c: 'category' for c in ('model', 'lr') if c in names})
     broken = df is None or type(df.index) is not pd.RangeIndex
     if broken or (b'"' in txt or df.iloc[:, -1].hasnans) and not _same_widths(txt, sep, len(names)): _check_widths(txt, sep, path, len(names))
