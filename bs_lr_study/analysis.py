@@ -43,7 +43,7 @@ def _read_file(path, columns):
         return _rename(Store(path).to_df(), columns)
     from bs_lr_study.schema import read_csv
     from bs_lr_study.wandb_runs import check_header
-    return _from_frame(read_csv(path, check_header if columns is None else lambda *_: None), columns, path)
+    return _from_frame(read_csv(path, (lambda *_: None) if columns else check_header), columns, path)
 
 def _from_frame(df, columns, what):
     "A frame that somebody has, W&B's export or not"

@@ -8,10 +8,11 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/wandb.html.md"""
 __all__ = ['COLUMN_NAMES', 'flatten', 'frames_of', 'pick', 'how_ended', 'drop_reruns', 'table_of', 'is_export', 'export_runs',
            'check_header', 'log_records', 'read_log', 'find_logs', 'offline_runs', 'explained', 'project_runs']
 
-# %% ../nbs/01c_wandb.ipynb #81ff5665
+# %% ../nbs/01c_wandb.ipynb #e2e35517
 import json, os, re, struct, warnings, zlib
 from pathlib import Path
 from typing import get_args
+from urllib.parse import urlsplit
 
 import numpy as np, pandas as pd
 
@@ -44,7 +45,7 @@ def frames_of(
     own = pd.DataFrame([dict(Name=r['name'], State=r['state'], ID=r.get('id')) for r in runs], columns=['Name', 'State', 'ID'])
     return dict(own=own, **{k: pd.DataFrame([flatten(r[k]) for r in runs], index=own.index) for k in ('config', 'summary')})
 
-# %% ../nbs/01c_wandb.ipynb #62b640b4
+# %% ../nbs/01c_wandb.ipynb #dfcf297e
 COLUMN_NAMES = dict(
     acc=[a + b for a in ('', 'val_', 'valid_', 'validation_', 'eval_') for b in ('acc', 'accuracy')],
     model=['model', 'model_name', 'arch', 'architecture'], bs=['bs', 'batch_size'],
@@ -52,18 +53,21 @@ COLUMN_NAMES = dict(
 
 def _key(name): return re.sub('[^a-z0-9]+', '_', re.sub(r'\.[0-9]+$', '', name).lower()) # pandas calls the second `lr` of a file `lr.1`
 
-def _plain(s):
-    "`s` as numbers, if it holds nothing else"
+_TEXTS = ('run', 'data', 'model', 'status', 'message')
+
+def _plain(s, field):
+    "`s` as numbers, if the field may be one and `s` holds nothing else"
     if pd.api.types.is_numeric_dtype(s): return s
+    if field in _TEXTS: return s.astype(s.cat.categories.dtype) if s.dtype == 'category' else s
     num = as_numbers(s)
     return num if np.isfinite(num.dropna()).all() else s.astype(object)
 
-# %% ../nbs/01c_wandb.ipynb #91952684
+# %% ../nbs/01c_wandb.ipynb #b3f75baf
 def _agreed(df, field):
     "The columns of `df` as one; an error if they contradict each other"
-    one = _plain(df.iloc[:, 0])
+    one = _plain(df.iloc[:, 0], field)
     for c in df.columns[1:]:
-        other = _plain(df[c])
+        other = _plain(df[c], field)
         bad = np.flatnonzero(~np.asarray(_say_the_same(one, other), bool))
         if len(bad): raise ValueError(f"{' and '.join(df.columns)} could each be {field}, but they differ: {one.iloc[bad[0]]} and {other.iloc[bad[0]]} "
                                       f"in row {df.index[bad[0]]}; say which it is: columns=dict({field}={df.columns[0]!r})")
@@ -74,8 +78,8 @@ def _look_up(frames, field, name):
     "The column that a mapping names, alone or with the frame it is in: `lr`, `config.lr`"
     where,_,rest = str(name).partition('.')
     order = ('summary', 'config', 'own') if field == 'acc' else ('config', 'summary', 'own')
-    for f,c in [(o, name) for o in order] + [(where, rest)]:
-        if c in frames.get(f, ()): return _plain(frames[f][c])
+    for f,c in [(where, rest)] + [(o, name) for o in order]:
+        if c in frames.get(f, ()): return _plain(frames[f][c], field)
     raise ValueError(f"there is no column {name!r} for {field}: there are {_list(dict.fromkeys(c for o in order for c in frames[o]))}")
 
 def _list(names, most=20): return ', '.join(list(names)[:most]) + (f' and {len(names) - most} more' if len(names) > most else '')
@@ -132,15 +136,15 @@ def drop_reruns(
     if again.any(): _say(again.sum(), len(df), ' that were made again', df.run[again])
     return df[~again]
 
-# %% ../nbs/01c_wandb.ipynb #fa6524ab
+# %% ../nbs/01c_wandb.ipynb #3a7fc77a
 def _field(frames, f, columns, named):
     "The column of a config field, None if there is none"
     if f in columns or f in COLUMN_NAMES and not (named and f in _WORDS): return pick(frames, f, columns)
-    return _plain(frames['config'][f]) if f in frames['config'] else None
+    return _plain(frames['config'][f], f) if f in frames['config'] else None
 
-def _fields(frames, columns, what):
+def _fields(frames, run, columns, what):
     "The columns of the config fields, as a dict"
-    named = 'run' not in columns and parse_names(frames['own'].Name).named.all()
+    named = parse_names(run).named.all()
     found = {f: _field(frames, f, columns, named) for f in CONFIG_FIELDS}
     lack = [f for f in _WORDS if f != 'acc' and found[f] is None and f not in columns]
     if lack and not named: raise _missing(frames, lack[0], what)
@@ -163,8 +167,9 @@ def table_of(
     if frames['own'].empty: return frames['own']
     acc = pick(frames, 'acc', columns)
     if acc is None: raise _missing(frames, 'acc', what)
-    own,fields = frames['own'],_fields(frames, columns, what)
-    df = pd.DataFrame(dict(run=_recorded(frames, 'run', columns) if 'run' in columns else own.Name, acc=acc, **fields, state=own.State.str.lower()))
+    run = _look_up(frames, 'run', columns.get('run', 'own.Name')).rename('run')
+    fields = _fields(frames, run, columns, what)
+    df = pd.DataFrame(dict(run=run, acc=acc, **fields, state=frames['own'].State.str.lower()))
     df = df.assign(**{f: _recorded(frames, f, columns) for f in ('status', 'message')})
     used = {acc.name, *(s.name for s in fields.values()), *df, *columns}
     df = pd.concat([df, *_others(frames, used)], axis=1)
@@ -312,7 +317,7 @@ def offline_runs(
     if lost: warnings.warn(f'{path}: the logs of {len(lost)} of {len(mine)} runs have no end, such as that of {lost[0]}: killed, or still running; each is read as far as it goes and taken as crashed', stacklevel=4)
     return table_of(frames_of(mine), columns, path)
 
-# %% ../nbs/01c_wandb.ipynb #a6010b14
+# %% ../nbs/01c_wandb.ipynb #59116354
 def _status_of(e):
     "The HTTP status behind an error of W&B's package, 0 if there is none"
     if e is None: return 0
@@ -326,20 +331,20 @@ def explained(
 ): # Exception that says what to do
     "A failure to read a project, in one sentence"
     code,said,kind = _status_of(e),(str(e).strip() or repr(e)).splitlines()[0],type(e).__name__
-    where = os.environ.get('WANDB_BASE_URL', 'W&B')
+    where = urlsplit(os.environ.get('WANDB_BASE_URL', '')).netloc.rpartition('@')[2] or 'W&B' # no password in an error
     if kind in ('UsageError', 'AuthenticationError') or code == 401: return PermissionError(f'{where} does not know who asks for {path}: run `wandb login`, or set WANDB_API_KEY ({said})')
     if code == 403 or 'permission' in said: return PermissionError(f'{where} does not let this account read {path} ({said})')
     if code == 404 or 'not find project' in said: return FileNotFoundError(f'there is no project {path} at {where}, or this account may not see it: ENTITY/PROJECT are the first two parts of its address in the web app ({said})')
     if 'did not respond in time' in said: return TimeoutError(f'{where} gave no page of {path} within {timeout} s, tries included: is there a network? If so, try again later')
     return ConnectionError(f'reading {path} from {where} failed: {said}')
 
-# %% ../nbs/01c_wandb.ipynb #6960f452
-def _fetch(path, timeout, show):
+# %% ../nbs/01c_wandb.ipynb #d59caf89
+def _fetch(path, filters, timeout, show):
     "The runs of a project as dicts, page by page"
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
     with Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TextColumn('runs'), TimeElapsedColumn(), disable=not show) as bar:
         task = bar.add_task(path, total=None)
-        runs = _need_wandb().Api(timeout=timeout).runs(path, per_page=200, lazy=False)
+        runs = _need_wandb().Api(timeout=timeout).runs(path, filters, per_page=200, lazy=False)
         bar.update(task, total=len(runs))
         for r in runs:
             yield dict(id=r.id, name=r.name or r.id, state=r.state, config=r.config, summary=r.summary_metrics)
@@ -348,12 +353,13 @@ def _fetch(path, timeout, show):
 def project_runs(
     path, # ENTITY/PROJECT
     columns=None, # Which column is what, where names cannot say: field = column; None for no column
+    filters=None, # Which runs, as `wandb.Api().runs` takes it, such as `{'tags': 'grid'}`
     timeout=120, # Seconds to wait for a page, tries included
     show=True, # Show a progress bar?
 ): # DataFrame for `load_runs`
     "The runs of a project on a server of W&B"
     if not re.fullmatch(r'[^/\s]+/[^/\s]+', path): raise ValueError(f'{path!r} is no project of W&B: expected ENTITY/PROJECT, the first two parts of its address in the web app')
     _need_wandb()
-    try: rows = list(_fetch(path, timeout, show))
+    try: rows = list(_fetch(path, filters, timeout, show))
     except Exception as e: raise explained(e, path, timeout) from e
     return table_of(frames_of(rows), columns, f'wandb:{path}')

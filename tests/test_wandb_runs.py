@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from bs_lr_study.analysis import crosstab_acc, inflection_table, load_runs
 from bs_lr_study.runs import Run, grid, run_name
 from bs_lr_study.store import Store
-from bs_lr_study.wandb_runs import log_records, offline_runs, project_runs, read_log
+from bs_lr_study.wandb_runs import explained, log_records, offline_runs, project_runs, read_log
 
 OWN = ['Name', 'State', 'Notes', 'User', 'Tags', 'Created', 'Runtime', 'Sweep']
 
@@ -107,6 +107,10 @@ class TestExport:
         got = load_runs(export(tmp_path/'e.csv', rows), columns=dict(acc='summary.top1', lr='config.opt.lr', seed=None))
         assert got.acc.tolist() == [.9, .8] and got.lr.tolist() == [.3, .3] and 'opt.lr' not in got
         assert load_runs(export(tmp_path/'e.csv', [mine(3, lr=.5)]), columns=dict(lr=None)).lr.tolist() == [.01]
+
+    def test_names_from_another_column(self, tmp_path):
+        rows = [theirs(3, ID='007', what='a-m-bs-8-lr-0.1'), theirs(4, ID='12', what='a-m-bs-16-lr-0.1')]
+        assert load_runs(export(tmp_path/'e.csv', rows, own=OWN + ['ID']), columns=dict(run='what'))[['run', 'model', 'bs']].values.tolist() == [['a-m-bs-8-lr-0.1', 'm', 8], ['a-m-bs-16-lr-0.1', 'm', 16]]
 
     @pytest.mark.parametrize('header,msg', [('"Step","dry-sun-1 - accuracy","dry-sun-1 - accuracy__MIN","dry-sun-1 - accuracy__MAX"', 'what W&B saves from a chart, curves over Step.*table of runs instead'),
                                             ('"_step","_runtime","accuracy"', 'history of one run')])
@@ -384,7 +388,7 @@ class TestServer:
         assert [o['cursor'] for o in server.asked] == [None, '3', '6']
 
     def test_it_waits_as_long_as_the_server_says_and_goes_on_where_it_was(self, server):
-        server.runs,server.faults = some(5),[(429, {'Retry-After': '1'}, dict(errors=[dict(message='too many requests')])), (503, {'Retry-After': '1'}, {}), None]
+        server.runs,server.faults = some(5),[None, (429, {'Retry-After': '1'}, dict(errors=[dict(message='too many requests')])), (503, {'Retry-After': '1'}, {})]
         start = time.monotonic()
         assert len(project_runs('me/digits', show=False)) == 5
         assert time.monotonic() - start > 2 and [o['cursor'] for o in server.asked] == [None]*4 + ['3']
@@ -400,7 +404,7 @@ class TestServer:
     def test_what_waiting_does_not_cure(self, server, path, fault, kind, msg):
         server.runs,server.faults = some(2),[fault]*bool(fault)
         start = time.monotonic()
-        with pytest.raises(kind, match=msg): load_runs(f'wandb:{path}')
+        with pytest.raises(kind, match=msg.replace('http://', '')): load_runs(f'wandb:{path}')
         assert time.monotonic() - start < 2 and len(server.asked) == 1
 
     def test_it_does_not_wait_for_ever(self, server):
@@ -414,6 +418,16 @@ class TestServer:
         monkeypatch.setenv('WANDB_API_KEY', 'short')
         with pytest.raises(PermissionError, match='40'): load_runs('wandb:me/digits')
         assert server.asked == []
+
+    def test_filters_go_to_the_server(self, server):
+        server.runs = some(2)
+        project_runs('me/digits', filters={'tags': 'grid'}, show=False)
+        assert json.loads(server.asked[0]['filters']) == {'tags': 'grid'}
+
+    def test_errors_hold_no_password(self, monkeypatch):
+        monkeypatch.setenv('WANDB_BASE_URL', 'https://me:secret@wandb.example.org')
+        said = str(explained(ValueError('Could not find project p'), 'me/p', 1))
+        assert 'wandb.example.org' in said and 'secret' not in said
 
     def test_progress(self, server, capsys):
         server.runs = some(4)
