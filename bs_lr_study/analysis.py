@@ -6,7 +6,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/analysis.html.md"""
 
 # %% auto #0
 __all__ = ['records', 'find_record', 'load_runs', 'printable', 'comparable', 'top_runs', 'best_run', 'cells', 'pick_model',
-           'crosstab_acc', 'optima', 'crosstab_text', 'inflection_table', 'best_by']
+           'crosstab_acc', 'optima', 'crosstab_text', 'answer_oom', 'inflection_table', 'best_by']
 
 # %% ../nbs/02_analysis.ipynb #3696a8b6
 from importlib.resources import files
@@ -245,6 +245,11 @@ def _cell_text(c, best):
     lost = [f'{sign}{n}/{c.runs}' for sign,n in (('×', c.n_diverged), ('!', c.n_failed)) if n]
     return ' '.join([o for o in [acc + best, *lost] if o]) or '?'
 
+def _parts_text(df, c):
+    "The micro-batches that stand in for the batches of a cell, if any do"
+    parts = df.in_micro_bs[(df.lr == c.lr) & (df.bs == c.bs)].dropna() if 'in_micro_bs' in df else ()
+    return f' ÷{parts.min():.0f}' if len(parts) else ''
+
 def crosstab_text(
     df, # Runs, as `load_runs` gives them
     model=None, # Which model; may be left out when `df` holds one
@@ -253,8 +258,29 @@ def crosstab_text(
     df = _of_model(df, model)
     marks = {(o.lr, o.bs): '>' if o.where == 'at the edge' else '*' for o in optima(df).itertuples() if o.where in ('inside', 'at the edge')}
     c = cells(df)
-    text = c.assign(text=[_cell_text(o, marks.get((o.lr, o.bs), '')) for _,o in c.iterrows()])
+    text = c.assign(text=[_cell_text(o, marks.get((o.lr, o.bs), '')) + _parts_text(df, o) for _,o in c.iterrows()])
     return text.pivot(index='lr', columns='bs', values='text').fillna('')
+
+# %% ../nbs/02_analysis.ipynb #da82c193
+def _answer(o):
+    "Of runs alike but for their micro-batch: those that count, the answer to lack of memory in its place"
+    o = o.sort_values('in_micro_bs', ascending=False)
+    n = int((o.status == 'oom').cumprod().sum()) # so many, from the largest on, did not fit
+    if n == 0: return o.assign(in_micro_bs=np.nan)
+    fits = o[n:][o.status[n:].isin(['ok', 'diverged'])]
+    chosen = fits[:1] if len(fits) else o[:1].assign(in_micro_bs=np.nan)
+    return pd.concat([chosen.assign(micro_bs=o.micro_bs.iloc[0]), fits[1:].assign(in_micro_bs=np.nan)])
+
+def answer_oom(
+    df, # Runs, as `load_runs` gives them
+): # DataFrame; if any run stands in for another, with `in_micro_bs`, its micro-batch
+    "Runs that were out of memory, each replaced by the same in smaller micro-batches if that went well"
+    if not {'micro_bs', 'status'} <= set(df) or not (df.status == 'oom').any(): return df
+    key = df[[f for f in CONFIG_FIELDS if f in df and f != 'micro_bs']].astype(object).fillna('').agg(tuple, axis=1)
+    hit = key.isin(key[df.status == 'oom'])
+    new = [_answer(o) for _,o in df[hit].assign(in_micro_bs=df.micro_bs.fillna(df.bs)[hit]).groupby(key[hit])]
+    if not any(o.in_micro_bs.notna().any() for o in new): new = [o.drop(columns='in_micro_bs') for o in new]
+    return pd.concat([df[~hit], *new]).sort_index()
 
 # %% ../nbs/02_analysis.ipynb #3dea3d82
 def inflection_table(

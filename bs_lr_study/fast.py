@@ -23,6 +23,7 @@ from fastai.callback.schedule import combined_cos
 from fastai.torch_core import default_device, no_random, set_seed
 from fastcore.basics import patch
 
+from .accumulate import micro_slices
 from .data import check_size, digits, fingerprint, image_files, user_cache
 from .images import cache_key, load_images
 from .members import Members, NotStackable, check_members, seed_dropout
@@ -257,11 +258,17 @@ class Row:
         with torch.autocast(self.device.type, AMP[self.amp], cache_enabled=False) if self.amp else nullcontext(): out = self.members(x)
         return out.float() if self.amp else out
 
-    def _one_update(self, x, y):
-        losses = member_losses(self.outputs(x), y if y.dim() == 1 else y[:,self.of])
+    def _gradients(self, x, y, share):
+        "Add the gradients of a part of a batch to those of the parts before; each member's part of the loss"
+        losses = member_losses(self.outputs(x), y if y.dim() == 1 else y[:,self.of])*share
         losses.sum().backward()
-        self.opt.step(*self.hypers)
         return losses.detach()
+
+    def _one_update(self, x, y):
+        parts = micro_slices(len(x), self.cfg.micro_bs or len(x))
+        losses = sum(self._gradients(x[s], y[s], (s.stop - s.start)/len(x)) for s in parts)
+        self.opt.step(*self.hypers)
+        return losses
 
     def update(self, x, y, share, mom):
         "One update at `share` of the peak learning rates; each member's mean loss before it"
@@ -397,7 +404,7 @@ def _plan_key(cfgs, source, opts):
     "All that a plan depends on"
     cfg,device = cfgs[0],torch.device(opts.get('device', 'cpu'))
     with no_random(0, reproducible=False): model = build_model(cfg, source.n_classes, source.n_in, opts.get('models'))
-    parts = dict(data=cfg.data, size=cfg.size, n_train=source.n_train, model=cfg.model, layers=repr(model), n_out=cfg.n_out, bs=cfg.bs, opt=cfg.opt, epochs=cfg.epochs, members=len(cfgs), seeds=len({c.seed for c in cfgs}),
+    parts = dict(data=cfg.data, size=cfg.size, n_train=source.n_train, model=cfg.model, layers=repr(model), n_out=cfg.n_out, bs=[cfg.bs, cfg.micro_bs] if cfg.micro_bs else cfg.bs, opt=cfg.opt, epochs=cfg.epochs, members=len(cfgs), seeds=len({c.seed for c in cfgs}),
                  amp=opts.get('amp'), graph=opts.get('graph', False), threads=torch.get_num_threads())
     return parts | {k: v for k,v in machine('fast', device).items() if k in ('device', 'device_name', 'torch', 'bs_lr_study')}
 

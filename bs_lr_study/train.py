@@ -16,6 +16,7 @@ from importlib import import_module
 from time import perf_counter
 
 from . import __version__
+from .accumulate import Accumulate
 from .data import fingerprint, get_dls, n_channels
 from .models import build_model
 from .norms import CALIBRATED, SpareNorms, calibrate
@@ -105,6 +106,8 @@ def _first_images(dls, seed):
     dl.rng = random.Random(seed)
     return dl.one_batch()[0].as_subclass(torch.Tensor)
 
+def _parts(cfg): return [Accumulate(cfg.micro_bs)] if cfg.micro_bs else []
+
 def _seed(dls, seed):
     "Start the order of the data and the augmentation afresh from `seed`"
     set_seed(seed)
@@ -130,7 +133,7 @@ def make_learner(
     model = build_model(cfg, dls.c, n_channels(cfg), models).to(dls.device)
     if cfg.norm in CALIBRATED: calibrate(model, _first_images(dls, cfg.seed))
     _seed(dls, cfg.seed)
-    cbs = [TrainEvalCallback(), Recorder(), CastToTensor(), SpareNorms(), Watch(), *_amp(amp)]
+    cbs = [TrainEvalCallback(), Recorder(), CastToTensor(), SpareNorms(), Watch(), *_amp(amp), *_parts(cfg)]
     opt = partial(OPTS[cfg.opt], sqr_mom=cfg.beta2) if cfg.opt == 'adam' else OPTS[cfg.opt]
     return Learner(dls, model, CrossEntropyLossFlat(), opt, wd=cfg.wd, metrics=accuracy, cbs=cbs, default_cbs=False)
 
@@ -175,12 +178,12 @@ def own_learner(
     if device and all(hasattr(o, 'to') for o in learn.dls.loaders): learn.dls.to(device)
     _seed(learn.dls, cfg.seed)
     learn.remove_cbs([o for o in learn.cbs if o.name == 'progress'])
-    return learn.add_cbs([Watch(), *_amp(amp)] + ([] if hasattr(learn, 'recorder') else [Recorder()]))
+    return learn.add_cbs([Watch(), *_amp(amp), *_parts(cfg)] + ([] if hasattr(learn, 'recorder') else [Recorder()]))
 
 # %% ../nbs/12_train.ipynb #9f14a757
 def _said(e):
     "What an exception says, without what fastai and the processes that decode images put before it"
-    said = re.sub(r'^Exception occured in `\w+` when calling event `\w+`:\n\t', '', str(e))
+    said = re.sub(r'^(Exception occured in `\w+` when calling event `\w+`:\n\t)+', '', str(e))
     return (said.strip().splitlines()[-1] if said.startswith('Caught ') else said)[:1000]
 
 def _status(e):
