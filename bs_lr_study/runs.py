@@ -153,6 +153,7 @@ class Run:
     name: str = ''                               # The name its study gave it
     attempt: int = 1                             # How often this config has been tried
     time: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec='seconds')) # When it ended, UTC
+    updates: list = field(default_factory=list)  # If asked for, one dict every N updates: `step`, `train_loss` (smoothed, as an epoch's is), `lr`
 
     @property
     def id(self): return self.cfg.id
@@ -172,7 +173,7 @@ def run_to_dict(
     run, # `Run`
 ): # dict of JSON values
     "A run as the store writes it"
-    return _finite(dict(schema=SCHEMA, id=run.id, config=asdict(run.cfg)) | {k: v for k,v in vars(run).items() if k != 'cfg'})
+    return _finite(dict(schema=SCHEMA, id=run.id, config=asdict(run.cfg)) | {k: v for k,v in vars(run).items() if k != 'cfg' and (v or k != 'updates')})
 
 def run_from_dict(
     d, # As `run_to_dict` makes it
