@@ -62,7 +62,7 @@ def _plain(s, field):
     num = as_numbers(s)
     return num if np.isfinite(num.dropna()).all() else s.astype(object)
 
-# %% ../nbs/01c_wandb.ipynb #b3f75baf
+# %% ../nbs/01c_wandb.ipynb #e9738012
 def _agreed(df, field):
     "The columns of `df` as one; an error if they contradict each other"
     one = _plain(df.iloc[:, 0], field)
@@ -78,7 +78,7 @@ def _look_up(frames, field, name):
     "The column that a mapping names, alone or with the frame it is in: `lr`, `config.lr`"
     where,_,rest = str(name).partition('.')
     order = ('summary', 'config', 'own') if field == 'acc' else ('config', 'summary', 'own')
-    for f,c in [(where, rest)] + [(o, name) for o in order]:
+    for f,c in [(o, name) for o in order] + [(where, rest)]:
         if c in frames.get(f, ()): return _plain(frames[f][c], field)
     raise ValueError(f"there is no column {name!r} for {field}: there are {_list(dict.fromkeys(c for o in order for c in frames[o]))}")
 
@@ -122,7 +122,7 @@ def how_ended(
     said = 'W&B: ' + df.state
     return df.drop(columns='state').assign(acc=df.acc.where(status == 'ok'), status=status, message=df.message.astype(object).where(df.message.notna(), said.where(lost & ~given, '')))
 
-# %% ../nbs/01c_wandb.ipynb #28c1fdbe
+# %% ../nbs/01c_wandb.ipynb #c0965870
 def _say(n, of, why, names):
     warnings.warn(f'left out {n} of {of} runs{why}, such as {names.iloc[0]}', stacklevel=5)
 
@@ -132,7 +132,9 @@ def drop_reruns(
     "`df` without runs that were made again: failed ones that then went well, and earlier attempts"
     key = pd.Series(list(df[['run', *(c for c in CONFIG_FIELDS if c in df)]].astype(object).fillna('').itertuples(index=False, name=None)), df.index)
     again = df.status.isin(['failed', 'oom']) & key.isin(key[df.status == 'ok'])
-    if {'id', 'attempt'} <= set(df): again |= df.attempt < df.groupby('id').attempt.transform('max')
+    if {'id', 'attempt'} <= set(df):
+        n,ours = as_numbers(df.attempt),df.id.astype(str).str.fullmatch('[0-9a-f]{16}') # as `config_id` makes them
+        again |= n < n.groupby(df.id.where(ours)).transform('max')
     if again.any(): _say(again.sum(), len(df), ' that were made again', df.run[again])
     return df[~again]
 

@@ -82,6 +82,11 @@ class TestExport:
         assert got.acc.tolist()[0] == .7 and got.status.tolist() == ['ok', 'failed']
         with pytest.raises(ValueError, match='twice, with acc and status 0.6, ok; 0.7, ok'): load_runs(export(tmp_path/'e.csv', [mine(3, accuracy=.6), mine(3, accuracy=.7)]))
 
+    def test_attempts_of_others_are_no_reruns(self, tmp_path):
+        "Only ids that this project made say that two runs are one"
+        rows = [theirs(3, id='imagenette', attempt=1), theirs(4, id='imagenette', attempt=2)]
+        assert len(load_runs(export(tmp_path/'e.csv', rows))) == 2
+
     def test_without_states(self, tmp_path):
         with pytest.warns(UserWarning, match='no column State: all its runs are taken as finished'): got = load_runs(export(tmp_path/'e.csv', [mine(3)], own=['Name', 'Runtime', 'Notes', 'Tags']))
         assert got.status.tolist() == ['ok']
