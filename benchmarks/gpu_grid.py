@@ -65,9 +65,8 @@ class Row(Fast):
         whole_block = 256//self.cfg.bs if self.device.type == 'cuda' else 0 # as many images are gathered at once
         return self(min(n, max(steps, whole_block)))*n
     def valid(self, bs, steps):
-        from bs_lr_study.fast import _validate
         start = perf_counter()
-        _validate(self.row, self.source) # gives numbers, so it waits for the device
+        self.row.validate(self.source) # gives numbers, so it waits for the device
         return (perf_counter() - start)*N_VALID/self.source.n_valid
 
 def ways_of(cfgs, folder, source, args):

@@ -53,7 +53,7 @@ def published(bs, n):
 
 def fast(bs, n, k=12):
     "The same for each member of a row of `k`"
-    from bs_lr_study.fast import Digits, Row, _losses, batches
+    from bs_lr_study.fast import Digits, Row, batches, member_losses
     from bs_lr_study.runs import RunConfig
     cfgs = members(RunConfig('digits', 'small', bs, 1e-3, epochs=1 + n*bs//1024), k)
     row,sums,i = Row(cfgs, source := Digits()),dict.fromkeys(PHASES, 0.),0
@@ -67,7 +67,7 @@ def fast(bs, n, k=12):
     for epoch in batches(row.cfg, row.seeds, source):
         for x,y in epoch:
             lap('batch')
-            losses = _losses(row.outputs(x), y[:,row.of])
+            losses = member_losses(row.outputs(x), y[:,row.of])
             lap('forward')
             losses.sum().backward()
             lap('backward')
