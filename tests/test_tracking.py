@@ -1,14 +1,17 @@
 """W&B hears of every run, and no mood of its server reaches a sweep. The real package speaks to a server that is made here."""
-import json, os, signal, struct, subprocess, sys, threading, time, warnings
+import json, os, signal, subprocess, sys, threading, time, warnings
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pandas as pd, pytest
 
-from bs_lr_study.runs import RunConfig, Run, grid, run_from_dict, run_to_dict
+from bs_lr_study import tracking
+from bs_lr_study.analysis import load_runs
+from bs_lr_study.runs import Run, RunConfig, grid, run_from_dict, run_to_dict
 from bs_lr_study.store import Store
-from bs_lr_study.tracking import TrackingError, _installed, missing, read_sent, sent_path, sync, tracked, wandb_id
+from bs_lr_study.tracking import TrackingError, _installed, missing, read_sent, sent_path, sync, told, tracked, wandb_id
+from bs_lr_study.wandb_runs import frames_of, log_records, offline_runs, table_of
 
 KEY = '0123456789'*4
 WAIT = 1.5 # Seconds for which W&B may hold up the end of a sweep here
@@ -39,7 +42,7 @@ class Wandb(ThreadingHTTPServer):
         run = self.runs.get(v.get('name'))
         if 'upsertBucket' in query:
             new,run = run is None,run or self.runs.setdefault(v['name'], dict(id=v['name'], history=[], summary={}, project=v['project']))
-            run |= dict(state='running', name=v.get('displayName'), tags=v.get('tags') or [], config={k: o['value'] for k,o in json.loads(v.get('config') or '{}').items()})
+            run |= dict(state='running', name=v.get('displayName') or run.get('name'), tags=v.get('tags') or run.get('tags') or [], config={k: o['value'] for k,o in json.loads(v.get('config') or '{}').items()})
             return dict(upsertBucket=dict(inserted=new, bucket=dict(id=run['id'], name=run['id'], displayName=run['name'], description=None, config=v.get('config'), sweepName=None,
                                                                     project=project, historyLineCount=len(run['history']))))
         if 'RunResumeStatus' in query:
@@ -126,49 +129,28 @@ def history(run):
     for m in run.metrics: rows.setdefault(m['epoch']*(1437//run.cfg.bs), {}).update(m)
     return {k: {a: b for a,b in v.items() if a != 'step'} for k,v in sorted(rows.items())}
 
-def told(lines): return {o['_step']: {k: v for k,v in o.items() if k[0] != '_'} for o in lines}
-
-def table(rows):
-    "The columns of `Store.to_df` from what W&B has: config, summary, name"
-    out = []
-    for cfg,summary,name in rows:
-        env,row = cfg['env'],dict(run=name) | cfg | summary
-        out.append(row | {k: env.get(k) for k in ('n_train', 'n_valid', 'engine', 'device', 'data_fingerprint')})
-    return pd.DataFrame(out)
-
-def same_table(ours, theirs):
-    theirs = theirs.reindex(columns=ours.columns).sort_values('run', ignore_index=True)
-    pd.testing.assert_frame_equal(ours.sort_values('run', ignore_index=True), theirs, check_dtype=False)
+def told_rows(lines): return {o['_step']: {k: v for k,v in o.items() if k[0] != '_'} for o in lines}
 
 # --- offline: wandb's files read back
 
-def log_records(path):
-    "The records in wandb's own log: blocks of 32 kB, each record in one piece or several, after 7 bytes of header"
-    from wandb.proto.wandb_internal_pb2 import Record
-    raw,at,part = path.read_bytes(),7,b''
-    while at < len(raw):
-        if 32768 - at % 32768 < 7: at += 32768 - at % 32768
-        _,n,kind = struct.unpack('<IHB', raw[at:at+7])
-        part,at = part + raw[at+7:at+7+n],at + 7 + n
-        if kind in (1, 4): # whole, or the last piece
-            rec = Record()
-            rec.ParseFromString(part)
-            yield rec
-            part = b''
-
 def read_offline(folder):
-    "Id, name, tags, config, history, summary and exit code of a run in wandb's files"
+    "Project, tags, history and exit code of a run in wandb's files; the rest is read by `offline_runs`"
+    from wandb.proto.wandb_internal_pb2 import Record
     path, = folder.glob('*.wandb')
-    out = dict(history=[], summary={}, config={}, exit=None)
-    for r in log_records(path):
+    out = dict(history=[])
+    for r in map(Record.FromString, log_records(path.read_bytes())):
         kind = r.WhichOneof('record_type')
-        if kind == 'run': out |= dict(id=r.run.run_id, name=r.run.display_name, tags=list(r.run.tags), project=r.run.project, config={o.key: json.loads(o.value_json) for o in r.run.config.update})
-        if kind == 'history': out['history'].append({(o.key or '.'.join(o.nested_key)): json.loads(o.value_json) for o in r.history.item})
-        if kind == 'summary':
-            for o in r.summary.remove: out['summary'].pop(o.key or o.nested_key[0], None)
-            out['summary'] |= {(o.key or '.'.join(o.nested_key)): json.loads(o.value_json) for o in r.summary.update}
+        if kind == 'run': out |= dict(id=r.run.run_id, project=r.run.project, tags=list(r.run.tags))
+        if kind == 'history': out['history'].append({o.key or '.'.join(o.nested_key): json.loads(o.value_json) for o in r.history.item})
         if kind == 'exit': out['exit'] = r.exit.exit_code
     return out
+
+def same_runs(ours, theirs):
+    "The same table, whatever else W&B has to say"
+    ours,theirs = (df.sort_values('run', ignore_index=True) for df in (ours, theirs))
+    ours = ours.dropna(axis=1, how='all')
+    assert set(ours) <= set(theirs)
+    pd.testing.assert_frame_equal(ours, theirs[list(ours)], check_dtype=False)
 
 @needs_wandb
 def test_a_grid_logged_offline_is_the_table_of_the_store(tmp_path, monkeypatch):
@@ -177,16 +159,16 @@ def test_a_grid_logged_offline_is_the_table_of_the_store(tmp_path, monkeypatch):
     store = Store(tmp_path/'runs.jsonl')
     with tracked(store, mode='offline', project='lab'):
         for r in RUNS: store.append(r)
-    runs = [read_offline(o) for o in (tmp_path/'wandb').glob('offline-run-*')]
-    same_table(store.to_df(), table((r['config'], r['summary'], r['name']) for r in runs))
-    by_id = {r['config']['id']: r for r in runs}
+    same_runs(load_runs(store.path), load_runs(offline_runs(tmp_path/'wandb')))
+    runs = {o['id']: o for o in map(read_offline, (tmp_path/'wandb').glob('offline-run-*'))}
+    assert len(runs) == 4
     for r in RUNS:
-        seen = by_id[r.id]
+        seen = runs[wandb_id(run_to_dict(r))]
         assert seen['tags'] == [f'bs={r.cfg.bs}', f'model={r.cfg.model}', f'lr={r.cfg.lr}'] and seen['project'] == 'lab'
-        assert told(seen['history']) == history(r)
-        assert seen['exit'] == (r.status != 'ok')
+        assert told_rows(seen['history']) == history(r) and seen['exit'] == (r.status != 'ok')
     assert missing(store, mode='offline') == [] and len(missing(store, mode='online')) == 4
     assert sync(store.path, mode='offline') == 0 and len(list((tmp_path/'wandb').glob('offline-run-*'))) == 4
+    assert told(store) == '4 of 4 runs in project lab, offline'
     assert not any(KEY.encode() in o.read_bytes() for o in tmp_path.rglob('*') if o.is_file())
 
 # --- online, with W&B in each of its moods
@@ -196,9 +178,9 @@ MOODS = ['well', 'down', 'slow', 'hangs', 'refuses', 'throttles', 'dies', 'kille
 def processes_of(pid): return subprocess.run(['ps', '-o', 'pid', '--no-headers', '--ppid', str(pid)], capture_output=True, text=True).stdout.split()
 
 def gone(pid):
-    for _ in range(50):
-        try: os.kill(int(pid), 0)
-        except ProcessLookupError: return True
+    for _ in range(100):
+        state = subprocess.run(['ps', '-o', 'stat', '--no-headers', str(pid)], capture_output=True, text=True).stdout.strip()
+        if not state or state[0] == 'Z': return True # who has ended and only waits to be counted is gone
         time.sleep(.1)
 
 def sweep_while(sender, server, mood, store):
@@ -223,24 +205,23 @@ def swept(tmp_path_factory):
     old,out = dict(os.environ),{}
     servers = {m: Wandb(m) for m in MOODS}
     servers['down'].close()
-    with warnings.catch_warnings(record=True), ExitStack() as stack:
-        for m,s in servers.items():
-            os.environ |= dict(WANDB_BASE_URL=s.url, WANDB_API_KEY=KEY)
-            store = Store(tmp_path_factory.mktemp(m)/'runs.jsonl')
-            block = tracked(store, mode='online', project='me/lab', wait=WAIT, timeout=10)
-            out[m] = dict(store=store, server=s, block=block, sender=block.__enter__())
-        for m,o in out.items():
-            o['took'] = sweep_while(o['sender'], o['server'], m, o['store'])
-            o['children'] = [o['sender'].process.pid, *processes_of(o['sender'].process.pid)]
-            start = time.monotonic()
-            with warnings.catch_warnings(record=True) as said:
-                warnings.simplefilter('always')
-                o['block'].__exit__(None, None, None)
-            o |= dict(end=time.monotonic() - start, said=[str(w.message) for w in said])
-    yield out
-    for s in servers.values(): s.close()
+    for m,s in servers.items():
+        os.environ |= dict(WANDB_BASE_URL=s.url, WANDB_API_KEY=KEY)
+        store = Store(tmp_path_factory.mktemp(m)/'runs.jsonl')
+        block = tracked(store, mode='online', project='me/lab', wait=WAIT, timeout=10)
+        out[m] = dict(store=store, server=s, block=block, sender=block.__enter__())
     os.environ.clear()
     os.environ |= old
+    for m,o in out.items():
+        o['took'] = sweep_while(o['sender'], o['server'], m, o['store'])
+        o['children'] = [o['sender'].process.pid, *processes_of(o['sender'].process.pid)]
+        start = time.monotonic()
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter('always')
+            o['block'].__exit__(None, None, None)
+        o |= dict(end=time.monotonic() - start, said=[str(w.message) for w in said])
+    yield out
+    for s in servers.values(): s.close()
 
 @needs_wandb
 @pytest.mark.parametrize('mood', MOODS)
@@ -257,13 +238,180 @@ def test_no_mood_of_wandb_reaches_a_sweep(swept, mood, tmp_path):
     assert KEY not in str(o['said']) and all(gone(p) for p in o['children'])
     assert not o['sender'].folder.exists()
 
-@needs_wandb
-def test_what_wandb_has_online_is_the_table_of_the_store(swept):
-    server,store = swept['well']['server'],swept['well']['store']
-    runs = list(server.runs.values())
-    same_table(store.to_df(), table((r['config'], r['summary'], r['name']) for r in runs))
+def on_server(server):
+    "What the server has, as `offline_runs` and `project_runs` have it"
+    return table_of(frames_of([dict(r, name=r['name']) for r in server.runs.values()]), None, 'the server')
+
+def as_recorded(server):
+    "Each run on the server is its record"
+    by_id = {r['config']['id']: r for r in server.runs.values()}
+    assert len(by_id) == len(server.runs) == len(RUNS)
     for r in RUNS:
-        seen = next(o for o in runs if o['config']['id'] == r.id)
-        assert told(seen['history']) == history(r) and seen['state'] == ('finished' if r.status == 'ok' else 'failed')
+        seen = by_id[r.id]
+        assert told_rows(seen['history']) == history(r) and len(seen['history']) == len(history(r))
+        assert seen['state'] == ('finished' if r.status == 'ok' else 'failed') and seen['summary']['status'] == r.status
+        assert seen['summary'].get('acc') == r.acc and 'lr' not in seen['summary'] and seen['config']['lr'] == r.cfg.lr
         assert seen['tags'] == [f'bs={r.cfg.bs}', f'model={r.cfg.model}', f'lr={r.cfg.lr}'] and seen['project'] == 'lab'
-        assert not {'host', 'os', 'args', 'email'} & set(seen['config'])
+
+@needs_wandb
+def test_what_wandb_has_is_what_was_recorded(swept):
+    o = swept['well']
+    as_recorded(o['server'])
+    same_runs(load_runs(o['store'].path), load_runs(on_server(o['server'])))
+    assert told(o['store']) == f"4 of 4 runs in {o['server'].url}/me/lab"
+    assert str(Path.home()) not in json.dumps(o['server'].runs) and os.uname().nodename not in json.dumps(o['server'].runs)
+
+@needs_wandb
+def test_what_was_missed_is_sent_later_and_once(swept, server, tmp_path, monkeypatch):
+    "A run that died half way is completed; who has all asks for nothing"
+    died = swept['dies']
+    good = server()
+    good.runs = {k: dict(r) for k,r in died['server'].runs.items()} # W&B is back, with what it had
+    path = tmp_path/'runs.jsonl'
+    path.write_bytes(died['store'].path.read_bytes())
+    lines = [dict(o, server=f'127.0.0.1:{good.server_port}') for o in read_sent(died['store'].path)]
+    sent_path(path).write_text(''.join(json.dumps(o) + '\n' for o in lines))
+    for k,v in dict(WANDB_BASE_URL=good.url, WANDB_API_KEY=KEY).items(): monkeypatch.setenv(k, v)
+    half = next(r for k,r in good.runs.items() if k != lines[0]['wandb_id'])
+    half['history'] = [dict(_step=15, train_loss=2.15, lr=half['config']['lr']*.15)] # as if its first row had come through
+    assert sync(path) == 3
+    as_recorded(good)
+    n = len(good.asked)
+    assert sync(path) == 0 and not any(o.endswith('file_stream') for o in good.asked[n:])
+
+@needs_wandb
+def test_sync_says_why_it_failed(server, tmp_path, monkeypatch):
+    for k,v in dict(WANDB_BASE_URL=server('refuses').url, WANDB_API_KEY=KEY).items(): monkeypatch.setenv(k, v)
+    store = fill(tmp_path/'runs.jsonl')
+    with pytest.raises(TrackingError, match='W&B has got 0 of 4 runs .*401.* the same command goes on') as e: sync(store.path, 'lab', timeout=10)
+    assert KEY not in str(e.value)
+
+# --- modes
+
+def modes(monkeypatch, tmp_path, cases):
+    "What `auto` comes to, in several surroundings at once"
+    with ExitStack() as stack, warnings.catch_warnings(record=True):
+        senders = []
+        for i,(env,mode) in enumerate(cases):
+            with monkeypatch.context() as m:
+                for k in ('WANDB_API_KEY', 'WANDB_MODE'): m.delenv(k, raising=False)
+                for k,v in dict(HOME=str(tmp_path), NETRC=str(tmp_path/'none'), WANDB_BASE_URL='http://127.0.0.1:9', WANDB_CONFIG_DIR=str(tmp_path)).items(): m.setenv(k, v)
+                for k,v in env.items(): m.setenv(k, v)
+                senders.append(stack.enter_context(tracked(Store(tmp_path/f'{i}.jsonl'), mode=mode)))
+        until = time.monotonic() + 60
+        while not all(s.said()[0] for s in senders) and time.monotonic() < until: time.sleep(.05)
+        return [s.said()[0].get('mode') for s in senders]
+
+@needs_wandb
+def test_modes(monkeypatch, tmp_path):
+    (tmp_path/'netrc').write_text(f'machine 127.0.0.1:9\nlogin user\npassword {KEY}\n')
+    (tmp_path/'netrc').chmod(0o600)
+    cases = [({}, 'auto', 'offline'), (dict(WANDB_API_KEY=KEY), 'auto', 'online'), (dict(NETRC=str(tmp_path/'netrc')), 'auto', 'online'),
+             (dict(WANDB_API_KEY=KEY, WANDB_MODE='offline'), 'auto', 'offline'), (dict(WANDB_API_KEY=KEY, WANDB_MODE='disabled'), 'auto', 'off'),
+             (dict(WANDB_API_KEY=KEY, WANDB_MODE='offline'), 'online', 'online')]
+    assert modes(monkeypatch, tmp_path, [c[:2] for c in cases]) == [c[2] for c in cases]
+
+def test_off_starts_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(subprocess, 'Popen', lambda *_, **__: pytest.fail('a process was started'))
+    with tracked(Store(tmp_path/'runs.jsonl'), mode='off') as sender: assert sender is None
+    with pytest.raises(ValueError, match='choose from auto, online, offline, off'):
+        with tracked(Store(tmp_path/'runs.jsonl'), mode='on'): pass
+
+def test_not_installed(tmp_path, monkeypatch):
+    "A folder named wandb, such as its own offline runs make, is no package"
+    (tmp_path/'wandb').mkdir()
+    monkeypatch.chdir(tmp_path)
+    site = next(o for o in sys.path if o.endswith('site-packages'))
+    (tmp_path/'lib').mkdir() # all that is installed but wandb
+    for o in os.listdir(site):
+        if not o.startswith('wandb'): os.symlink(f'{site}/{o}', tmp_path/'lib'/o)
+    env = os.environ | dict(PYTHONPATH=os.pathsep.join([str(tmp_path), str(tmp_path/'lib'), str(Path(__file__).parents[1])]))
+    code = 'import bs_lr_study.tracking as t, wandb; print(t._installed(), wandb.__path__)'
+    out = subprocess.run([sys.executable, '-S', '-c', code], env=env, capture_output=True, text=True)
+    assert out.stdout.startswith('False'), out.stderr
+    monkeypatch.setattr('bs_lr_study.tracking._installed', lambda: False)
+    store = Store(tmp_path/'runs.jsonl')
+    with pytest.warns(UserWarning, match=r"wandb is not installed \(pip install 'bs_lr_study\[wandb\]'\)"), tracked(store, mode='online'):
+        for r in RUNS: store.append(r)
+    assert len(store.records()) == 4
+    with pytest.raises(TrackingError, match='not installed'): sync(store.path)
+
+def test_no_process_to_be_had(tmp_path, monkeypatch):
+    def full(*_, **__): raise OSError(12, 'Cannot allocate memory')
+    monkeypatch.setattr(subprocess, 'Popen', full)
+    monkeypatch.setattr('bs_lr_study.tracking._installed', lambda: True)
+    store = Store(tmp_path/'runs.jsonl')
+    with pytest.warns(UserWarning, match='Cannot allocate memory'), tracked(store, mode='online'): store.append(RUNS[0])
+    assert len(store.records()) == 1
+
+# --- the sender's life
+
+@needs_wandb
+@pytest.mark.skipif(os.name == 'nt', reason='signals')
+def test_a_sweep_that_is_killed_leaves_no_sender_and_ctrl_c_none_to_wait_for(tmp_path, server):
+    env = os.environ | dict(WANDB_BASE_URL=server('hangs').url, WANDB_API_KEY=KEY)
+    code = f'''
+import sys, time
+from bs_lr_study.store import Store
+from bs_lr_study.tracking import tracked
+with tracked(Store({str(tmp_path/"runs.jsonl")!r}), mode="online", wait=60) as s:
+    print(s.process.pid, flush=True)
+    time.sleep(60)
+'''
+    for sig in (signal.SIGKILL, signal.SIGINT):
+        p = subprocess.Popen([sys.executable, '-c', code], env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True)
+        pid = int(p.stdout.readline())
+        time.sleep(.5)
+        os.killpg(p.pid, sig)
+        assert p.wait(20) != 0 and gone(pid)
+
+def test_old_lists_and_torn_ones(tmp_path):
+    store = fill(tmp_path/'runs.jsonl')
+    ids = [wandb_id(d) for d in store.records().values()]
+    sent_path(store.path).write_bytes(json.dumps(dict(wandb_id=ids[0], mode='online')).encode() + b'\n\xff\xfe\nnull\n[]\n{"wandb_id": "' + ids[1].encode())
+    assert [wandb_id(d) for d in missing(store, mode='online')] == ids[1:]
+    assert len(missing(store, mode='online', server='elsewhere')) == 4
+    assert [d['id'] for d in missing(store, ids={CFGS[3].id})] == [CFGS[3].id]
+    store.append(made_up(CFGS[0], 'oom', n=0)) # tried again: another record, another run
+    assert len(missing(store, mode='online')) == 4
+
+# --- updates in the record
+
+def test_records_without_updates_are_as_they_were():
+    r = made_up(CFGS[0])
+    old = run_to_dict(r)
+    assert run_from_dict(old) == r
+    del old['updates']
+    assert run_from_dict(old).updates == [] and 'updates' not in run_to_dict(run_from_dict(old)) and run_from_dict(old).id == r.id
+
+@pytest.mark.parametrize('schedule', ['one_cycle', 'constant'])
+def test_both_engines_note_the_same_updates(one_thread, schedule):
+    from bs_lr_study import fast, train
+    cfg = RunConfig('digits', 'small', 128, 1e-2, epochs=2, schedule=schedule)
+    a,b = train.train(cfg, log_every=5),next(fast.train_many([cfg], log_every=5))
+    n = a.cost['steps']//2
+    assert [u['step'] for u in a.updates] == [u['step'] for u in b.updates] == list(range(5, 2*n + 1, 5))
+    for u,v in zip(a.updates, b.updates): assert u['lr'] == pytest.approx(v['lr'], rel=1e-9) and u['train_loss'] == pytest.approx(v['train_loss'], rel=1e-3)
+    every = train.train(cfg, log_every=1)
+    assert [every.updates[m['epoch']*n - 1]['train_loss'] for m in every.metrics] == [m['train_loss'] for m in every.metrics] # smoothed, as an epoch's is
+    assert train.train(cfg).updates == [] and every.metrics == a.metrics
+
+def test_a_run_that_diverges_notes_what_came_before(one_thread):
+    from bs_lr_study import fast, train
+    cfg = RunConfig('digits', 'small', 64, 1e38, epochs=1, opt='sgd', schedule='constant')
+    for r in (train.train(cfg, log_every=1), next(fast.train_many([cfg], log_every=1))):
+        assert r.status == 'diverged' and [u['step'] for u in r.updates] == list(range(1, r.cost['steps'] + 1)) and len(r.updates) < 10
+
+@needs_wandb
+def test_a_sweep_with_wandb_hanging_is_the_sweep_without(tmp_path, server, monkeypatch, one_thread):
+    from bs_lr_study.sweep import make_study, run
+    for k,v in dict(WANDB_BASE_URL=server('hangs').url, WANDB_API_KEY=KEY).items(): monkeypatch.setenv(k, v)
+    real = tracking.tracked
+    monkeypatch.setattr('bs_lr_study.sweep.tracked', lambda *args: real(*args, wait=WAIT))
+    keys = dict(data='digits', models='small', batch_sizes=[256], lrs=[1e-3, 1e-2], epochs=1)
+    here,there = (make_study('s', tmp_path/f'{o}.jsonl', **keys) for o in ('here', 'there'))
+    opts = dict(workers=0, show=False, log_every=2)
+    run(here, **opts)
+    with pytest.warns(UserWarning, match='W&B has got 0 of 2 runs'): run(there, **opts, wandb='online', project='lab')
+    plain = lambda s: {k: (d['status'], d['metrics'], d['updates']) for k,d in s.store.records().items()}
+    assert plain(here) == plain(there) and len(plain(here)) == 2
