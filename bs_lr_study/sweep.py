@@ -26,6 +26,7 @@ from .live import live
 from .models import check_model
 from .runs import CONFIG_FIELDS, RunConfig, Status, explain, grid, run_name
 from .store import Store
+from .tracking import tracked
 from .workers import check_engine, check_measure, default_workers, get_engine, in_workers, together
 
 # %% ../nbs/20_sweep.ipynb #d1720614
@@ -263,13 +264,16 @@ def run(
     on_oom='record', # What follows a run that runs out of memory: its record alone, or 'accumulate': runs of the same `bs` in smaller micro-batches
     show=True,       # Show the crosstab as it fills in? 'bar': a progress bar alone; False: nothing
     on_run=(),       # To be called with each `Run` once it is on the disk: a function, or several
+    wandb='off',     # Tell W&B of the runs, and of those it has missed? 'auto', 'online', 'offline' or 'off', as for `tracked`
+    project=None,    # On W&B: `PROJECT` or `ENTITY/PROJECT`
     **opts,          # Further options of the engine
 ): # Counter of the statuses of the runs made
     "Train the runs of a study that are not done, and record each as it is done"
     check_engine(engine)
     if on_oom not in ON_OOM: raise ValueError(f'on_oom is {on_oom!r}: choose one of {", ".join(ON_OOM)}')
     if learner: engine,opts = 'fastai',opts | dict(learner=learner)
-    with study.store.owned():
+    ids = None if on_oom == 'accumulate' else {c.id for c in study.cfgs} # what follows lack of memory is not known yet
+    with study.store.owned(), tracked(study.store, ids, wandb, project):
         ended,n = Counter(),default_workers(device) if workers is None else workers
         if on_oom == 'accumulate': study = with_answers(study)
         while cfgs := todo(study, retry):
