@@ -319,7 +319,7 @@ def offline_runs(
     if lost: warnings.warn(f'{path}: the logs of {len(lost)} of {len(mine)} runs have no end, such as that of {lost[0]}: killed, or still running; each is read as far as it goes and taken as crashed', stacklevel=4)
     return table_of(frames_of(mine), columns, path)
 
-# %% ../nbs/01c_wandb.ipynb #59116354
+# %% ../nbs/01c_wandb.ipynb #0ee2cd1e
 def _status_of(e):
     "The HTTP status behind an error of W&B's package, 0 if there is none"
     if e is None: return 0
@@ -334,10 +334,11 @@ def explained(
     "A failure to read a project, in one sentence"
     code,said,kind = _status_of(e),(str(e).strip() or repr(e)).splitlines()[0],type(e).__name__
     where = urlsplit(os.environ.get('WANDB_BASE_URL', '')).netloc.rpartition('@')[2] or 'W&B' # no password in an error
-    if kind in ('UsageError', 'AuthenticationError') or code == 401: return PermissionError(f'{where} does not know who asks for {path}: run `wandb login`, or set WANDB_API_KEY ({said})')
+    if 'did not respond in time' in said: return TimeoutError(f'{where} gave no page of {path} within {timeout} s, tries included: is there a network? If so, try again later')
+    unknown = kind in ('UsageError', 'AuthenticationError') and 'verify' not in said # no key, or no possible one
+    if code == 401 or unknown: return PermissionError(f'{where} does not know who asks for {path}: run `wandb login`, or set WANDB_API_KEY ({said})')
     if code == 403 or 'permission' in said: return PermissionError(f'{where} does not let this account read {path} ({said})')
     if code == 404 or 'not find project' in said: return FileNotFoundError(f'there is no project {path} at {where}, or this account may not see it: ENTITY/PROJECT are the first two parts of its address in the web app ({said})')
-    if 'did not respond in time' in said: return TimeoutError(f'{where} gave no page of {path} within {timeout} s, tries included: is there a network? If so, try again later')
     return ConnectionError(f'reading {path} from {where} failed: {said}')
 
 # %% ../nbs/01c_wandb.ipynb #d59caf89
