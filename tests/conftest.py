@@ -23,3 +23,10 @@ def colours(tmp_path):
                 img[...,i] += 100
                 Image.fromarray(img).save(tmp_path/'colours'/split/c/f'{j}.png')
     return tmp_path/'colours'
+
+@pytest.fixture(scope='session')
+def reports():
+    "The reports of the published runs and of the digits, which take seconds to make"
+    from bs_lr_study.analysis import load_runs
+    from bs_lr_study.report import report
+    return {k: report(load_runs(v), k) for k,v in dict(published='2025-06-04', digits='digits-fast').items()}

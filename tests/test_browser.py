@@ -1,7 +1,7 @@
 """The report in a browser: no error, nothing loaded, sorted by mouse and keyboard, in any light and on any screen."""
 import os, re, shutil
 
-import pandas as pd, pytest
+import pytest
 
 from bs_lr_study.analysis import load_runs
 from bs_lr_study.report import report
@@ -20,13 +20,13 @@ def hostile():
     df.loc[:1, ['status', 'acc', 'message']] = ['failed', None, '</style></title><a href="javascript:window.hit=3">x</a>']
     return df.assign(status=df.status.where(df.index != 2, 'diverged'), acc=df.acc.where(df.index != 2))
 
-SETS = {'published': lambda: load_runs(), 'digits': lambda: load_runs('digits-fast'), 'hostile': hostile}
+SETS = 'published', 'digits', 'hostile'
 
 @pytest.fixture(scope='module')
-def files(tmp_path_factory):
+def files(reports, tmp_path_factory):
     "The reports, written once"
     folder = tmp_path_factory.mktemp('reports')
-    return {k: report(f(), k).save(folder/f'{k}.html')[0] for k,f in SETS.items()}
+    return {k: r.save(folder/f'{k}.html')[0] for k,r in (reports | dict(hostile=report(hostile(), claims=False))).items()}
 
 @pytest.fixture(scope='module')
 def browser():
