@@ -308,11 +308,15 @@ def tracked(
     if left and to.get('mode') != 'off': warnings.warn(f'W&B has got {n - left} of {n} runs ({why or f"it had no more than {wait:g} s at the end"}). '
         f'All are recorded in {store.path}; `bslr sync {store.path} --project {sender.project}` sends the rest', stacklevel=3)
 
-# %% ../nbs/21_tracking.ipynb #ad9f3956
+# %% ../nbs/21_tracking.ipynb #01f8f815
 def _last_project(path):
     "Where the runs of a file were sent before, or were meant to go"
     if os.path.exists(path) and _is_live(path): return json.loads(open(path, encoding='utf-8').readline()).get('project')
     return next((o['project'] for o in reversed(read_sent(path)) if 'project' in o), None)
+
+def _drop(path):
+    "A file of events that has served its purpose"
+    for o in (Path(path), sent_path(path)): o.unlink(missing_ok=True)
 
 def sync(
     path,          # A store's file, or one that a callback has left
@@ -331,4 +335,5 @@ def sync(
     except BaseException: sender.kill(); raise
     sent,left = len(read_sent(path)) - before,not read_sent(path) if _is_live(path) else _count(Store(path), ids, to)[1]
     if left: raise TrackingError(f'W&B has got {sent} of {sent + left} runs that it missed ({why or f"a run took more than {wait:g} s"}); the same command goes on from there')
+    if _is_live(path): _drop(path)
     return sent

@@ -1,5 +1,5 @@
 """W&B hears of every run, and no mood of its server reaches a sweep. The real package speaks to a server that is made here."""
-import json, os, signal, subprocess, sys, threading, time, warnings
+import json, os, pickle, signal, subprocess, sys, threading, time, warnings
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -415,3 +415,89 @@ def test_a_sweep_with_wandb_hanging_is_the_sweep_without(tmp_path, server, monke
     with pytest.warns(UserWarning, match='W&B has got 0 of 2 runs'): run(there, **opts, wandb='online', project='lab')
     plain = lambda s: {k: (d['status'], d['metrics'], d['updates']) for k,d in s.store.records().items()}
     assert plain(here) == plain(there) and len(plain(here)) == 2
+
+# --- a Learner of one's own
+
+@pytest.fixture(scope='module')
+def fit():
+    "A function that fits a line with some callbacks, and gives its `Learner`"
+    import torch
+    from fastai.data.core import DataLoaders
+    from fastai.data.load import DataLoader
+    from fastai.learner import Learner
+    x = torch.linspace(0, 1, 96)[:,None]
+    pairs = list(zip(x, 3*x))
+    def fit(*cbs, n=2):
+        learn = Learner(DataLoaders(DataLoader(pairs[:64], bs=16), DataLoader(pairs[64:], bs=32)), torch.nn.Linear(1, 1), torch.nn.MSELoss(), cbs=cbs)
+        with learn.no_logging(): learn.fit(n, .1)
+        return learn
+    return fit
+
+def breaks_off(at):
+    "A callback that ends a fit with an error"
+    from fastai.callback.core import Callback
+    class BreaksOff(Callback):
+        def before_batch(self):
+            if self.train_iter == at: raise RuntimeError('out of luck')
+    return BreaksOff()
+
+@needs_wandb
+def test_a_learner_on_wandb(fit, server, tmp_path, monkeypatch):
+    from bs_lr_study.callback import TrackWandb
+    well = server()
+    for k,v in dict(WANDB_BASE_URL=well.url, WANDB_API_KEY=KEY).items(): monkeypatch.setenv(k, v)
+    cb = TrackWandb('me/lines', 'line', tags=['first'], config=dict(lr=.1, path=tmp_path), log_every=3, mode='online', wait=60, folder=tmp_path/'live')
+    with pytest.raises(RuntimeError, match='out of luck'): fit(cb, breaks_off(5))
+    learn = fit(cb) # ends what was broken off
+    assert os.listdir(tmp_path/'live') == []
+    broken,run = well.runs.values()
+    assert (broken['state'], broken['summary']['status'], [o['_step'] for o in broken['history']]) == ('failed', 'failed', [3, 4])
+    assert (run['state'], run['summary']['status'], run['summary']['steps'], run['name'], run['tags']) == ('finished', 'ok', 8, 'line', ['first'])
+    assert {k: run['config'][k] for k in ('model', 'bs', 'epochs', 'n_train', 'n_valid', 'n_params', 'opt', 'lr', 'path')} == \
+        dict(model='Linear', bs=16, epochs=2, n_train=64, n_valid=32, n_params=2, opt='Adam', lr=.1, path=str(tmp_path))
+    rows = told_rows(run['history'])
+    assert {k: sorted(v) for k,v in rows.items()} == {3: ['lr', 'train_loss'], 4: ['epoch', 'train_loss', 'valid_loss'], 6: ['lr', 'train_loss'], 8: ['epoch', 'train_loss', 'valid_loss']}
+    assert rows[6]['train_loss'] == pytest.approx(learn.recorder.losses[5].item()) and rows[8]['valid_loss'] == pytest.approx(learn.recorder.values[1][1])
+    assert pickle.loads(pickle.dumps(learn)).track_wandb.project == 'me/lines' # so that it can be exported
+
+@needs_wandb
+def test_a_learner_with_wandb_hanging(fit, server, tmp_path, monkeypatch):
+    "Training waits no longer than it was said to, and what W&B missed is sent from the file"
+    from bs_lr_study.callback import TrackWandb
+    hangs,well = server('hangs'),server()
+    for k,v in dict(WANDB_BASE_URL=hangs.url, WANDB_API_KEY=KEY).items(): monkeypatch.setenv(k, v)
+    start = time.monotonic()
+    with pytest.warns(UserWarning, match='W&B has not got all of this run') as said: fit(TrackWandb('lines', log_every=2, mode='online', wait=1, folder=tmp_path/'live'))
+    assert time.monotonic() - start < 5
+    kept, = (tmp_path/'live').glob('*.jsonl')
+    assert len(said) == 1 and f'`bslr sync {kept}` sends it' in str(said[0].message)
+    monkeypatch.setenv('WANDB_BASE_URL', well.url)
+    assert sync(kept) == 1 and os.listdir(tmp_path/'live') == []
+    run, = well.runs.values()
+    assert [o['_step'] for o in run['history']] == [2, 4, 6, 8] and run['state'] == 'finished' and run['project'] == 'lines'
+
+def test_a_learner_that_cannot_be_tracked(fit, tmp_path, monkeypatch):
+    from bs_lr_study.callback import TrackWandb
+    (tmp_path/'file').write_text('')
+    with pytest.warns(UserWarning, match='W&B gets no more of this run, which goes on') as said: learn = fit(TrackWandb(folder=tmp_path/'file', log_every=1))
+    assert len(said) == 1 and len(learn.recorder.values) == 2
+    monkeypatch.setattr('bs_lr_study.tracking._installed', lambda: False)
+    with pytest.warns(UserWarning, match='wandb is not installed'): fit(TrackWandb(folder=tmp_path/'live'))
+    assert len(list((tmp_path/'live').glob('*.jsonl'))) == 1 # to be sent once it is
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        fit(TrackWandb(folder=tmp_path/'none', mode='off'))
+    assert not (tmp_path/'none').exists()
+
+@needs_wandb
+def test_sync_on_the_command_line(tmp_path, monkeypatch, capsys):
+    from bs_lr_study.cli import main
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('WANDB_DIR', str(tmp_path))
+    fill(tmp_path/'runs.jsonl')
+    for said in ('W&B had missed 4 runs of runs.jsonl, and has got them now\n', 'W&B had missed 0 runs of runs.jsonl\n'):
+        monkeypatch.setattr(sys, 'argv', ['bslr', 'sync', 'runs.jsonl', '--wandb', 'offline'])
+        main()
+        assert capsys.readouterr().out == said
+    monkeypatch.setattr(sys, 'argv', ['bslr', 'sync', 'digits'])
+    with pytest.raises(SystemExit, match='runs/digits.jsonl: no such file'): main()
