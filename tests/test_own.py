@@ -11,7 +11,6 @@ from torch import nn
 from bs_lr_study.data import digits, get_dls
 from bs_lr_study.models import small
 from bs_lr_study.runs import RunConfig
-from bs_lr_study.store import Store
 from bs_lr_study.sweep import SweepError, make_study, run, todo
 from bs_lr_study.train import train
 
