@@ -44,7 +44,7 @@ def run_events(
     summary = last | dict(acc=last.get('acc') if ok else None, lr=None, status=d['status'], message=d['message']) | d['cost'] # `lr` is the config's, not that of the last update
     yield dict(end=dict(exit_code=0 if ok else 1, summary=summary))
 
-# %% ../nbs/21_tracking.ipynb #6f1433ea
+# %% ../nbs/21_tracking.ipynb #6de05be2
 def sent_path(
     path, # The store's file
 ): # Path
@@ -53,7 +53,7 @@ def sent_path(
 
 def read_sent(
     path, # The store's file
-): # list of dicts: `wandb_id`, `id`, `attempt`, `mode`, `project`, `server`, `url`
+): # list of dicts: `wandb_id`, `id`, `attempt`, `mode`, `project`, `url`; online `server`
     "What W&B has got of a store"
     def read(line):
         try: return json.loads(line)
@@ -175,7 +175,7 @@ def _follow(items, tell, note, say, over):
         pause = min(2*pause, 60) if failed and not sent else .2
         over.wait(pause)
 
-# %% ../nbs/21_tracking.ipynb #7cc3c7e0
+# %% ../nbs/21_tracking.ipynb #8c1cac0c
 MODES = ('auto', 'online', 'offline', 'off')
 
 def _mode(wandb, mode):
@@ -205,7 +205,8 @@ def _sender(path, ids, mode, project, folder, timeout, parent):
     threading.Thread(target=_listen, args=(over, parent), daemon=True).start()
     try:
         import wandb
-        to = dict(mode=_mode(wandb, mode), project=project, server=urlsplit(wandb.setup().settings.base_url).netloc.rpartition('@')[2])
+        to = dict(mode=_mode(wandb, mode), project=project)
+        if to['mode'] == 'online': to['server'] = urlsplit(wandb.setup().settings.base_url).netloc.rpartition('@')[2]
         say(to=to)
         if to['mode'] == 'off': return
         say_why = lambda why: say(why=_without_secrets(why, wandb.setup().settings.api_key, os.environ.get('WANDB_API_KEY')))
