@@ -3,7 +3,7 @@
     python benchmarks/accumulate.py              the digits' small network, both engines
     python benchmarks/accumulate.py --model xresnet18 --size 64 --bs 64 --micro-bs 32 16 8
 """
-import argparse
+import argparse, time
 from dataclasses import replace
 
 import pandas as pd
@@ -28,7 +28,7 @@ class Reference:
     def __init__(self, cfg, source, device):
         import torch
         from bs_lr_study.models import build_model
-        from bs_lr_study.train import Accumulate
+        from bs_lr_study.accumulate import Accumulate
         from fastai.callback.core import TrainEvalCallback
         from fastai.learner import Learner
         from fastai.losses import CrossEntropyLossFlat
@@ -41,16 +41,16 @@ class Reference:
         self.learn._do_epoch_validate = lambda: None
         self.dls,self.batch = dls,batch
     def __call__(self, n):
-        import time, torch
+        import torch
         self.dls.train = [self.batch]*n
-        start = time.perf_counter()
         self.learn.fit(1, 1e-3)
         if self.batch[0].is_cuda: torch.cuda.synchronize()
-        return (time.perf_counter() - start)/n
 
 def main():
     opt = options()
+    import torch
     from bs_lr_study.fast import Digits
+    if opt.device == 'cpu': torch.set_num_threads(1)
     from bs_lr_study.runs import RunConfig
     source = noise(opt.size, max(opt.bs, 64)) if opt.size else Digits()
     cfg = RunConfig('noise' if opt.size else 'digits', opt.model, opt.bs, 1e-3, size=opt.size)
@@ -59,9 +59,10 @@ def main():
     for engine,make in (('fastai', lambda c: Reference(c, source, opt.device)), ('fast', lambda c: Fast([c], source, device=opt.device))):
         ways = {c.micro_bs or c.bs: make(c) for c in cfgs}
         for way in ways.values(): way(1)
-        ts = turns(opt.repeats, None, **{str(k): (lambda way=way: way(opt.updates)) for k,way in ways.items()})
+        clock = time.process_time if opt.device == 'cpu' else time.perf_counter # which other programs disturb less
+        ts = turns(opt.repeats, clock, **{str(k): (lambda way=way: way(opt.updates)) for k,way in ways.items()})
         rs = ts.div(ts.iloc[:, 0], axis=0)
-        tables.append(pd.DataFrame(dict(engine=engine, model=opt.model, bs=opt.bs, micro_bs=list(ways), seconds=ts.median().to_numpy(), ratio=rs.median().to_numpy(),
+        tables.append(pd.DataFrame(dict(engine=engine, model=opt.model, bs=opt.bs, micro_bs=list(ways), seconds=ts.median().to_numpy()/opt.updates, ratio=rs.median().to_numpy(),
                                         lowest=rs.min().to_numpy(), highest=rs.max().to_numpy())))
     table = pd.concat(tables, ignore_index=True)
     print(table.to_string(index=False, float_format='{:.4g}'.format))
