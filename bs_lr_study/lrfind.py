@@ -250,7 +250,7 @@ def find_one(
         with no_random(cfg.seed, reproducible=False):
             learn = make_learner(cfg, path, dev, amp, num_workers, models, learner)
             env |= dict(n_train=n_items(learn.dls.train))
-            losses = lr_curve(learn, start_lr, end_lr, num_it).loss.map(_nine_digits).tolist()
+            losses = [_nine_digits(o) for o in lr_curve(learn, start_lr, end_lr, num_it).loss]
     except Exception as e: end = ending(e)
     return dict(schema=SCHEMA, id=curve_id(cfg, start_lr, end_lr, num_it), kind='lr_find', config=asdict(cfg), start_lr=start_lr, end_lr=end_lr, num_it=num_it) | end | dict(
         losses=losses, cost=dict(seconds=perf_counter() - start, steps=len(losses), examples=len(losses)*cfg.bs), env=env, time=datetime.now(timezone.utc).isoformat(timespec='seconds'))

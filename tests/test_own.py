@@ -98,6 +98,12 @@ def test_what_does_not_fit_later_is_a_failed_run(tmp_path):
     assert set(df.bs[df.status == 'failed']) == {256} and all('bs 256' in o for o in df.message[df.status == 'failed'])
     assert run(s, learner=like_ours, workers=0, retry=['failed'], show=False) == {'ok': 2} and not todo(s)
 
+def test_seeds_that_begin_alike_are_told(tmp_path):
+    "As after RandomSplitter(seed=0), which sets the seed of torch"
+    s = study(tmp_path, batch_sizes=256, lrs=1e-3, seeds=[0, 1])
+    with pytest.warns(UserWarning, match='seeds 0 and 1 begin with the same weights'): run(s, learner=lambda cfg: like_ours(replace(cfg, seed=0)), workers=0, show=False)
+    assert s.store.to_df().acc.nunique() == 2 # the order of the images is still the seed's
+
 def test_more_images_a_batch_than_there_are_is_a_result(tmp_path):
     s = study(tmp_path, batch_sizes=[2048], lrs=1e-3)
     assert run(s, learner=like_ours, workers=0, show=False) == {'untrainable': 1}
