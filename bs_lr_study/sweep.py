@@ -199,14 +199,22 @@ def _check_device(device, amp):
     except (RuntimeError, AssertionError, NotImplementedError) as e: raise SweepError(f'device {device!r} cannot be used here: {str(e).splitlines()[0]}') from None
     if amp == 'fp16' and not torch.cuda.is_available(): raise SweepError('amp fp16 needs a CUDA device; bf16 works on a CPU too')
 
-def _check_learner(cfg, learner, device, amp):
-    "Make the reader's Learner once, before the first run"
+def _first_weights(cfg, learner, device, amp):
+    "The weights that the reader's Learner begins with; None where it cannot train, which is a result"
     from fastai.torch_core import no_random
     from bs_lr_study.train import ending, make_learner, name_of
     try:
-        with no_random(cfg.seed, reproducible=False): make_learner(cfg, device=device, amp=amp, learner=learner)
+        with no_random(cfg.seed, reproducible=False): return [p.detach() for p in make_learner(cfg, device=device, amp=amp, learner=learner).model.parameters()]
     except Exception as e:
         if (end := ending(e))['status'] == 'failed': raise SweepError(f"learner {name_of(learner)}: {end['message'].removeprefix('LearnerError: ')}") from e
+
+def _check_learner(cfgs, learner, device, amp):
+    "Make the reader's Learner before the first run, and see that another seed is another beginning"
+    weights,other = _first_weights(cfgs[0], learner, device, amp),next((c for c in cfgs if c.seed != cfgs[0].seed), None)
+    again = other and weights and _first_weights(other, learner, device, amp)
+    if again and all((a == b).all() for a,b in zip(weights, again)):
+        warnings.warn(f'seeds {cfgs[0].seed} and {other.seed} begin with the same weights, so their runs are no independent replicates. RandomSplitter(seed=…) sets the seed of torch: '
+                      'call set_seed(cfg.seed) once the DataLoaders are made, or split without a seed')
 
 def _check_same_images(study, cfgs, path):
     "One store, one set of images"
@@ -224,7 +232,7 @@ def check(
     if len(names := {c.data for c in cfgs}) > 1: raise SweepError(f'one sweep, one set of data: these runs want {", ".join(sorted(names))}')
     _check_device(device, amp)
     if learner:
-        _check_learner(cfgs[0], learner, device, amp)
+        _check_learner(cfgs, learner, device, amp)
         if data is None: return None # the Learner knows where its images are
     else:
         for c in cfgs: check_size(c)
