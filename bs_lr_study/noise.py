@@ -143,7 +143,7 @@ class NoiseScale(Callback):
 
     def to_df(self): return pd.DataFrame(self.rows, columns=['step', 'epoch', 'bs', 'parts', 'g2', 'tr_sigma'])
 
-# %% ../nbs/27_noise.ipynb #962dc723
+# %% ../nbs/27_noise.ipynb #6fed8912
 def noise_curve(
     df, # Measurements, as `NoiseScale.to_df` gives them
     beta=.9, # How much of the running means is kept from step to step
@@ -161,10 +161,10 @@ def plot_noise(
     import matplotlib.pyplot as plt
     if ax is None: ax = plt.subplots(figsize=(5, 3), layout='constrained')[1]
     known = curve[(curve.lo > 0) & np.isfinite(curve.lo)]
-    top = 4*np.nanmax([*known.lo, *known.b_simple[np.isfinite(known.b_simple)], *known.hi[np.isfinite(known.hi)].quantile([.9])])
-    ax.fill_between(known.step, known.lo, known.hi.clip(upper=1e3*top), alpha=.25, lw=0, label='interval')
+    ends = [*known.lo, *known.b_simple[np.isfinite(known.b_simple)]] or [1, 1e3]
+    ax.fill_between(known.step, known.lo, known.hi.clip(upper=1e6*max(ends)), alpha=.25, lw=0, label='interval')
     ax.plot(known.step, known.b_simple.where(np.isfinite(known.b_simple)), label='B_simple')
-    ax.set(yscale='log', ylim=(known.lo.min()/2, top), xlabel='Updates', ylabel='Noise scale (examples)')
+    ax.set(yscale='log', ylim=(min(ends)/2, 4*max(ends)), xlabel='Updates', ylabel='Noise scale (examples)')
     return ax
 
 # %% ../nbs/27_noise.ipynb #f6ff66bf
@@ -213,14 +213,14 @@ class _Until(Callback):
         if self.train_iter >= self.updates: raise CancelFitException()
     def before_validate(self): raise CancelValidException()
 
-# %% ../nbs/27_noise.ipynb #cbd37ea7
+# %% ../nbs/27_noise.ipynb #42f40933
 def bs_find(
     learn,    # fastai `Learner`; left as it was
     lr=None,  # Learning rate of the run; the learner's own if left out
     updates=100, # Length of the run
     every=1, parts=4, stats=None, # As in `NoiseScale`
     level=.9, # Share of intervals that hold the true value
-    seed=0,   # Of the run's random numbers
+    seed=0,   # Of dropout and augmentation in the run; its batches are those that training would see next
     cbs=None, # Callbacks that the run needs, such as `MixedPrecision()`; the learner's own are left out
     show_plot=True, # Draw the curve?
 ): # `BsFound`
