@@ -7,7 +7,7 @@ import numpy as np, pandas as pd, pytest
 from scipy import stats as ss
 
 from bs_lr_study.analysis import find_record
-from bs_lr_study.claims import CLAIMS, SOURCES, VERDICTS, evidence, judge, ledger, ledger_markdown, ledger_text
+from bs_lr_study.claims import CLAIMS, SOURCES, VERDICTS, evidence, in_pairs, judge, ledger, ledger_markdown, ledger_text
 from bs_lr_study.laws import paper_table
 from bs_lr_study.stats import RunSd
 
@@ -51,6 +51,12 @@ def own(ev, **cols):
     base = dict(run=[f'new-{i}' for i in range(n)], data='new', model='m', lr=1e-3, bs=8, epochs=5, acc=.5, status='ok', schedule='one_cycle', norm='batch', opt='adam', wd=.01, device='cpu', regime='none', seed=0)
     return replace(ev, own=pd.concat([ev.own, pd.DataFrame(base | cols, index=range(n))], ignore_index=True))
 
+def at_8(ev, early, inside=True):
+    "Evidence with rows whose best batch size is 8 for sure, and these noise scales, each to a tenth"
+    e = np.array(early)
+    return replace(ev, noise=pd.DataFrame(dict(model='m', lr=1e-3, bs=8, bs_lo=8, bs_hi=8, inside=inside, early=e, early_lo=e*.9, early_hi=e*1.1, late=e, late_lo=e, late_hi=e)))
+
+
 
 class TestLedger:
     def test_every_claim_has_one_of_four_verdicts(self, t):
@@ -77,7 +83,7 @@ class TestLedger:
         with pytest.raises(ValueError, match="source is 'blog': choose one of grid"): ledger(ev, 'blog')
 
     def test_without_data_every_claim_asks_for_some(self, ev):
-        none = replace(ev, grid=ev.grid[:0], first=ev.first[:0], own=ev.own[:0], epochs=ev.epochs[:0], papers={})
+        none = replace(ev, grid=ev.grid[:0], first=ev.first[:0], own=ev.own[:0], epochs=ev.epochs[:0], papers={}, parts=ev.parts[:0], noise=None)
         none.__dict__['err'] = ev.err
         assert ledger(none).verdict.eq('needs an experiment').all() and ledger(none).needs.ne('').all()
 
@@ -189,6 +195,18 @@ class TestNumbers:
 
     def test_accumulation_by_counting(self, t): assert self.of(t, 'over-weighted gradient').endswith('1.50, 1.25, 1.28')
 
+    def test_accumulation_in_pairs(self, ev, t):
+        "scipy's paired t test, for all cells at once, on the record read anew"
+        d = load('accumulation').fillna(dict(micro_bs=0))
+        w = d.pivot_table(index=['norm', 'bs', 'seed'], columns='micro_bs', values='acc')
+        m = w.drop(columns=0.).notna().groupby(['norm', 'bs']).any().sum().sum()
+        for o in in_pairs(ev.parts).itertuples():
+            pair = w.loc[o.norm, o.bs][[o.micro_bs, 0.]].dropna()
+            ci = ss.ttest_rel(pair[o.micro_bs], pair[0.]).confidence_interval(1 - .1/m)
+            assert (o.n, o.diff) == (len(pair), pytest.approx((pair[o.micro_bs] - pair[0.]).mean()))
+            if (pair[o.micro_bs] - pair[0.]).std() > 1e-12: assert (o.lo, o.hi) == pytest.approx((ci.low, ci.high))
+        assert len(in_pairs(ev.parts)) == m
+
 
 def test_judge():
     assert [judge([0], [1], least=o) for o in (0, .5, 1.5)] == ['holds', 'within noise', 'does not hold']
@@ -237,9 +255,17 @@ def loss(ev, column, f):
 
 def inside(d): return 1 + np.abs(np.log10(d.lr) + 2) # least at lr 1e-2, inside those tried
 
+def in_parts(ev, parts, whole, of_whole=()):
+    "Evidence with runs of these accuracies in parts of 8 and in one piece, a seed each, the whole ones with `of_whole` besides"
+    rows = [dict(run=f'{k}{i}', acc=a, model='m', bs=64, lr=.1, data='new', norm='batch', opt='adam', seed=i, micro_bs=m) | (dict(of_whole) if k == 'w' else {})
+            for k,accs,m in (('p', parts, 8.), ('w', whole, np.nan)) for i,a in enumerate(accs)]
+    return replace(ev, parts=pd.DataFrame(rows))
+
 def noisy(d): return np.exp(.01*np.random.default_rng(0).standard_normal(len(d)))
 
 def on_gpu(ev): return replace(ev, own=ev.own.assign(device='cuda'))
+
+def bare(ev): return replace(ev, own=ev.own[:0])
 
 OWN = [ # claim, change of own runs, verdict
     ('fixed lr', lambda ev: loss(ev, 'train_loss', lambda d: noisy(d)*d.bs), 'holds'),
@@ -274,23 +300,31 @@ OWN = [ # claim, change of own runs, verdict
     ('lr doubled with bs', lambda ev: own(ev, bs=[64, 64, 128, 128], lr=[1e-3, 1e-3, 2e-3, 2e-3], seed=[0, 1, 0, 1], train_loss=[.5, .505, .9, .91]), 'does not hold'),
     ('lr doubled with bs', lambda ev: own(ev, bs=[64, 64, 128, 128], lr=[1e-3, 1e-3, 2e-3, 2e-3], opt=['adam', 'adam', 'sgd', 'sgd'], train_loss=[.5, .505, .501, .503]), 'needs an experiment'),
     ('grow bs instead of decaying lr', lambda ev: own(ev, schedule=['grow_bs']*2 + ['step_decay']*2, acc=[.5, .501, .5, .501]), 'holds'),
-    ('group normalization', lambda ev: own(ev, norm=['group', 'batch'], acc=[.7, .5]), 'holds'),
-    ('group normalization', lambda ev: own(ev, norm=['group', 'batch'], acc=[.5, .7]), 'does not hold'),
-    ('group normalization', lambda ev: own(ev, norm=['group', 'batch'], acc=[.501, .5]), 'within noise'),
-    ('group normalization', lambda ev: own(ev, norm=['group', 'batch'], bs=[8, 4], acc=[.7, .5]), 'needs an experiment'),
-    ('group normalization', lambda ev: own(ev, norm=['group', 'batch'], wd=[.1, .01], acc=[.7, .5]), 'needs an experiment'),
-    ('group normalization', lambda ev: own(ev, norm=['group', 'batch', 'group', 'batch'], opt=['adam', 'adam', 'sgd', 'sgd'], acc=[.7, .5, .3, .5]), 'does not hold'), # worse in one cell of two
-    ('weight decay', lambda ev: own(ev, wd=[.1, .01], acc=[.7, .5]), 'holds'),
-    ('other optimizers', lambda ev: own(ev, opt=['sgd', 'adam'], acc=[.3, .5]), 'does not hold'),
-    ('other augmentation', lambda ev: own(ev, aug=['more', 'usual'], acc=[.7, .5]), 'holds'),
-    ('accumulation', lambda ev: own(ev, accumulated=[True]*2 + [False]*2, acc=[.5, .501, .5, .501]), 'holds'),
-    ('accumulation', lambda ev: own(ev, accumulated=[True, False], acc=[.5, .7]), 'does not hold'),
+    ('group normalization', lambda ev: own(bare(ev), norm=['group', 'batch'], acc=[.7, .5]), 'holds'),
+    ('group normalization', lambda ev: own(bare(ev), norm=['group', 'batch'], acc=[.5, .7]), 'does not hold'),
+    ('group normalization', lambda ev: own(bare(ev), norm=['group', 'batch'], acc=[.501, .5]), 'within noise'),
+    ('group normalization', lambda ev: own(bare(ev), norm=['group', 'batch'], bs=[8, 4], acc=[.7, .5]), 'needs an experiment'),
+    ('group normalization', lambda ev: own(bare(ev), norm=['group', 'batch'], wd=[.1, .01], acc=[.7, .5]), 'needs an experiment'),
+    ('group normalization', lambda ev: own(bare(ev), norm=['group', 'batch', 'group', 'batch'], opt=['adam', 'adam', 'sgd', 'sgd'], acc=[.7, .5, .3, .5]), 'does not hold'), # worse in one cell of two
+    ('group normalization', lambda ev: own(bare(ev), norm=['group', 'group', 'batch', 'batch'], lr=[1e-3, 1e-2]*2, acc=[.7, .2, .1, .5]), 'holds'), # each at its best learning rate
+    ('group normalization', lambda ev: own(bare(ev), norm=['group', 'batch'], bs=1, acc=[.7, .5]), 'needs an experiment'),
+    ('weight decay', lambda ev: own(bare(ev), wd=[.1, .01], acc=[.7, .5]), 'holds'),
+    ('other optimizers', lambda ev: own(bare(ev), opt=['sgd', 'adam'], acc=[.3, .5]), 'does not hold'),
+    ('other augmentation', lambda ev: own(bare(ev), aug=['flip', 'usual'], acc=[.7, .5]), 'holds'),
+    ('accumulation', lambda ev: in_parts(ev, [.5, .501], [.5, .502]), 'holds'),
+    ('accumulation', lambda ev: in_parts(ev, [.5, .51], [.7, .71]), 'does not hold'),
+    ('accumulation', lambda ev: in_parts(ev, [.5, .6], [.51, .58]), 'within noise'),
+    ('accumulation', lambda ev: in_parts(ev, [.5], [.7]), 'needs an experiment'), # one seed
+    ('accumulation', lambda ev: in_parts(ev, [.5, .51], [.7, .71], dict(opt='sgd')), 'needs an experiment'), # no pairs
     ('several devices', lambda ev: own(ev, several_gpus=[True, False], acc=[.5, .7]), 'does not hold'),
     ('lamb', lambda ev: own(ev, opt=['lamb', 'adam'], bs=512, acc=[.7, .5]), 'holds'),
     ('lamb', lambda ev: own(ev, opt=['lamb', 'adam'], bs=8, acc=[.7, .5]), 'needs an experiment'),
     ('ranger', lambda ev: own(ev, opt=['ranger', 'adam'], schedule='flat_cos', bs=512, acc=[.5, .7]), 'does not hold'),
-    ('batch size finder', lambda ev: own(ev, bs=[4, 8, 16], acc=[.5, .6, .5], b_simple=[7., 9., 8.]), 'holds'),
-    ('batch size finder', lambda ev: own(ev, bs=[4, 8, 16], acc=[.5, .6, .5], b_simple=[70., 90., 80.]), 'does not hold'),
+    ('batch size finder', lambda ev: at_8(ev, [7., 9.]), 'holds'),
+    ('batch size finder', lambda ev: at_8(ev, [7., 90.]), 'does not hold'),
+    ('batch size finder', lambda ev: at_8(ev, [9., 16.]), 'within noise'),
+    ('batch size finder', lambda ev: at_8(ev, [90., 90.], inside=False), 'needs an experiment'),
+    ('batch size finder', lambda ev: replace(ev, noise=None), 'needs an experiment'),
     ('half the cost', lambda ev: own(ev, device='cuda', bs=[8, 8, 64, 64], acc=[.5, .501, .5, .501], seconds=[10., 10.1, 2., 2.02]), 'holds'),
     ('half the cost', lambda ev: own(ev, device='cuda', bs=[8, 8, 64, 64], acc=[.5, .501, .5, .501], seconds=[10., 10.1, 9., 9.1]), 'does not hold'),
     ('half the cost', lambda ev: own(ev, device='cuda', bs=[8, 8, 64, 64], opt=['adam', 'adam', 'sgd', 'sgd'], acc=[.5, .501, .5, .501], seconds=[10., 10.1, 2., 2.02]), 'needs an experiment'),
@@ -334,7 +368,7 @@ def test_an_error_that_is_not_of_these_runs_is_called_assumed_or_not_used(ev):
 
 @pytest.mark.parametrize('name,cols', [('epoch times', dict(model=['xresnet18'], bs=64, size=128, device='cuda (A100)', seconds=[36.])), ('loss in the millions', dict(printed_loss=[2e6])),
                                        ('imagenet in 30 minutes', dict(data='imagenet', acc=[.76], seconds=[1700.]))])
-def test_what_has_no_interval_says_so(ev, name, cols): assert run(name, own(ev, **cols)).number.endswith('without an interval')
+def test_what_has_no_interval_says_so(ev, name, cols): assert 'without an interval' in run(name, own(ev, **cols)).number
 
 def test_half_cost_within_noise(ev):
     "Seconds that scatter as much as they differ"
