@@ -52,7 +52,7 @@ def _crosstab(df, model, agg):
     "One model's crosstab; with all it stands on if its cells are means"
     title = f'{model}: accuracy in per cent, rows learning rate, columns batch size'
     if agg != 'mean': return _section(title, _per_cent(crosstab_acc(df, model, agg)))
-    return f"{title}\n{printable(crosstab_text(df, model)).to_string(line_width=150)}\n({_SIGNS})"
+    return f"{title}\n{printable(crosstab_text(df, model)).to_string(line_width=150)}\n({_SIGNS}{', ÷ in micro-batches of, for lack of memory'*('in_micro_bs' in df)})"
 
 def _shipped(df):
     "Whether the runs are among those that the claims are tested on"
