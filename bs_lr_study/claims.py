@@ -102,14 +102,15 @@ def _measured(folder, name):
     with files('bs_lr_study').joinpath('records', folder, f'{name}.csv').open(encoding='utf-8') as f: return pd.read_csv(f)
 
 def evidence(
-    own=('digits', 'digits-updates', 'imagenette32', 'small-batches', 'small-batches-imagenette'), # Records of own runs
+    own=('digits', 'digits-updates', 'imagenette32'), # Records of own runs
+    ends=('small-batches', 'small-batches-imagenette'), # Further ones, of which no claim asks for epochs
 ): # `Evidence`
     "All that ships with the package"
     from bs_lr_study.store import Store
     stores = [Store(find_record(o)) for o in own]
     papers = {o: paper_table(o) for o in ('zhang2024_steps', 'goyal2017_lr_rules', 'hoffer2017_gap')} | dict(fastai_accumulation=_measured('accumulation', 'fastai'))
     noise = noise_study(level=Evidence.level, family=True)
-    return Evidence(load_runs('2025-06-04'), load_runs('2025-06-01'), pd.concat([load_runs(o).assign(record=o) for o in own], ignore_index=True),
+    return Evidence(load_runs('2025-06-04'), load_runs('2025-06-01'), pd.concat([load_runs(o).assign(record=o) for o in (*own, *ends)], ignore_index=True),
                     pd.concat([o.epochs_df() for o in stores], ignore_index=True), papers, load_runs('accumulation'), noise=noise)
 
 # %% ../nbs/07b_claims.ipynb #fdabe374
@@ -641,7 +642,8 @@ def _cost(ev, what, a, b):
     for o in (a, b): need(best[best.bs == o], f'digits to 97 % at bs {o}')
     d = pd.DataFrame(dict(run=best.run, data='own', model='m', lr=1., bs=best.bs, acc=np.log(best[what])))
     gaps = gap(*(best_at(cells(d), '', bs=o) for o in (a, b)), seeds_sd(d), 2, ev.level)
-    used = ev.own[ev.own.run.isin(best.run)]
+    used = _studied(ev)
+    used = used[used.run.isin(best.run)]
     return np.exp(_timed(gaps, used) if what == 'seconds' else gaps),f'{len(t)//2} tries each, {best.mid_schedule.sum()} of {len(best)} hits in mid-schedule{_SHARED*_shared(used)}'
 
 @claim('article', 'lower cost', 'Larger batches, lower cost.')
