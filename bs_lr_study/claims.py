@@ -445,7 +445,10 @@ def matched(
     c[['where', 'way']] = c.model.str.rsplit('/', n=1, expand=True)
     best = c.loc[c.groupby(['where', 'bs', 'way']).acc.idxmax()] if tuned else c
     both = need([g.set_index('way') for _,g in best.groupby(['where', 'bs'] if tuned else ['where', 'lr', 'bs']) if len(g) == 2], needs)
-    err,k = (run_error(d.merge(best[['model', 'lr', 'bs']])), len(c)) if tuned else (run_error(d), 2*len(both)) # the best are picked from all
+    err,k = run_error(d),2*len(both)
+    if tuned: # picked from all the cells of these two ways, but with an error of their own
+        picked = pd.concat([g.reset_index() for g in both])[['model', 'lr', 'bs']]
+        err,k = run_error(d.merge(picked)),len(c.merge(picked[['model', 'bs']]))
     diff,lo,hi = _gaps([(g.loc['new'], g.loc['old']) for g in both], err, k, ev.level)
     edge = sum(bool(_beyond(c, o)) and c.lr[(c.model == o.model) & (c.bs == o.bs)].nunique() > 1 for g in both for o in g.itertuples()) if tuned else 0
     where = f"at {len(both)} batch size{'s'*(len(both) != 1)}, each at its best lr{f' ({edge} of {2*len(both)} at the edge of those tried)' if edge else ''}" if tuned else f"in {len(both)} cell{'s'*(len(both) != 1)}"
