@@ -111,9 +111,15 @@ class Store:
             '; '.join(f'line {o.number}, {o.reason}' for o in bad[:5]) + ('; …' if len(bad) > 5 else ''))
         return {d['id']: d for d in good}
 
+    def run_records(self):
+        "`records`, all of which are runs; a `StoreError` if some are of another kind"
+        recs = self.records()
+        if kinds := {d['kind'] for d in recs.values() if 'kind' in d}: raise StoreError(f'{self.path} holds no runs but records of {kinds.pop()}')
+        return recs
+
     def runs(self):
         "The last valid `Run` of each id; a ValueError if a newer version has written fields that this one does not know"
-        return {k: run_from_dict(d) for k,d in self.records().items()}
+        return {k: run_from_dict(d) for k,d in self.run_records().items()}
 
 # %% ../nbs/01_store.ipynb #eec1a9e6
 def _append(path, line):
@@ -182,9 +188,9 @@ def merge(self:Store,
     "Take over the runs that `other` has and this store lacks; merging again changes nothing"
     if not other.path.exists(): raise StoreError(f'{other.path}: no such store')
     if self.path.exists() and self.path.samefile(other.path): raise StoreError(f'{self.path} cannot be merged with itself')
-    theirs,merged = other.records(),Merged([], [], [], [])
+    theirs,merged = other.run_records(),Merged([], [], [], [])
     with self._writing() as write:
-        ours = self.records()
+        ours = self.run_records()
         for k,d in theirs.items():
             verdict = _verdict(ours.get(k), d)
             getattr(merged, verdict).append((ours[k], d) if verdict == 'conflicts' else k)
@@ -204,9 +210,7 @@ def _row(d):
 def to_df(self:Store):
     "A DataFrame, a row a run: `run, acc, model, bs, lr`, then the other config fields, status, losses, cost and more"
     import pandas as pd
-    recs = self.records().values()
-    if kinds := {d['kind'] for d in recs if 'kind' in d}: raise StoreError(f'{self.path} holds no runs but records of {kinds.pop()}')
-    rows = [_row(d) for d in recs]
+    rows = [_row(d) for d in self.run_records().values()]
     return pd.DataFrame(rows, columns=None if rows else ['run', 'acc', 'model', 'bs', 'lr']).astype({'acc': float})
 
 # %% ../nbs/01_store.ipynb #2cf86e48
@@ -215,4 +219,4 @@ def epochs_df(self:Store):
     "A DataFrame, a row an epoch: `run, model, bs, lr, seed`, then `epoch` and its metrics"
     import pandas as pd
     head = lambda d: dict(run=d['name']) | {k: (CONFIG_DEFAULTS | d['config'])[k] for k in ('model', 'bs', 'lr', 'seed')}
-    return pd.DataFrame([head(d) | m for d in self.records().values() for m in d['metrics']])
+    return pd.DataFrame([head(d) | m for d in self.run_records().values() for m in d['metrics']])

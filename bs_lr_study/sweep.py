@@ -159,7 +159,7 @@ def todo(
 ): # list of `RunConfig`, most updates first
     "The runs of a study that are not done"
     if odd := set(retry) - set(get_args(Status)): raise ValueError(f'retry: no status {odd.pop()!r}; choose from {", ".join(get_args(Status))}')
-    done = {k for k,d in study.store.records().items() if d['status'] not in retry}
+    done = {k for k,d in study.store.run_records().items() if d['status'] not in retry}
     return sorted((c for c in study.cfgs if c.id not in done), key=lambda c: c.bs/c.epochs)
 
 # %% ../nbs/20_sweep.ipynb #aefb1840

@@ -156,6 +156,16 @@ def test_merging_a_damaged_store_takes_what_is_whole(tmp_path, store):
     with pytest.raises(StoreError, match='is not a store'): store.merge(b)
     assert store.path.read_bytes() == before
 
+def test_curves_are_no_runs(store, tmp_path):
+    "A store of lr_find's curves is refused as such, wherever runs are wanted, and whichever side of a merge it is"
+    curves = Store(tmp_path/'s.lrfind.jsonl')
+    curves.add(dict(schema=1, id='a', kind='lr_find', config={}, status='ok', losses=[1.]))
+    write(store.path, 0, 1)
+    before = store.path.read_bytes(),curves.path.read_bytes()
+    for f in (lambda: store.merge(curves), lambda: curves.merge(store), curves.runs, curves.to_df, curves.epochs_df):
+        with pytest.raises(StoreError, match=r's\.lrfind\.jsonl holds no runs but records of lr_find'): f()
+    assert (store.path.read_bytes(), curves.path.read_bytes()) == before
+
 def test_a_merge_that_cannot_be_written_changes_nothing(store, tmp_path, monkeypatch):
     write(store.path, 0, 2), write(tmp_path/'b.jsonl', 1, 40)
     before = store.path.read_bytes()
