@@ -8,8 +8,8 @@ study: .venv/.ready
 	$(BIN)/bslr run digits
 
 test: .venv/.ready
-	$(BIN)/nbdev-test --n-workers 2
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-all: .venv/.ready
 	$(BIN)/nbdev-test --n-workers 2 --flags slow
