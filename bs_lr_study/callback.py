@@ -8,7 +8,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/callback.html.md"""
 __all__ = ['TrackWandb']
 
 # %% ../nbs/22_callback.ipynb #096daeb7
-import json, warnings, weakref
+import json, shlex, warnings, weakref
 from functools import wraps
 from pathlib import Path
 from secrets import token_hex
@@ -17,14 +17,25 @@ from fastai.callback.core import Callback
 from fastai.learner import Recorder
 from fastai.torch_core import rank_distrib
 
-from .tracking import _check_mode, _drop, _start, read_sent
+from .tracking import check_mode, drop_events, read_sent, start_sender
 
 # %% ../nbs/22_callback.ipynb #886b7400
 def _finish(sender, file, wait):
     "Hear what became of a run on W&B; the file has served its purpose, or is needed again"
     to,why = sender.end(wait) if sender else ({},'')
-    if read_sent(file) or to.get('mode') == 'off': _drop(file)
-    elif sender: warnings.warn(f'W&B has not got all of this run ({why or f"it had no more than {wait:g} s at the end"}). It is kept in {file}; `bslr sync {file}` sends it')
+    if read_sent(file) or to.get('mode') == 'off': drop_events(file)
+    elif sender: warnings.warn(f'W&B has not got all of this run ({why or f"it had no more than {wait:g} s at the end"}). It is kept in {file}; `bslr sync {shlex.quote(str(file))}` sends it')
+
+def _count(dls, i):
+    "How many examples a set of images has, None if that cannot be known"
+    try: return len(dls[i].dataset)
+    except (TypeError, IndexError): return None
+
+def _about(learn):
+    "What the config of a fit holds, as far as it is known"
+    dls,opt = learn.dls,learn.opt_func
+    return dict(model=type(learn.model).__name__, bs=getattr(dls, 'bs', None) or getattr(dls, 'batch_size', None), epochs=learn.n_epoch, n_train=_count(dls, 0), n_valid=_count(dls, 1),
+                n_params=sum(p.numel() for p in learn.model.parameters()), opt=getattr(opt, '__name__', str(opt)))
 
 def _safely(f):
     "What goes wrong is said once; it ends the tracking, not the training"
@@ -49,7 +60,7 @@ class TrackWandb(Callback):
         wait=10,       # Seconds for which W&B may hold up the end of a fit
         folder='runs/wandb', # For the file
     ):
-        _check_mode(mode)
+        check_mode(mode)
         self.project,self.run_name,self.tags,self.config = project,run_name,list(tags),config or {}
         self.log_every,self.mode,self.wait,self.folder = log_every,mode,wait,Path(folder)
 
@@ -65,10 +76,9 @@ class TrackWandb(Callback):
         if not self.tracking: return
         self.file,self.n_updates,self.noted = self.folder/f'{token_hex(6)}.jsonl',0,0
         self.folder.mkdir(parents=True, exist_ok=True)
-        about = dict(model=type(self.model).__name__, bs=self.dls.bs, epochs=self.n_epoch, n_train=len(self.dls.train_ds), n_valid=len(self.dls.valid_ds),
-                     n_params=sum(p.numel() for p in self.model.parameters()), opt=getattr(self.opt_func, '__name__', str(self.opt_func)))
-        self._note(begin=dict(id=self.file.stem, name=self.run_name, tags=self.tags, config=about | self.config), project=self.project)
-        self.ending = weakref.finalize(self, _finish, _start(self.file, self.project, self.mode), self.file, self.wait)
+        self._note(begin=dict(id=self.file.stem, name=self.run_name, tags=self.tags, config=_about(self.learn) | self.config), project=self.project)
+        sender = start_sender(self.file, self.project, self.mode)
+        self.ending = weakref.finalize(self, _finish, sender, self.file, self.wait)
 
     def after_step(self): self.n_updates = getattr(self, 'n_updates', 0) + self.tracking
 

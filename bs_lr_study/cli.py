@@ -166,9 +166,9 @@ def _help():
                       'bslr VERB --help tells the options of each.', f'bs_lr_study {__version__}'])
 
 def _user_errors():
-    "What a user can put right, of those modules that are loaded"
+    "What a user can put right, of those modules that are loaded; a package that is not installed, too"
     known = [('sweep', 'SettingsError'), ('sweep', 'SweepError'), ('store', 'StoreError'), ('data', 'DataError'), ('workers', 'WorkerError'), ('tracking', 'TrackingError')]
-    return (CliError, ValueError, OSError, *(getattr(m, e) for o,e in known if (m := sys.modules.get(f'bs_lr_study.{o}'))))
+    return (CliError, ValueError, OSError, ImportError, *(getattr(m, e) for o,e in known if (m := sys.modules.get(f'bs_lr_study.{o}'))))
 
 def main():
     "Run the verb that the command line names"

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import numpy as np, pandas as pd
 
 from .runs import CONFIG_FIELDS, Status
-from .schema import _say_the_same, as_numbers, parse_names
+from .schema import as_numbers, parse_names, say_the_same
 
 # %% ../nbs/01c_wandb.ipynb #9a2475a6
 _NO_NUMBER = {'NaN': np.nan, 'Infinity': np.inf, '-Infinity': -np.inf}
@@ -68,7 +68,7 @@ def _agreed(df, field):
     one = _plain(df.iloc[:, 0], field)
     for c in df.columns[1:]:
         other = _plain(df[c], field)
-        bad = np.flatnonzero(~np.asarray(_say_the_same(one, other), bool))
+        bad = np.flatnonzero(~np.asarray(say_the_same(one, other), bool))
         if len(bad): raise ValueError(f"{' and '.join(df.columns)} could each be {field}, but they differ: {one.iloc[bad[0]]} and {other.iloc[bad[0]]} "
                                       f"in row {df.index[bad[0]]}; say which it is: columns=dict({field}={df.columns[0]!r})")
         one = one.where(one.notna(), other)
@@ -267,24 +267,30 @@ def _set(d, item):
         d = d[k]
     d[last] = json.loads(item.value_json)
 
+def _remove(d, item):
+    "Take away the key of a config or summary that `item` names"
+    *way,last = list(item.nested_key) or [item.key]
+    for k in way: d = d.get(k) if isinstance(d, dict) else None
+    if isinstance(d, dict): d.pop(last, None)
+
 def _note(run, rec):
     "Take note of what a record says of its run"
     kind = rec.WhichOneof('record_type')
     said = dict(config=rec.run.config, summary=rec.run.summary) if kind == 'run' else {kind: getattr(rec, kind)} if kind in ('config', 'summary') else {}
     for k,o in said.items():
         for item in o.update: _set(run[k], item)
-        for item in o.remove: run[k].pop(item.key, None)
+        for item in o.remove: _remove(run[k], item)
     if kind == 'run': run |= dict(id=rec.run.run_id, project=rec.run.project, name=rec.run.display_name or rec.run.run_id)
     if kind == 'exit': run['state'] = 'failed' if rec.exit.exit_code else 'finished'
 
 def read_log(
     path, # A `.wandb` file
     run=None, # What earlier logs of the same run said
-): # dict: `id`, `name`, `project`, `state`, `config`, `summary`
+): # dict: `id`, `name`, `project` (None if the log says nothing of its run), `state`, `config`, `summary`
     "The run in a log"
     _need_wandb()
     from wandb.proto.wandb_internal_pb2 import Record
-    run = (run or dict(id=path.stem.removeprefix('run-'), name=path.stem, project='', config={}, summary={})) | dict(state='crashed')
+    run = (run or dict(id=path.stem.removeprefix('run-'), name=path.stem, project=None, config={}, summary={})) | dict(state='crashed')
     try: records = log_records(path.read_bytes())
     except ValueError as e: raise ValueError(f'{path} is {e}') from None
     for o in records: _note(run, Record.FromString(o))
@@ -307,10 +313,14 @@ def offline_runs(
     project=None, # Which project, if the folder holds several
 ): # DataFrame for `load_runs`
     "The runs in a folder of W&B, made offline or not; no server is asked"
-    runs = {}
+    runs,untold = {},[]
     for p in find_logs(path):
-        key = p.stem
-        runs[key] = read_log(p, runs.get(key))
+        run = read_log(p) if p.stat().st_size else {}
+        key = run.get('project'),p.stem
+        if run.get('project') is None: untold.append(p) # killed before it said anything
+        else: runs[key] = read_log(p, runs[key]) if key in runs else run
+    if not runs: raise ValueError(f'{path} holds logs of W&B, but none of them says anything of its run, such as {untold[0]}')
+    if untold: warnings.warn(f'{path}: left out {len(untold)} logs that say nothing of their run, such as {untold[0].name}', stacklevel=4)
     names = sorted({r['project'] for r in runs.values()})
     if len(names) > 1 and project is None: raise ValueError(f"{path} holds runs of {len(names)} projects, {', '.join(names)}: choose with load_runs(offline_runs({str(path)!r}, project={names[0]!r}))")
     mine = [r for r in runs.values() if project in (None, r['project'])]

@@ -80,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
         s,body = self.server,self.rfile.read(int(self.headers.get('Content-Length') or 0))
         s.asked.append(self.path)
         if s.mood == 'hangs': return s.closing.wait(60)
-        if s.mood == 'slow': time.sleep(3)
+        if s.mood == 'slow': time.sleep(5)
         if s.mood == 'refuses': return self.reply(dict(errors=[dict(message='you are not logged in')]), 401)
         if s.mood == 'throttles': return self.reply(dict(errors=[dict(message='too many requests')]), 429, Retry_After=1)
         if s.mood == 'dies' and self.path.endswith('file_stream') and len(s.runs) > 1: # the first run goes well
@@ -178,14 +178,14 @@ MOODS = ['well', 'down', 'slow', 'hangs', 'refuses', 'throttles', 'dies', 'kille
 def processes_of(pid): return subprocess.run(['ps', '-o', 'pid', '--no-headers', '--ppid', str(pid)], capture_output=True, text=True).stdout.split()
 
 def gone(pid):
-    for _ in range(100):
+    for _ in range(300):
         state = subprocess.run(['ps', '-o', 'stat', '--no-headers', str(pid)], capture_output=True, text=True).stdout.strip()
         if not state or state[0] == 'Z': return True # who has ended and only waits to be counted is gone
         time.sleep(.1)
 
 def sweep_while(sender, server, mood, store):
     "Record runs as a sweep would, from when the sender is awake; wait till W&B has been spoken to. The seconds that each record took"
-    def wait_for(f, until=time.monotonic() + 60):
+    def wait_for(f, until=time.monotonic() + 120):
         while not f() and time.monotonic() < until: time.sleep(.02)
     wait_for(lambda: sender.said()[0])
     took = []
@@ -228,7 +228,7 @@ def swept(tmp_path_factory):
 def test_no_mood_of_wandb_reaches_a_sweep(swept, mood, tmp_path):
     o,plain = swept[mood],fill(tmp_path/'runs.jsonl')
     assert o['store'].path.read_bytes() == plain.path.read_bytes() # the same records as without W&B, to the byte
-    assert max(o['took']) < 2 and o['end'] < WAIT + 2
+    assert max(o['took']) < 5 and o['end'] < WAIT + 5 # W&B itself would take 10 and more
     got = {d['wandb_id'] for d in read_sent(o['store'].path)}
     there = {k for k,r in o['server'].runs.items() if r['state'] in ('finished', 'failed')}
     assert got <= there # nothing is thought to be there that is not
@@ -286,6 +286,30 @@ def test_sync_says_why_it_failed(server, tmp_path, monkeypatch):
     with pytest.raises(TrackingError, match='W&B has got 0 of 4 runs .*401.* the same command goes on') as e: sync(store.path, 'lab', timeout=10)
     assert KEY not in str(e.value)
 
+@needs_wandb
+def test_a_record_that_cannot_be_told_swallows_no_other(tmp_path, monkeypatch):
+    "W&B's package takes the next run for one that was not ended; and two such records at the head are no reason to give up"
+    monkeypatch.setenv('WANDB_DIR', str(tmp_path))
+    store = Store(tmp_path/'runs.jsonl')
+    for r in RUNS[:2]: store.add(run_to_dict(r) | dict(metrics=[dict(acc=.5)])) # of no epoch
+    for r in RUNS[2:]: store.append(r)
+    with pytest.raises(TrackingError, match="W&B has got 2 of 4 runs .*KeyError: 'epoch'"): sync(store.path, 'lab', 'offline')
+    logs = {o['id']: o for o in map(read_offline, (tmp_path/'wandb').glob('offline-run-*'))}
+    for r in RUNS[2:]: assert told_rows(logs[wandb_id(run_to_dict(r))]['history']) == history(r)
+
+def test_a_store_is_read_again_only_once_it_has_changed():
+    class Over:
+        "An event that is set after fifty looks"
+        looks = 0
+        def is_set(self): return self.looks > 50
+        def wait(self, _): self.looks += 1
+    over,read_at = Over(), []
+    def items():
+        read_at.append(over.looks)
+        return []
+    tracking._follow(items, None, None, None, over, stamp=lambda: over.looks > 20)
+    assert len(read_at) == 3 and read_at[0] == 0 and 20 < read_at[1] < 25 and read_at[2] > 50
+
 # --- modes
 
 def modes(monkeypatch, tmp_path, cases):
@@ -298,7 +322,7 @@ def modes(monkeypatch, tmp_path, cases):
                 for k,v in dict(HOME=str(tmp_path), NETRC=str(tmp_path/'none'), WANDB_BASE_URL='http://127.0.0.1:9', WANDB_CONFIG_DIR=str(tmp_path)).items(): m.setenv(k, v)
                 for k,v in env.items(): m.setenv(k, v)
                 senders.append(stack.enter_context(tracked(Store(tmp_path/f'{i}.jsonl'), mode=mode)))
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while not all(s.said()[0] for s in senders) and time.monotonic() < until: time.sleep(.05)
         return [s.said()[0].get('mode') for s in senders]
 
@@ -335,6 +359,7 @@ def test_not_installed(tmp_path, monkeypatch):
         for r in RUNS: store.append(r)
     assert len(store.records()) == 4
     with pytest.raises(TrackingError, match='not installed'): sync(store.path)
+    with pytest.raises(ValueError, match='choose online, offline or auto'): sync(store.path, mode='off')
 
 def test_no_process_to_be_had(tmp_path, monkeypatch):
     def full(*_, **__): raise OSError(12, 'Cannot allocate memory')
@@ -365,12 +390,23 @@ with tracked(Store({str(tmp_path/"runs.jsonl")!r}), mode="online", wait=60) as s
         os.killpg(p.pid, sig)
         assert p.wait(20) != 0 and gone(pid)
 
+@needs_wandb
+@pytest.mark.skipif(os.name == 'nt', reason='file descriptors')
+def test_a_sender_hears_the_end_though_a_worker_holds_its_pipe(tmp_path):
+    "As a forked worker of a DataLoader does"
+    sender = tracking.Sender(tmp_path/'runs.jsonl', mode='offline')
+    holder = subprocess.Popen(['sleep', '120'], pass_fds=[sender.process.stdin.fileno()])
+    try: sender.end(100)
+    finally: holder.kill()
+    assert holder.wait() and sender.process.returncode == 0 # it came to an end and was not ended
+
 def test_old_lists_and_torn_ones(tmp_path):
     store = fill(tmp_path/'runs.jsonl')
     ids = [wandb_id(d) for d in store.records().values()]
     sent_path(store.path).write_bytes(json.dumps(dict(wandb_id=ids[0], mode='online')).encode() + b'\n\xff\xfe\nnull\n[]\n{"wandb_id": "' + ids[1].encode())
     assert [wandb_id(d) for d in missing(store, mode='online')] == ids[1:]
     assert len(missing(store, mode='online', server='elsewhere')) == 4
+    assert told(store) == '1 of 4 runs in project None, online'
     assert [d['id'] for d in missing(store, ids={CFGS[3].id})] == [CFGS[3].id]
     store.append(made_up(CFGS[0], 'oom', n=0)) # tried again: another record, another run
     assert len(missing(store, mode='online')) == 4
@@ -427,11 +463,20 @@ def fit():
     from fastai.learner import Learner
     x = torch.linspace(0, 1, 96)[:,None]
     pairs = list(zip(x, 3*x))
-    def fit(*cbs, n=2):
-        learn = Learner(DataLoaders(DataLoader(pairs[:64], bs=16), DataLoader(pairs[64:], bs=32)), torch.nn.Linear(1, 1), torch.nn.MSELoss(), cbs=cbs)
+    def fit(*cbs, n=2, loader=DataLoader):
+        learn = Learner(DataLoaders(loader(pairs[:64], bs=16), DataLoader(pairs[64:], bs=32)), torch.nn.Linear(1, 1), torch.nn.MSELoss(), cbs=cbs)
         with learn.no_logging(): learn.fit(n, .1)
         return learn
     return fit
+
+def torch_loader(pairs, bs):
+    "A loader of torch, whose images nobody has counted"
+    from torch.utils.data import DataLoader, IterableDataset
+    class Stream(IterableDataset):
+        def __iter__(self): return iter(pairs)
+    class Loader(DataLoader):
+        def __len__(self): return len(pairs)//bs
+    return Loader(Stream(), batch_size=bs)
 
 def breaks_off(at):
     "A callback that ends a fit with an error"
@@ -468,7 +513,7 @@ def test_a_learner_with_wandb_hanging(fit, server, tmp_path, monkeypatch):
     for k,v in dict(WANDB_BASE_URL=hangs.url, WANDB_API_KEY=KEY).items(): monkeypatch.setenv(k, v)
     start = time.monotonic()
     with pytest.warns(UserWarning, match='W&B has not got all of this run') as said: fit(TrackWandb('lines', log_every=2, mode='online', wait=1, folder=tmp_path/'live'))
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 15 # W&B has 20 s for an answer, and gives none
     kept, = (tmp_path/'live').glob('*.jsonl')
     assert len(said) == 1 and f'`bslr sync {kept}` sends it' in str(said[0].message)
     monkeypatch.setenv('WANDB_BASE_URL', well.url)
@@ -484,6 +529,9 @@ def test_a_learner_that_cannot_be_tracked(fit, tmp_path, monkeypatch):
     monkeypatch.setattr('bs_lr_study.tracking._installed', lambda: False)
     with pytest.warns(UserWarning, match='wandb is not installed'): fit(TrackWandb(folder=tmp_path/'live'))
     assert len(list((tmp_path/'live').glob('*.jsonl'))) == 1 # to be sent once it is
+    with pytest.warns(UserWarning, match='wandb is not installed'): fit(TrackWandb(folder=tmp_path/'plain'), loader=torch_loader)
+    begin = json.loads(next((tmp_path/'plain').glob('*.jsonl')).read_text().splitlines()[0])['begin']
+    assert {k: begin['config'][k] for k in ('bs', 'n_train', 'n_valid')} == dict(bs=16, n_train=None, n_valid=32)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         fit(TrackWandb(folder=tmp_path/'none', mode='off'))

@@ -207,8 +207,8 @@ class TestLog:
     def test_other_files(self, tmp_path, raw, msg):
         with pytest.raises(ValueError, match=msg): log_records(raw)
         (tmp_path/'run-x.wandb').write_bytes(raw)
-        if pytest.importorskip('wandb'):
-            with pytest.raises(ValueError, match=f'run-x.wandb is .*{msg}'): load_runs(tmp_path)
+        pytest.importorskip('wandb')
+        with pytest.raises(ValueError, match=f'run-x.wandb is .*{msg}' if raw else 'none of them says anything of its run, such as .*run-x.wandb'): load_runs(tmp_path)
 
 
 CFGS = grid(data='digits', model=['small', 'x-y'], bs=[8, 64], lr=[1e-5, .1], seed=1, epochs=2)[::3]
@@ -264,6 +264,13 @@ def as_export(runs, path):
     return path
 
 
+def put_log(folder, day, *recs):
+    "A log of the run abc"
+    d = folder/f'offline-run-{day}_120000-abc'
+    d.mkdir()
+    (d/'run-abc.wandb').write_bytes(framed([o.SerializeToString() for o in recs]))
+
+
 class TestFolder:
     def test_one_grid_is_one_table_from_store_folder_export_and_server(self, logged, tmp_path, server):
         store,theirs = load_runs(logged/'runs.jsonl'),by_wandb(logged)
@@ -297,10 +304,10 @@ class TestFolder:
                 warnings.simplefilter('always')
                 try: got = load_runs(tmp_path)
                 except ValueError as e:
-                    assert re.search('no column with values is called acc', str(e))
+                    assert re.search('no column with values is called acc|none of them says anything of its run', str(e))
                     got = None
-            ended = read_log(tmp_path/log.parent.name/log.name)['state'] == 'finished'
-            assert ended or any('1 of 1 runs have no end' in str(o.message) and 'read as far as it goes' in str(o.message) for o in w)
+            seen_so_far = read_log(tmp_path/log.parent.name/log.name)
+            assert seen_so_far['project'] is None or seen_so_far['state'] == 'finished' or any('1 of 1 runs have no end' in str(o.message) and 'read as far as it goes' in str(o.message) for o in w)
             if got is not None: assert got.acc.tolist() == [RUNS[0].acc] if got.status.tolist() == ['ok'] else got.status.tolist() == ['failed'] and got.acc.isna().all()
             seen.add(None if got is None else got.status[0])
         assert seen == {None, 'failed', 'ok'}
@@ -308,14 +315,35 @@ class TestFolder:
     def test_a_resumed_run_is_one(self, tmp_path):
         from wandb.proto.wandb_internal_pb2 import ConfigRecord, Record, RunExitRecord, RunRecord, SummaryRecord
         def items(cls, **kw): return cls(update=[dict(key=k, value_json=json.dumps(v)) for k,v in kw.items()])
-        def put(day, *recs):
-            d = tmp_path/f'offline-run-{day}_120000-abc'
-            d.mkdir()
-            (d/'run-abc.wandb').write_bytes(framed([o.SerializeToString() for o in recs]))
+        def put(day, *recs): put_log(tmp_path, day, *recs)
         start = Record(run=RunRecord(run_id='abc', project='p', display_name='a-m-bs-8-lr-0.1', config=items(ConfigRecord, seed=3)))
         put(20250602, start, Record(summary=items(SummaryRecord, acc=.7)), Record(exit=RunExitRecord(exit_code=0)))
         put(20250601, start, Record(summary=items(SummaryRecord, acc=.2, loss=1)), Record(exit=RunExitRecord(exit_code=1)))
         assert load_runs(tmp_path)[['acc', 'seed', 'loss', 'status']].values.tolist() == [[.7, 3, 1, 'ok']]
+
+    def test_one_run_in_two_projects_is_two(self, tmp_path):
+        "What was sent to one project offline, and then to another, has the same id in both"
+        from wandb.proto.wandb_internal_pb2 import Record, RunExitRecord, RunRecord, SummaryRecord
+        for day,project,acc in ((20250601, 'a', '0.1'), (20250602, 'b', '0.2')):
+            put_log(tmp_path, day, Record(run=RunRecord(run_id='abc', project=project, display_name='d-m-bs-8-lr-0.1')), Record(summary=SummaryRecord(update=[dict(key='acc', value_json=acc)])), Record(exit=RunExitRecord()))
+        assert [offline_runs(tmp_path, project=o).acc.tolist() for o in 'ab'] == [[.1], [.2]]
+
+    @pytest.mark.parametrize('torn', [b'', framed([])])
+    def test_a_log_that_says_nothing_hides_no_other(self, logged, tmp_path, torn):
+        "As a run leaves that was killed as it began"
+        shutil.copytree(logged/'wandb', tmp_path/'wandb', symlinks=True)
+        (tmp_path/'wandb'/'offline-run-20250601_120000-abc').mkdir()
+        (tmp_path/'wandb'/'offline-run-20250601_120000-abc'/'run-abc.wandb').write_bytes(torn)
+        with pytest.warns(UserWarning, match='left out 1 logs that say nothing of their run, such as run-abc.wandb'), pytest.warns(UserWarning, match='made again'): got = load_runs(tmp_path)
+        same(load_runs(logged/'runs.jsonl'), got)
+
+    def test_what_was_taken_away_is_gone(self, tmp_path):
+        from wandb.proto.wandb_internal_pb2 import Record, RunRecord, SummaryRecord
+        def summary(**kw): return Record(summary=SummaryRecord(**kw))
+        put_log(tmp_path, 20250601, Record(run=RunRecord(run_id='abc', project='p')), summary(update=[dict(key='acc', value_json='0.1'), dict(key='top', value_json='{"one": 1, "two": 2}')]),
+                summary(remove=[dict(key='acc'), dict(nested_key=['top', 'one']), dict(nested_key=['no', 'such'])]))
+        log, = tmp_path.glob('*/*.wandb')
+        assert read_log(log)['summary'] == dict(top=dict(two=2))
 
     def test_several_projects(self, logged, tmp_path):
         from wandb.proto.wandb_internal_pb2 import Record, RunRecord
@@ -334,6 +362,13 @@ class TestFolder:
         else: monkeypatch.setitem(sys.modules, 'wandb', type(sys)('wandb')) # as a folder of that name imports
         for src in (logged, 'wandb:me/digits'):
             with pytest.raises(ImportError, match=re.escape("not installed: pip install 'bs_lr_study[wandb]'")): load_runs(src)
+
+
+def test_without_the_package_on_the_command_line(monkeypatch):
+    from bs_lr_study.cli import main
+    monkeypatch.setitem(sys.modules, 'wandb', None)
+    monkeypatch.setattr(sys, 'argv', ['bslr', 'report', 'wandb:me/digits'])
+    with pytest.raises(SystemExit, match=r"^bslr: .*not installed: pip install 'bs_lr_study\[wandb\]'$"): main()
 
 
 class Server(ThreadingHTTPServer):
