@@ -191,7 +191,7 @@ def _distorted():
     "fastai's rotation, zoom and warp of a batch of digits, in training; no mirror images, and no light, which their scale does not know"
     from fastai.vision.augment import aug_transforms
     from fastai.vision.core import TensorImage
-    from fastcore.transform import Pipeline
+    from fasttransform import Pipeline
     tfms = Pipeline(aug_transforms(do_flip=False, max_lighting=0), split_idx=0)
     return lambda b: (tfms(TensorImage(b[0])), b[1])
 
