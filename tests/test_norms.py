@@ -54,7 +54,7 @@ def test_each_member_is_its_own_single_run(norm):
 
 @pytest.mark.parametrize('norm', NORMS)
 def test_all_runs_of_a_group_train_as_one(norm):
-    "No norm makes the engine take members one by one, and batch size 1 trains"
+    "No norm makes the engine take members one by one"
     runs = list(train_many(grid(data='digits', model='small', bs=256, lr=[1e-2, 1e-3], epochs=1, norm=norm)))
     assert [(r.status, r.env['members'], r.env.get('why')) for r in runs] == [('ok', 2, None)]*2
 
