@@ -49,9 +49,18 @@ def _check_folder(path):
     if os.path.exists(path) and not os.path.isdir(path): raise CliError(f'--out {path} is a file; expected a folder for the plots')
 
 def _report(df, out, title, fmt='png', dark=False, claims=None, html=None, md=None):
-    from bs_lr_study.analysis import answer_oom
+    "Report on runs, those of each setting by themselves"
+    from bs_lr_study.analysis import answer_oom, by_setting
+    for setting,part in by_setting(answer_oom(df)).items():
+        if not setting: _report_one(part, out, title, fmt, dark, claims, html, md)
+        else:
+            print(f'\n{setting}\n{"=" * len(setting)}')
+            tail = setting.replace(', ', '-').replace(' ', '-')
+            files = [o and '{0}-{2}{1}'.format(*os.path.splitext(o), tail) for o in (html, md)]
+            _report_one(part, f'{out}/{tail}', f'{title}: {setting}', fmt, dark, claims, *files)
+
+def _report_one(df, out, title, fmt, dark, claims, html, md):
     from bs_lr_study.report import report, save_plots, tables
-    df = answer_oom(df)
     print(tables(df, claims=claims))
     paths = save_plots(df, out, fmt, dark)
     print(f'\nPlots: {", ".join(map(str, paths))}' if paths else '\nNo plots: no run has an accuracy')
