@@ -68,6 +68,10 @@ def own(kind, path):
 
 KINDS = ['fresh', 'trained', 'odd model', 'optimizer of torch', 'loaders of torch', 'groups', 'gradients left']
 
+# An error leaves most behind; Ctrl-C ends by the same way
+ENDS = [pytest.param(k, e, id=f'{k}-{name}', marks=[pytest.mark.slow]*(name != 'error' and k not in ('trained', 'odd model')))
+        for k in KINDS for name,e in dict(done=None, error=RuntimeError('a fault')).items()] + [pytest.param('groups', KeyboardInterrupt(), id='groups-Ctrl-C')]
+
 def parts(learn):
     "All that a next fit, or its owner, could notice"
     opt = learn.opt.state_dict() if learn.opt else None
@@ -86,8 +90,7 @@ def same(a, b):
     return a == b
 
 class TestUntouched:
-    @pytest.mark.parametrize('error', [None, RuntimeError('a fault'), KeyboardInterrupt()], ids=['done', 'error', 'Ctrl-C'])
-    @pytest.mark.parametrize('kind', KINDS)
+    @pytest.mark.parametrize('kind,error', ENDS)
     def test_nothing_is_left_changed(self, kind, error, tmp_path):
         learn = own(kind, tmp_path)
         before = parts(learn)
@@ -263,7 +266,7 @@ class TestStudy:
         assert not curve_store(tiny(tmp_path)).path.exists()
 
 class TestPlot:
-    @pytest.mark.parametrize('dark', [False, True])
+    @pytest.mark.parametrize('dark', [pytest.param(False, marks=pytest.mark.slow), True])
     def test_panels(self, dark):
         curves = load_curves('digits').query('num_it == 100 and seed < 2')
         with plot_style(dark): fig = plot_lr_find(curves)
