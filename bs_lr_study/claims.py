@@ -451,7 +451,7 @@ def matched(
         err,k = run_error(d.merge(picked)),len(c.merge(picked[['model', 'bs']]))
     diff,lo,hi = _gaps([(g.loc['new'], g.loc['old']) for g in both], err, k, ev.level)
     edge = sum(bool(_beyond(c, o)) and c.lr[(c.model == o.model) & (c.bs == o.bs)].nunique() > 1 for g in both for o in g.itertuples()) if tuned else 0
-    where = f"at {len(both)} batch size{'s'*(len(both) != 1)}, each at its best lr{f' ({edge} of {2*len(both)} at the edge of those tried)' if edge else ''}" if tuned else f"in {len(both)} cell{'s'*(len(both) != 1)}"
+    where = f"in {len(both)} comparison{'s'*(len(both) != 1)}, each at its best lr{f' ({edge} of {2*len(both)} at the edge of those tried)' if edge else ''}" if tuned else f"in {len(both)} cell{'s'*(len(both) != 1)}"
     return Verdict(judge(lo, hi, least, most), f'{_pts(diff.min(), diff.max())} points more {where}, each ± {100*(hi - diff).max():.1f}{_assumed(err)}')
 
 def _assumed(err): return f' (assumed: a run moves by {100*err.sd:.1f} points)' if err.how.startswith('assumed') else ''
