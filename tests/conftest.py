@@ -1,5 +1,11 @@
 """What several test modules need."""
+import signal
+
 import numpy as np, pytest
+
+def pytest_configure(config):
+    "Ctrl-C is ignored by what was started in the background; the programs that tests start and stop must heed it"
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture
 def one_thread():
