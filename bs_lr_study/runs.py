@@ -40,11 +40,11 @@ class RunConfig:
     epochs: Counted = 5      # The budget: passes over the training images
     size: Counted|None = None   # Image side in pixels; None for data that come in one size
     n_out: Counted|None = None  # Outputs of the model; None for one a class
-    schedule: Literal['one_cycle', 'flat_cos', 'constant'] = 'one_cycle' # How lr moves over the updates
-    opt: Literal['adam', 'sgd'] = 'adam'      # Optimizer
+    schedule: Literal['one_cycle', 'flat_cos', 'constant', 'step'] = 'one_cycle' # How lr moves over the updates; 'step': divided by `factor` at `drops` epochs, evenly spread
+    opt: Literal['adam', 'sgd', 'lamb', 'radam', 'lookahead', 'ranger'] = 'adam' # Optimizer; 'lookahead' is around Adam, 'ranger' around RAdam
     wd: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01 # Decoupled weight decay; norms and biases are spared
     norm: Literal['batch', 'group', 'ghost', 'layer', 'instance', 'frozen', 'none'] = 'batch' # Normalization inside the model
-    regime: Literal['none'] = 'none'          # What else follows the batch size
+    regime: Literal['none', 'grow'] = 'none'  # 'grow': where schedule 'step' would divide lr, bs is multiplied instead; `bs` is then the one to begin with
     valid_pct: Share = 0.2                    # Share held out, where the data have no split of their own
     split_seed: Seed = 0                      # Seed of that random split, shared by all runs
     micro_bs: Counted|None = None             # Examples of one forward and backward pass; None for all `bs` at once
@@ -52,6 +52,11 @@ class RunConfig:
     aug: Literal['usual', 'none', 'flip', 'strong'] = 'usual' # Augmentation; the usual one is a random crop, and none for digits
     beta2: Share = 0.99                       # Adam's decay of squared gradients
     warmup: Annotated[float, Field(ge=0, lt=1)]|None = None # Share of the updates in which lr rises to its peak; None: as the schedule has it
+    mom: Annotated[float, Field(ge=0, lt=1)]|None = None # Momentum, Adam's beta1; None: as the schedule has it
+    eps: Positive = 1e-5                      # Adam's epsilon
+    drops: Counted = 2                        # Of schedule 'step': how often lr is divided
+    factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 5. # Of schedule 'step': by how much
+    max_bs: Counted|None = None               # Of regime 'grow': up to which bs; beyond it lr is divided. None: no limit
 
     @model_validator(mode='after')
     def _fits(self):
