@@ -75,7 +75,10 @@ def run(
     data:str=None,       # Folder or archive of the images; imagenette is downloaded if none is given
     seeds:Annotated[int, dict(nargs='+')]=None, # Seeds instead of those in the settings
     engine:str='fast', # Who trains: fast, or fastai, the reference
+    on:Annotated[str, dict(choices=['here', 'ray'])]='here', # Where: on this machine, or on a cluster of Ray
     workers:int=None,    # Processes of one thread each, 0 for this one; by default one a core, 0 on a GPU
+    address:str=None,    # On ray: the cluster's address
+    gpus:float=None,     # On ray: GPUs of each worker, such as 0.25
     device:str=None,     # torch device, such as cpu or cuda:1
     amp:Annotated[str, dict(choices=['fp16', 'bf16'])]=None, # Mixed precision
     learner:str=None,    # Your own Learners: package.module:function of a config
@@ -95,7 +98,9 @@ def run(
     _check_folder(out)
     n = len(sweep.todo(s, retry))
     print(f'{study}: {len(s.runs) - n} of {len(s.runs)} runs are done, in {s.store.path}', flush=True)
-    ended = sweep.run(s, data=data, engine=engine, workers=workers, device=device, amp=amp, learner=learner, retry=retry, on_oom=on_oom, num_workers=num_workers,
+    from bs_lr_study.workers import get_executor
+    on = get_executor(on, workers=workers, address=address, gpus=gpus)
+    ended = sweep.run(s, data=data, engine=engine, on=on, device=device, amp=amp, learner=learner, retry=retry, on_oom=on_oom, num_workers=num_workers,
                       show=dict(table=True, bar='bar', none=False)[show], wandb=wandb, project=project, log_every=log_every)
     if on_oom == 'accumulate': s = sweep.with_answers(s)
     df = s.store.to_df()

@@ -27,7 +27,7 @@ from .models import check_model
 from .runs import CONFIG_FIELDS, RunConfig, Status, explain, grid, run_name
 from .store import Store
 from .tracking import tracked
-from .workers import check_engine, check_measure, default_workers, get_engine, in_workers, together
+from .workers import check_engine, check_measure, get_executor, together
 
 # %% ../nbs/20_sweep.ipynb #d1720614
 PLURAL = {'models': 'model', 'batch_sizes': 'bs', 'lrs': 'lr', 'seeds': 'seed'}
@@ -247,12 +247,11 @@ def _tell(hearers, run):
         try: f(run)
         except Exception as e: warnings.warn(f'{getattr(f, "__name__", type(f).__name__)} could not take {run.name}: {type(e).__name__}: {e}; the run is kept')
 
-def _train(study, cfgs, n, engine, opts, show, on_run):
+def _train(study, cfgs, execute, engine, opts, show, on_run):
     "Train some runs of a study, and record each as it is done"
     tried,names = {k: d['attempt'] for k,d in study.store.records().items()},{c.id: k for k,c in study.runs.items()}
     with live(study, cfgs, show) as board:
-        runs = in_workers(together(cfgs, engine), n, engine, opts, board.begun) if n else get_engine(engine)(cfgs, **opts)
-        with closing(runs):
+        with closing(execute(together(cfgs, engine), engine, opts, board.begun)) as runs:
             for r in runs:
                 r = replace(r, name=names[r.id], attempt=tried.get(r.id, 0) + 1)
                 study.store.append(r)
@@ -263,7 +262,8 @@ def run(
     study,           # `Study`
     data=None,       # Folder or archive of the images
     engine='fast', # Who trains
-    workers=None,    # Worker processes of one thread each; 0: this process. By default as `default_workers` says
+    on='here',       # Who has them trained: 'here', 'ray', or what `get_executor` gives
+    workers=None,    # Worker processes, as for `here`
     device=None,     # torch device
     amp=None,        # Mixed precision: 'fp16' or 'bf16'
     models=None,     # The reader's own models: name = function of `n_out` and `n_in`
@@ -279,14 +279,15 @@ def run(
     "Train the runs of a study that are not done, and record each as it is done"
     check_engine(engine)
     if on_oom not in ON_OOM: raise ValueError(f'on_oom is {on_oom!r}: choose one of {", ".join(ON_OOM)}')
+    execute = on if callable(on) else get_executor(on, workers=workers)
     if learner: engine,opts = 'fastai',opts | dict(learner=learner)
     ids = None if on_oom == 'accumulate' else {c.id for c in study.cfgs} # what follows lack of memory is not known yet
     with study.store.owned(), tracked(study.store, ids, wandb, project):
-        ended,n = Counter(),default_workers(device) if workers is None else workers
+        ended = Counter()
         if on_oom == 'accumulate': study = with_answers(study)
         while cfgs := todo(study, retry):
             given = opts | dict(path=check(study, cfgs, data, models, device, amp, learner), device=device, amp=amp, models=models) | (dict(measure=study.measure) if study.measure else {})
-            ended += _train(study, cfgs, n, engine, given, show, [on_run] if callable(on_run) else on_run)
+            ended += _train(study, cfgs, execute, engine, given, show, [on_run] if callable(on_run) else on_run)
             if on_oom == 'record': break
             study,retry = with_answers(study),()
     return ended
