@@ -43,13 +43,17 @@ def _need(df, columns, what):
     if lack: raise ValueError(f"{what} lack {', '.join(lack)}: their columns are {', '.join(map(str, df))}")
 
 # %% ../nbs/06_budgets.ipynb #4c06b210
+def _grew(runs):
+    "Whether each run's batches grew, so that its updates are not spread evenly over the epochs"
+    return runs.regime == 'grow' if 'regime' in runs else pd.Series(False, runs.index)
+
 def planned_steps(
     runs, # A row a run, as `Store.to_df` gives it: `epochs`, `bs`, `n_train`
 ): # Series
     "The updates that each run was to make; those it made, where that is not known"
     _need(runs, ['steps'], 'the runs')
     if not {'epochs', 'bs', 'n_train'} <= set(runs): return runs.steps
-    return (runs.epochs*(runs.n_train//runs.bs)).fillna(runs.steps)
+    return (runs.epochs*(runs.n_train//runs.bs)).mask(_grew(runs)).fillna(runs.steps)
 
 # %% ../nbs/06_budgets.ipynb #7e46eab7
 def at_updates(
@@ -81,6 +85,7 @@ def _check_trials(runs, epochs, metric):
     _need(runs, ['run', 'model', 'bs', 'lr', 'status', 'steps'], 'the runs')
     _need(epochs, ['run', 'epoch', metric], 'the epochs')
     comparable(any_length(runs))
+    if _grew(runs).any(): raise ValueError(f"{runs.run[_grew(runs)].iloc[0]} has a batch size that grows (regime 'grow'): its updates and examples are not spread evenly over its epochs")
     again = runs.run[runs.run.duplicated()]
     if len(again): raise ValueError(f'two runs are called {again.iloc[0]!r}: give each its own name')
     strange = runs.run[(runs.status == 'ok') & ~runs.run.isin(epochs.run)]

@@ -207,7 +207,7 @@ def find_epochs(
     return num_it*bs/n_train
 
 # %% ../nbs/22_lrfind.ipynb #af809a6c
-_NO_PART = dict(lr=1., **{k: CONFIG_DEFAULTS[k] for k in ('epochs', 'schedule', 'warmup')})
+_NO_PART = dict(lr=1., **{k: CONFIG_DEFAULTS[k] for k in ('epochs', 'schedule', 'warmup', 'regime', 'drops', 'factor', 'max_bs')})
 
 def find_cfgs(
     study, # `Study`

@@ -6,15 +6,15 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/runs.html.md"""
 
 # %% auto #0
 __all__ = ['Word', 'ModelName', 'Positive', 'Counted', 'Share', 'Seed', 'CONFIG_FIELDS', 'CONFIG_DEFAULTS', 'Status', 'SCHEMA',
-           'RunConfig', 'own_fields', 'config_id', 'grid', 'run_name', 'parse_run', 'explain', 'fmt_lr', 'Run',
-           'run_to_dict', 'run_from_dict']
+           'RunConfig', 'own_fields', 'config_id', 'grid', 'stages', 'steps_by_epoch', 'examples_seen', 'run_name',
+           'parse_run', 'explain', 'fmt_lr', 'Run', 'run_to_dict', 'run_from_dict']
 
 # %% ../nbs/00_runs.ipynb #24c6712d
 import hashlib, json, math, re
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from decimal import Decimal
-from itertools import product
+from itertools import accumulate, pairwise, product
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -91,6 +91,35 @@ def grid(
     "Every combination of the values in `axes` as a config"
     values = [v if isinstance(v, (list, tuple, range)) else [v] for v in axes.values()]
     return [RunConfig(**dict(zip(axes, vs))) for vs in product(*values)]
+
+# %% ../nbs/00_runs.ipynb #456f84d2
+def stages(
+    cfg, # `RunConfig`
+): # list of (batch size, share of the peak learning rate), one an epoch
+    "What 'step' and 'grow' make of an epoch"
+    if cfg.schedule != 'step': return [(cfg.bs, 1.)]*cfg.epochs
+    def stage(k):
+        if cfg.regime != 'grow': return cfg.bs,cfg.factor**-k
+        whole = cfg.bs*cfg.factor**k
+        bs = min(round(whole), cfg.max_bs or math.inf)
+        return bs,bs/whole
+    return [stage(epoch*(cfg.drops + 1)//cfg.epochs) for epoch in range(cfg.epochs)]
+
+def steps_by_epoch(
+    cfg, # `RunConfig`
+    n_train, # Training images
+): # list: updates after each epoch
+    "How many updates a run has made so far"
+    return list(accumulate(n_train//bs for bs,_ in stages(cfg)))
+
+def examples_seen(
+    cfg, # `RunConfig`
+    steps, # Updates, from the first on
+    n_train, # Training images
+): # int
+    "How many examples so many updates take"
+    spans = zip(stages(cfg), pairwise([0, *steps_by_epoch(cfg, n_train)]))
+    return sum(bs*max(0, min(steps, b) - a) for (bs,_),(a,b) in spans)
 
 # %% ../nbs/00_runs.ipynb #af05e4c0
 _STEM = ('data', 'model', 'bs', 'lr')

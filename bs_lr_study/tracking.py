@@ -20,7 +20,7 @@ from shutil import rmtree
 from time import monotonic, sleep
 from urllib.parse import urlsplit
 
-from .runs import CONFIG_DEFAULTS, RunConfig, run_name
+from .runs import CONFIG_DEFAULTS, RunConfig, run_name, steps_by_epoch
 from .store import Store, append_bytes
 
 # %% ../nbs/21_tracking.ipynb #d45a244c
@@ -30,6 +30,13 @@ def wandb_id(
     "The id of a record's run on W&B: that of its config, the attempt, and a checksum"
     return f"{d['id']}-{d['attempt']}-{zlib.crc32(json.dumps(d, sort_keys=True).encode()):08x}"
 
+def _steps_after(epoch, d, cfg):
+    "Updates that a run had made after an epoch"
+    n_train = d['env'].get('n_train', 0)
+    if cfg['regime'] == 'grow' and n_train: return steps_by_epoch(RunConfig(**d['config']), n_train)[epoch-1]
+    made = d['cost'].get('steps', 0)//len(d['metrics']) if d['status'] == 'ok' else 0
+    return epoch*(made or n_train//cfg['bs'] or 1)
+
 def run_events(
     d, # A record, as `Store.records` gives it
 ): # Iterator of dicts: `begin`; `log` and `step`, ordered; `end`
@@ -38,9 +45,7 @@ def run_events(
     tags = [f'{k}={cfg[k]}'[:64] for k in ('bs', 'model', 'lr')] # W&B takes no longer ones
     about = {k: d[k] for k in ('id', 'attempt', 'time', 'env')}
     yield dict(begin=dict(id=wandb_id(d), name=d['name'] or run_name(RunConfig(**d['config'])), tags=tags, config=cfg | about))
-    made = d['cost'].get('steps', 0)//len(d['metrics']) if ok and d['metrics'] else 0
-    n = made or d['env'].get('n_train', 0)//cfg['bs'] or 1 # updates an epoch
-    rows = [(o['step'], o) for o in d.get('updates', [])] + [(o['epoch']*n, o) for o in d['metrics']]
+    rows = [(o['step'], o) for o in d.get('updates', [])] + [(_steps_after(o['epoch'], d, cfg), o) for o in d['metrics']]
     for step,o in sorted(rows, key=lambda r: r[0]): yield dict(step=step, log={k: v for k,v in o.items() if k != 'step'})
     summary = last | dict(acc=last.get('acc') if ok else None, lr=None, status=d['status'], message=d['message']) | d['cost'] # `lr` is the config's, not that of the last update
     yield dict(end=dict(exit_code=0 if ok else 1, summary=summary))

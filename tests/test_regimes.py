@@ -1,0 +1,141 @@
+"""Steps, growing batches, momentum and epsilon in both engines; rules that go from one config to another; what the experiments' records say."""
+import numpy as np, pytest, torch
+from dataclasses import replace
+from torch import nn
+
+from fastai.learner import Learner, Recorder
+from fastai.metrics import accuracy
+from fastai.torch_core import no_random
+
+from bs_lr_study.data import get_dls
+from bs_lr_study.fast import Digits, schedule, train_many, train_row
+from bs_lr_study.models import build_model
+from bs_lr_study.runs import RunConfig, examples_seen, grid, run_to_dict, stages, steps_by_epoch
+from bs_lr_study.tracking import run_events
+from bs_lr_study.train import Untrainable, Watch, check_config, fit, make_learner, train
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch): monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
+
+STEP = RunConfig('digits', 'small', 64, 1e-2, epochs=4, schedule='step', drops=2, factor=3)
+GROW = replace(STEP, regime='grow')
+
+# What changes from epoch to epoch
+
+@pytest.mark.parametrize('epochs,drops,factor', [(6, 2, 5), (5, 2, 3), (7, 1, 10), (10, 4, 2), (3, 2, 1.5)])
+def test_steps_are_torchs(epochs, drops, factor):
+    "torch's MultiStepLR with milestones at the first epochs of the later parts"
+    cfg = replace(STEP, epochs=epochs, drops=drops, factor=factor)
+    opt = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=1.)
+    theirs = torch.optim.lr_scheduler.MultiStepLR(opt, [-(-epochs*k//(drops + 1)) for k in range(1, drops + 1)], 1/factor)
+    want = []
+    for _ in range(epochs):
+        want.append(theirs.get_last_lr()[0])
+        opt.step()
+        theirs.step()
+    assert [lr for _,lr in stages(cfg)] == pytest.approx(want)
+    shares,moms = schedule(cfg, 3)
+    assert shares == pytest.approx(np.repeat(want, 3)) and set(moms) == {.9}
+
+@pytest.mark.parametrize('max_bs', [None, 100, 576])
+@pytest.mark.parametrize('factor', [3, 2.5])
+def test_growing_batches_have_the_noise_of_the_steps(max_bs, factor):
+    "lr/bs, so lr·N/(bs·(1 − m)), is the same in each epoch, whatever bs is rounded to"
+    for cfg in (replace(STEP, factor=factor), replace(STEP, factor=factor, regime='grow', max_bs=max_bs)):
+        want = [1/64/factor**k for k in (0, 0, 1, 2)]
+        assert [lr/bs for bs,lr in stages(cfg)] == pytest.approx(want)
+    assert max(bs for bs,_ in stages(cfg)) <= (max_bs or 576)
+
+def test_what_is_seen():
+    "Against a loop over the updates"
+    n,steps,examples,ends = 1297,0,0,[]
+    for bs in (64, 64, 192, 576):
+        for _ in range(n//bs):
+            assert examples_seen(GROW, steps, n) == examples
+            steps,examples = steps + 1,examples + bs
+        ends.append(steps)
+    assert steps_by_epoch(GROW, n) == ends == [20, 40, 46, 48] and examples_seen(GROW, 48, n) == examples
+
+# Both engines
+
+def state(model): return torch.cat([p.detach().reshape(-1) for p in [*model.parameters(), *(b for b in model.buffers() if b.numel() > 1)]])
+
+def learned(cfg):
+    "What fastai's Learner ends with, in float64 and with PyTorch's loss"
+    with no_random():
+        learn = make_learner(cfg)
+        learn.model.double()
+        for dl in learn.dls.loaders: dl.dataset = [(x.double(), y) for x,y in dl.dataset]
+        learn.loss_func = nn.CrossEntropyLoss()
+        for o in (Recorder, Watch): learn.remove_cb(o) # keep their numbers in float32
+        fit(learn, cfg)
+    return state(learn.model)
+
+@pytest.mark.parametrize('cfg', [STEP, GROW, replace(GROW, max_bs=100, warmup=.3), replace(GROW, micro_bs=48, norm='group', max_bs=500), replace(STEP, opt='sgd', mom=0), replace(GROW, opt='sgd', lr=.1, mom=.5, warmup=.2),
+                                 *(RunConfig('digits', 'small', 128, 1e-2, epochs=2, **kw) for kw in (dict(mom=.3), dict(mom=0), dict(eps=1e-2), dict(schedule='constant', mom=.5, eps=.1)))],
+                         ids='step grow grow-warmup grow-micro step-sgd-0 grow-sgd mom mom-0 eps constant'.split())
+def test_the_fast_engine_is_fastai(cfg):
+    cfg = replace(cfg, seed=3)
+    (end,),row = train_row([cfg], Digits(dtype=torch.float64), dtype=torch.float64)
+    assert end['status'] == 'ok' and len(end['metrics']) == cfg.epochs
+    assert (state(row.members) - learned(cfg)).abs().max() < 1e-10
+
+def test_a_member_is_its_own_single_run_where_bs_grows():
+    cfgs,src = grid(data='digits', model='small', bs=64, lr=[1e-3, 1e-2], seed=[0, 1], epochs=3, schedule='step', factor=4, regime='grow'),Digits(dtype=torch.float64)
+    ends,_ = train_row(cfgs, src, dtype=torch.float64)
+    for i in (0, 3):
+        (alone,),_ = train_row([cfgs[i]], src, dtype=torch.float64)
+        assert [m['valid_loss'] for m in alone['metrics']] == pytest.approx([m['valid_loss'] for m in ends[i]['metrics']], rel=1e-9)
+
+def test_both_count_what_it_costs():
+    cfg = replace(GROW, max_bs=500)
+    a,(b,) = train(cfg, log_every=15),train_many([cfg], log_every=15)
+    for r in (a, b):
+        assert (r.status, r.cost['steps'], r.cost['examples']) == ('ok', 48, 40*64 + 6*192 + 2*500)
+        lrs = {o['step']: o['lr'] for o in r.updates}
+        assert lrs == pytest.approx({15: 1e-2, 30: 1e-2, 45: 1e-2}) and r.env['engine'] in ('fastai', 'fast')
+    assert [m['valid_loss'] for m in a.metrics] == pytest.approx([m['valid_loss'] for m in b.metrics], rel=.1)
+
+def test_every_field_changes_the_run():
+    "With each of these the same seed ends otherwise"
+    runs = list(train_many([STEP, GROW, replace(STEP, factor=2.), replace(STEP, drops=1), replace(GROW, max_bs=100), replace(STEP, mom=.5), replace(STEP, eps=1e-3), replace(STEP, schedule='constant', drops=2, factor=5.)]))
+    assert all(r.status == 'ok' for r in runs) and len({r.metrics[-1]['valid_loss'] for r in runs}) == len(runs)
+
+def test_wandb_is_told_of_the_updates_made():
+    r, = train_many([GROW])
+    assert [o['step'] for o in run_events(run_to_dict(r)) if 'step' in o] == [20, 40, 46, 48]
+
+@pytest.mark.parametrize('kw,said', [
+    (dict(drops=3), 'drops = 3, but schedule one_cycle has no steps'), (dict(factor=2), 'factor = 2.0, but schedule'), (dict(regime='grow'), 'regime = grow, but schedule one_cycle has no steps'),
+    (dict(schedule='step', max_bs=128), 'max_bs = 128, but regime none leaves bs as it is'), (dict(opt='sgd', eps=1e-8), 'eps = 1e-08, but opt sgd keeps no squared gradients'),
+    (dict(schedule='step', drops=4, epochs=4), 'drops = 4, but 4 epochs have room for 3'), (dict(schedule='step', regime='grow', max_bs=32), 'grows from 32 to 800: choose a number between'),
+    (dict(schedule='step', regime='grow', max_bs=800), 'or leave max_bs out')])
+def test_what_could_have_no_effect_is_refused(kw, said):
+    cfg = RunConfig('digits', 'small', 32, 1e-2, **kw)
+    with pytest.raises(Untrainable, match=said): check_config(cfg)
+    assert [(r.status, said in r.message) for r in (*train_many([cfg]), train(cfg))] == [('untrainable', True)]*2
+
+def test_batches_that_outgrow_the_data():
+    cfg = replace(GROW, factor=5.)
+    for r in (train(cfg), *train_many([cfg])): assert (r.status, r.message) == ('untrainable', 'bs 1600 of the last epoch is more than the 1297 training images: there would be no update')
+
+def own(cfg):
+    "A Learner made by hand, of fastai's loaders"
+    dls = get_dls(cfg)
+    torch.manual_seed(cfg.seed)
+    return Learner(dls, build_model(cfg, 10, 1), nn.CrossEntropyLoss(), wd=cfg.wd, metrics=accuracy)
+
+def test_a_learner_of_ones_own_grows_too():
+    made = []
+    def watched(cfg): made.append(own(cfg)); return made[-1]
+    a,b = train(GROW, learner=watched),train(GROW)
+    assert (a.cost['steps'], a.cost['examples']) == (b.cost['steps'], b.cost['examples']) and a.acc == pytest.approx(b.acc, abs=.05)
+    assert made[0].dls.train.bs == 64 # as it was
+    def torchs(cfg):
+        learn = own(cfg)
+        learn.dls.loaders[0] = torch.utils.data.DataLoader(learn.dls.train.dataset, batch_size=cfg.bs)
+        return learn
+    r = train(GROW, learner=torchs)
+    assert r.status == 'failed' and "the batch size of a torch DataLoader cannot grow" in r.message
