@@ -17,6 +17,7 @@ from fastai.callback.core import Callback
 from fastai.learner import Recorder
 from fastai.torch_core import rank_distrib
 
+from .safe import without_secrets
 from .tracking import check_mode, drop_events, read_sent, start_sender
 
 # %% ../nbs/22_callback.ipynb #886b7400
@@ -44,7 +45,7 @@ def _safely(f):
         try: f(self)
         except Exception as e:
             self.tracking = False
-            warnings.warn(f'W&B gets no more of this run, which goes on: {type(e).__name__}: {e}')
+            warnings.warn(f'W&B gets no more of this run, which goes on: {type(e).__name__}: {without_secrets(str(e))}')
     return _inner
 
 class TrackWandb(Callback):

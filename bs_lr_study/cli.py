@@ -14,6 +14,7 @@ from typing import Annotated
 from fastcore.script import CliError, parse_cli
 
 from . import __version__
+from .safe import clean, file_name, without_secrets
 
 # %% ../nbs/90_cli.ipynb #9f0b49de
 def studies(
@@ -52,10 +53,11 @@ def _report(df, out, title, fmt='png', dark=False, claims=None, html=None, md=No
     "Report on runs, those of each setting by themselves"
     from bs_lr_study.analysis import answer_oom, by_setting
     for setting,part in by_setting(answer_oom(df)).items():
+        setting = clean(setting)
         if not setting: _report_one(part, out, title, fmt, dark, claims, html, md)
         else:
             print(f'\n{setting}\n{"=" * len(setting)}')
-            tail = setting.replace(', ', '-').replace(' ', '-')
+            tail = file_name(setting)
             files = [o and '{0}-{2}{1}'.format(*os.path.splitext(o), tail) for o in (html, md)]
             _report_one(part, f'{out}/{tail}', f'{title}: {setting}', fmt, dark, claims, *files)
 
@@ -148,7 +150,7 @@ def merge(
         m = to.merge(Store(o))
         n += len(m.conflicts)
         print(f'{o}: {len(m.added)} added, {len(m.replaced)} in place of runs that had not ended well, {len(m.kept)} kept as they are')
-        for a,b in m.conflicts: print(f"  {a['name'] or a['id']}: accuracy {a['metrics'][-1]['acc']:.4f} in {store}, {b['metrics'][-1]['acc']:.4f} in {o}")
+        for a,b in m.conflicts: print(f"  {clean(a['name'] or a['id'])}: accuracy {a['metrics'][-1]['acc']:.4f} in {store}, {b['metrics'][-1]['acc']:.4f} in {o}")
     if n: raise CliError(f'{n} runs have two results; those of {store} were kept')
 
 # %% ../nbs/90_cli.ipynb #a5c0de02
@@ -184,6 +186,8 @@ def _user_errors():
     known = [('sweep', 'SettingsError'), ('sweep', 'SweepError'), ('store', 'StoreError'), ('data', 'DataError'), ('workers', 'WorkerError'), ('tracking', 'TrackingError')]
     return (CliError, ValueError, OSError, ImportError, *(getattr(m, e) for o,e in known if (m := sys.modules.get(f'bs_lr_study.{o}'))))
 
+def _say(e): return clean(without_secrets(str(e)))
+
 def main():
     "Run the verb that the command line names"
     verb = sys.argv[1] if len(sys.argv) > 1 else '--help'
@@ -191,9 +195,9 @@ def main():
     if verb in ('-h', '--help'): return print(_help())
     if verb not in VERBS: sys.exit(f'bslr: no verb {verb!r}; choose from {", ".join(VERBS)}')
     sys.argv = [f'bslr {verb}', *sys.argv[2:]]
-    warnings.showwarning = lambda w, *_, **__: print(f'bslr: {w}', file=sys.stderr) # without the line of code that warned
-    sys.path.insert(0, os.getcwd()) # so that --settings can name models of modules that lie here
+    warnings.showwarning = lambda w, *_, **__: print(f'bslr: {_say(w)}', file=sys.stderr) # without the line of code that warned
+    if verb in ('run', 'lr-find'): sys.path.append(os.getcwd()) # so that settings can name models of modules that lie here; what is installed goes first
     args,kwargs,_ = parse_cli(VERBS[verb], pos=['study'])
     try: VERBS[verb](*args, **kwargs)
     except KeyboardInterrupt: sys.exit('\nbslr: stopped. What is finished is kept; the same command goes on from there.')
-    except _user_errors() as e: sys.exit(f'bslr: {e}')
+    except _user_errors() as e: sys.exit(f'bslr: {_say(e)}')

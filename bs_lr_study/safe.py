@@ -8,7 +8,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/safe.html.md"""
 __all__ = ['clean', 'file_name', 'secrets', 'without_secrets']
 
 # %% ../nbs/00b_safe.ipynb #93065bea
-import os, re
+import hashlib, os, re
 
 # %% ../nbs/00b_safe.ipynb #168731f7
 _ODD = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]')
@@ -24,7 +24,8 @@ def file_name(
     text, # Any
 ): # str: letters, digits and `_.=-`, at most 100
     "A text as the name of a file or folder, which stays where it is put"
-    return re.sub(r'[^\w.=-]+', '-', text).lstrip('.-')[:100] or 'x'
+    name = re.sub(r'[^\w.=-]+', '-', text).lstrip('.-') or 'x'
+    return name if len(name) <= 100 else f"{name[:91]}-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:8]}" # long ones are still told apart
 
 # %% ../nbs/00b_safe.ipynb #c389b582
 _NAMED = re.compile('KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|_PAT$', re.IGNORECASE)

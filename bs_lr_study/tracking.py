@@ -9,7 +9,7 @@ __all__ = ['MODES', 'wandb_id', 'run_events', 'sent_path', 'read_sent', 'missing
            'check_mode', 'start_sender', 'tracked', 'drop_events', 'sync']
 
 # %% ../nbs/21_tracking.ipynb #1b58dede
-import json, os, re, shlex, subprocess, sys, threading, warnings, zlib
+import json, os, shlex, subprocess, sys, threading, warnings, zlib
 from collections import Counter
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -21,6 +21,7 @@ from time import monotonic, sleep
 from urllib.parse import urlsplit
 
 from .runs import CONFIG_DEFAULTS, RunConfig, run_name, steps_by_epoch
+from .safe import without_secrets
 from .store import Store, append_bytes
 
 # %% ../nbs/21_tracking.ipynb #d45a244c
@@ -124,7 +125,7 @@ def _tell(wandb, events, project, mode, folder, timeout):
         url = run.url
         run.finish(exit_code=o['end']['exit_code'])
     if mode == 'online': _confirm(wandb, run, timeout)
-    return url and _without_secrets(url)
+    return url and without_secrets(url)
 
 class TrackingError(Exception):
     "Runs that W&B has not got"
@@ -212,10 +213,6 @@ def _listen(over, parent):
     while os.getppid() == parent: sleep(.2)
     os._exit(1)
 
-def _without_secrets(text, *keys):
-    for k in keys: text = text.replace(k, '***') if k else text
-    return re.sub(r'//[^/@\s]+@', '//', text)
-
 def _sender(path, ids, mode, project, folder, timeout, parent):
     "The whole work of the other process"
     over,out = threading.Event(),os.fdopen(os.dup(1), 'w')
@@ -228,11 +225,11 @@ def _sender(path, ids, mode, project, folder, timeout, parent):
         if to['mode'] == 'online': to['server'] = urlsplit(wandb.setup().settings.base_url).netloc.rpartition('@')[2]
         say(to=to)
         if to['mode'] == 'off': return
-        def say_why(why): say(why=_without_secrets(why, wandb.setup().settings.api_key, os.environ.get('WANDB_API_KEY')))
+        def say_why(why): say(why=without_secrets(why, wandb.setup().settings.api_key))
         def tell(events): return _tell(wandb, events, project, to['mode'], folder if to['mode'] == 'online' else None, timeout)
         def note(line): append_bytes(sent_path(path), json.dumps(line | to).encode() + b'\n')
         _follow(lambda: _to_tell(path, ids, to, over), tell, note, say_why, over, lambda: _stamp(path))
-    except Exception as e: say(why=_without_secrets(f'{type(e).__name__}: {e}', os.environ.get('WANDB_API_KEY')))
+    except Exception as e: say(why=without_secrets(f'{type(e).__name__}: {e}'))
 
 # %% ../nbs/21_tracking.ipynb #b1e1f3c9
 class Sender:

@@ -21,6 +21,7 @@ from .models import build_model
 from .norms import CALIBRATED, SpareNorms, calibrate
 from .optim import opt_func
 from .runs import CONFIG_DEFAULTS, Run, stages
+from .safe import without_secrets
 from .workers import get_measure
 
 # %% ../nbs/12_train.ipynb #3469fd3f
@@ -229,8 +230,8 @@ def own_learner(
 
 # %% ../nbs/12_train.ipynb #9f14a757
 def _said(e):
-    "What an exception says, without what fastai and the processes that decode images put before it"
-    said = re.sub(r'^(Exception occured in `\w+` when calling event `\w+`:\n\t)+', '', str(e))
+    "What an exception says, without what fastai and the processes that decode images put before it, and without secrets"
+    said = without_secrets(re.sub(r'^(Exception occured in `\w+` when calling event `\w+`:\n\t)+', '', str(e)))
     return (said.strip().splitlines()[-1] if said.startswith('Caught ') else said)[:1000]
 
 def _status(e):

@@ -106,5 +106,5 @@ def test_a_random_split_keeps_each_class_on_both_sides(tmp_path):
 
 def test_a_download_that_fails_says_what_to_do(monkeypatch):
     def no_net(*_, **__): raise ConnectionError('no network')
-    monkeypatch.setattr('fastai.data.external.untar_data', no_net)
+    monkeypatch.setattr('fastdownload.FastDownload.download', no_net)
     with pytest.raises(DataError, match='no network.*name a folder or an archive'): find_data('imagenette')

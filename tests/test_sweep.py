@@ -115,7 +115,7 @@ def test_other_images_do_not_go_into_the_same_store(folder):
     from bs_lr_study.sweep import SweepError
     os.chdir(folder)
     study = load_study('tiny')
-    study.store.append(Run(study.cfgs[0], status='failed', env=dict(data_fingerprint='0'*16)))
+    study.store.append(Run(study.cfgs[0], status='diverged', env=dict(data_fingerprint='0'*16)))
     with pytest.raises(SweepError, match='runs on other images'): run(study, show=False)
 
 def test_failed_runs_are_told_and_end_in_an_error(folder):
