@@ -9,7 +9,7 @@ __all__ = ['PLURAL', 'KEYS', 'ON_OOM', 'SettingsError', 'Study', 'named_grid', '
            'study_names', 'load_study', 'todo', 'with_answers', 'SweepError', 'check', 'run']
 
 # %% ../nbs/20_sweep.ipynb #4b187621
-import warnings
+import re, warnings
 from collections import Counter
 from contextlib import closing
 from configparser import ConfigParser, Error as ConfigError
@@ -24,14 +24,16 @@ from pydantic import ValidationError
 from .data import check_size, find_data, fingerprint
 from .live import live
 from .models import check_model
+from .regimes import check_rule, rescale
 from .runs import CONFIG_FIELDS, RunConfig, Status, explain, grid, run_name
+from .safe import clean
 from .store import Store
 from .tracking import tracked
 from .workers import check_engine, check_measure, get_executor, together
 
 # %% ../nbs/20_sweep.ipynb #d1720614
 PLURAL = {'models': 'model', 'batch_sizes': 'bs', 'lrs': 'lr', 'seeds': 'seed'}
-KEYS = (*PLURAL, *(o for o in CONFIG_FIELDS if o not in PLURAL.values()), 'measure')
+KEYS = (*PLURAL, *(o for o in CONFIG_FIELDS if o not in PLURAL.values()), 'measure', 'scale', 'base_bs')
 
 class SettingsError(Exception):
     "Settings that declare no study"
@@ -39,10 +41,15 @@ class SettingsError(Exception):
 def _check_value(key, value):
     "A SettingsError that says what is wrong with one value of a key"
     any_run = dict(data='any', model='any', bs=10**9, lr=1.)
-    try: RunConfig(**any_run | {PLURAL.get(key, key): value})
+    try: RunConfig(**any_run | {'bs' if key == 'base_bs' else PLURAL.get(key, key): value})
     except ValidationError as e:
         hint = '; values are separated by blanks' if isinstance(value, str) and ',' in value else ''
         raise SettingsError(f'{key}: {explain(e)}{hint}') from None
+
+def _check_rule(rule):
+    "A SettingsError that names the rules if there is no such one"
+    try: check_rule(rule)
+    except ValueError as e: raise SettingsError(f'scale: {e}') from None
 
 def _check_keys(keys):
     for k,vs in keys.items():
@@ -50,8 +57,9 @@ def _check_keys(keys):
             close = get_close_matches(k, KEYS, n=1)
             raise SettingsError(f'unknown key {k!r}{f" (did you mean {close[0]}?)" if close else ""}; the keys are {", ".join(KEYS)}')
         if not vs: raise SettingsError(f'{k}: no value')
-        for v in vs: _check_value(k, v)
+        for v in vs: _check_rule(v) if k == 'scale' else _check_value(k, v)
     if missing := [o for o in ('data', 'models', 'batch_sizes', 'lrs') if o not in keys]: raise SettingsError(f'missing: {", ".join(missing)}')
+    if ('scale' in keys) != ('base_bs' in keys): raise SettingsError('scale, how settings follow the batch size, and base_bs, the one that they are meant for, go together')
 
 # %% ../nbs/20_sweep.ipynb #0f5964c0
 @dataclass(frozen=True)
@@ -69,13 +77,20 @@ def _listed(v):
     if hasattr(v, 'tolist'): v = v.tolist() # numpy
     return [v] if isinstance(v, (str, int, float)) else list(v)
 
+def _scaled(batch_sizes, base_bs, scale, **keys):
+    "The grid at `base_bs`, taken to each batch size by each rule"
+    cfgs = grid(**{PLURAL.get(k, k): v for k,v in keys.items()}, bs=base_bs)
+    try: return list(dict.fromkeys(rescale(c, int(bs), rule) for c in cfgs for rule in scale for bs in batch_sizes))
+    except ValueError as e: raise SettingsError(f'scale: {e}') from None
+
 def named_grid(
     **keys, # `models`, `batch_sizes`, `lrs`, `seeds` and fields of `RunConfig`: a value or a list
 ): # dict of run name and `RunConfig`
     "The grid that a study's keys span, named"
     keys = {k: _listed(v) for k,v in keys.items()}
     _check_keys(keys)
-    cfgs = grid(**{PLURAL.get(k, k): v for k,v in keys.items()})
+    try: cfgs = _scaled(**keys) if 'scale' in keys else grid(**{PLURAL.get(k, k): v for k,v in keys.items()})
+    except ValidationError as e: raise SettingsError(explain(e)) from None # values that are in order one by one, and not together
     usual = {k: v for k,v in asdict(cfgs[0]).items() if k != 'seed'}
     return {run_name(c, **usual): c for c in cfgs}
 
@@ -97,6 +112,8 @@ def make_study(
     return Study(name, runs, Store(store or f'runs/{name}.jsonl'), _measured(runs, measure))
 
 # %% ../nbs/20_sweep.ipynb #2e5fe170
+_NAME = re.compile(r'\w[\w.-]*') # it is a part of the names of files
+
 def find_settings(
     path=None, # A file; by default `settings.ini` here, else the package's own
 ): # Path
@@ -113,6 +130,7 @@ def read_settings(
     parser = ConfigParser(interpolation=None, default_section=None, inline_comment_prefixes='#', allow_no_value=True)
     try: parser.read_string(path.read_text(encoding='utf-8-sig'), source=str(path))
     except (ConfigError, UnicodeDecodeError) as e: raise SettingsError(f'{path}: {" ".join(str(e).split())}') from None
+    if odd := next((o for o in parser.sections() if not _NAME.fullmatch(o)), None): raise SettingsError(f'{path}: section [{clean(odd)}]: the name of a study is made of letters, digits and _-. and begins with none of the last two')
     return {s: dict(parser[s]) for s in parser.sections()}
 
 def study_names(
@@ -219,7 +237,7 @@ def _check_learner(cfgs, learner, device, amp):
 def _check_same_images(study, cfgs, path):
     "One store, one set of images"
     ids,ours = {c.id for c in study.cfgs},fingerprint(cfgs[0].data, path)
-    theirs = {o for d in study.store.records().values() if d['id'] in ids and (o := d['env'].get('data_fingerprint'))}
+    theirs = {o for d in study.store.records().values() if d['id'] in ids and d['status'] != 'failed' and (o := d['env'].get('data_fingerprint'))}
     if theirs - {ours}: raise SweepError(f'{study.store.path} has runs on other images than {path or cfgs[0].data} (fingerprint {min(theirs - {ours})}, not {ours}): '
                                          'name the images that those were made with, or choose another store')
 

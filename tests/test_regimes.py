@@ -9,8 +9,12 @@ from fastai.torch_core import no_random
 
 from bs_lr_study.data import get_dls
 from bs_lr_study.fast import Digits, schedule, train_many, train_row
+from bs_lr_study.laws import paper_table
 from bs_lr_study.models import build_model
+from bs_lr_study.nqm import nqm_step
+from bs_lr_study.regimes import RULES, linear, momentum, rescale, sgd_noise
 from bs_lr_study.runs import RunConfig, examples_seen, grid, run_to_dict, stages, steps_by_epoch
+from bs_lr_study.sweep import SettingsError, make_study
 from bs_lr_study.tracking import run_events
 from bs_lr_study.train import Untrainable, Watch, check_config, fit, make_learner, train
 
@@ -139,3 +143,82 @@ def test_a_learner_of_ones_own_grows_too():
         return learn
     r = train(GROW, learner=torchs)
     assert r.status == 'failed' and "the batch size of a torch DataLoader cannot grow" in r.message
+
+# Rules
+
+BASE = RunConfig('digits', 'small', 32, .1, epochs=6, opt='sgd', schedule='step', factor=4)
+ADAM = RunConfig('digits', 'small', 32, 1e-3, mom=.9)
+
+def test_goyals_learning_rates():
+    "Every row of their table at bs 8192 is a rule applied to one at 256"
+    t,cfg = paper_table('goyal2017_lr_rules'),RunConfig('imagenet', 'resnet50', 256, .1)
+    for o in t[t.batch == 8192].itertuples():
+        rule = dict(none='none', linear='linear', sqrt='sqrt')[o.lr_rule.split('_')[0]]
+        base = float(o.lr_rule.split('_')[1].split('x')[0]) if '_' in o.lr_rule else .1
+        assert rescale(replace(cfg, lr=base), 8192, rule).lr == pytest.approx(o.lr, rel=1e-5)
+
+@pytest.mark.parametrize('bs', [8, 64, 512])
+def test_linear_scaling_keeps_the_floor_of_the_noise(bs):
+    "A direction under SGD ends at lr·c/(bs·h·(2 − lr·h)), which for small lr·h depends on lr/bs alone; the root rule's floor moves by the root"
+    floor = lambda c, h=1e-3: c.lr/(c.bs*h*(2 - c.lr*h))
+    e = np.ones(1)
+    c = linear(BASE, bs)
+    for _ in range(40_000): e = nqm_step(e, 1e-2, 1., c.bs, c.lr)
+    assert e[0] == pytest.approx(floor(c, 1e-2), rel=1e-3)
+    assert floor(linear(BASE, bs)) == pytest.approx(floor(BASE), rel=1e-3)
+    assert floor(rescale(BASE, bs, 'sqrt'))/floor(BASE) == pytest.approx((32/bs)**.5, rel=1e-3)
+
+@pytest.mark.parametrize('k', [.25, .5, 2, 4, 9])
+def test_malladis_invariants(k):
+    "What the limiting equation holds fixed (Malladi et al. 2022, definition 5.2), to the six digits that are kept"
+    cfg = replace(ADAM, bs=64, mom=.9, eps=1e-4)
+    c = rescale(cfg, round(64*k), 'malladi')
+    for f in (lambda c: (1 - c.mom)/c.lr**2, lambda c: (1 - c.beta2)/c.lr**2, lambda c: c.lr**2/c.bs, lambda c: c.eps*c.bs**.5): assert f(c) == pytest.approx(f(cfg), rel=2e-5)
+
+@pytest.mark.parametrize('mom,beta2,k,name', [(.85, .99, 7, 'mom'), (.9, .99, 10, 'mom'), (0, .99, 2, 'mom'), (.999, .9, 10, 'beta2')])
+def test_malladis_limit(mom, beta2, k, name):
+    cfg = replace(ADAM, mom=mom, beta2=beta2)
+    with pytest.raises(ValueError, match=f'κ = {k}, but with {name} = .*: bs below {32/(1 - dict(mom=mom, beta2=beta2)[name]):.6g}'): rescale(cfg, 32*k, 'malladi')
+
+@pytest.mark.parametrize('rule', ['linear', 'momentum'])
+def test_the_noise_scale_stays(rule):
+    cfg = replace(BASE, mom=.8)
+    for bs in (8, 48, 500): assert sgd_noise(rescale(cfg, bs, rule), 1297) == pytest.approx(sgd_noise(cfg, 1297), rel=1e-5)
+
+@pytest.mark.parametrize('cfg', [BASE, ADAM, replace(ADAM, bs=1), replace(BASE, mom=0)])
+def test_no_rule_changes_anything_at_the_batch_size_it_is_for(cfg):
+    for rule in RULES:
+        if rule in ('malladi', 'beta2') and cfg.opt == 'sgd': continue
+        new = rescale(cfg, cfg.bs, rule)
+        assert new == cfg or rule in ('momentum', 'malladi') and (new.mom, new.lr, new.beta2, new.eps) == pytest.approx((momentum(cfg), cfg.lr, cfg.beta2, cfg.eps), abs=1e-9), rule
+
+def test_there_and_back():
+    "Down and up again is the config one began with"
+    for rule in ('linear', 'sqrt', 'malladi', 'beta2', 'none'):
+        cfg = replace(ADAM, lr=.002)
+        there = rescale(cfg, 8, rule)
+        back = rescale(there, 32, rule)
+        assert [getattr(back, o) for o in ('lr', 'mom', 'beta2', 'eps')] == pytest.approx([getattr(cfg, o) for o in ('lr', 'mom', 'beta2', 'eps')], rel=1e-5)
+
+def test_ids_do_not_depend_on_the_last_bit():
+    assert rescale(ADAM, 64, 'sqrt').lr == .00141421 and rescale(ADAM, 96, 'linear').lr == .003
+
+@pytest.mark.parametrize('rule,cfg,said', [('malladi', BASE, 'one for adam'), ('beta2', BASE, 'keeps no squared gradients'), ('malladi', replace(ADAM, mom=None), 'give mom, or another schedule'), ('sqrt+linear', BASE, 'two of these rules change lr'),
+                                           ('cubic', BASE, "no rule 'cubic'; choose from none, linear"), ('sqrt+', BASE, "no rule ''"), ('updates', replace(BASE, bs=36), 'are 10.6667 epochs'), ('ghost', replace(BASE, norm='layer'), "norm is already 'layer'")])
+def test_rules_that_do_not_apply(rule, cfg, said):
+    with pytest.raises(ValueError) as e: rescale(cfg, 64, rule)
+    assert said in str(e.value)
+
+def test_a_study_takes_its_settings_along(tmp_path):
+    "Each batch size by each rule, what is the same run once; errors name the key and the section"
+    def study(**kw): return make_study('s', tmp_path/'s.jsonl', **dict(data='digits', models='small', batch_sizes=[32, 64], lrs=[1e-2, 1e-1], base_bs=32, scale=['none', 'linear'], seeds=[0, 1]) | kw)
+    assert {(c.bs, c.lr, c.seed) for c in study().cfgs} == {(b, lr, s) for b,lr in ((32, .01), (32, .1), (64, .01), (64, .1), (64, .02), (64, .2)) for s in (0, 1)}
+    assert len(study(batch_sizes='32', scale='none+linear').cfgs) == 4
+    assert {c.epochs for c in study(scale='updates', epochs=3).cfgs} == {3, 6}
+    for kw,said in ((dict(scale='cube'), "scale: no rule 'cube'"), (dict(base_bs=None), 'go together'), (dict(base_bs='x'), "base_bs: bs = 'x'"), (dict(scale='malladi', mom=.9, batch_sizes=512), 'scale: from bs 32 to 512'),
+                    (dict(scale='updates', epochs=1, batch_sizes=16), 'scale: as many updates at bs 16')):
+        keys = {k: v for k,v in kw.items() if v is not None}
+        with pytest.raises(SettingsError) as e:
+            if kw.get('base_bs', 1) is None: make_study('s', tmp_path/'s.jsonl', data='digits', models='small', batch_sizes=8, lrs=1, scale='none')
+            else: study(**keys)
+        assert said in str(e.value)
