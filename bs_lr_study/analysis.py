@@ -124,14 +124,17 @@ def _values(s):
 def _value(o): return 'missing' if pd.isna(o) else f'{o:g}' if isinstance(o, float) else str(o)
 
 # %% ../nbs/02_analysis.ipynb #f0e2e387
+def _mixed(cfg, model):
+    "Fields that vary where they should not, with their values; outputs may vary between models"
+    seen = {(f, ''): _values(cfg[f]) for f in cfg if f != 'n_out'}
+    if 'n_out' in cfg: seen |= {('n_out', f' of {m}'): _values(o) for m,o in cfg.n_out.groupby(model.set_axis(cfg.index))}
+    return {k: v for k,v in seen.items() if len(v) > 1}
+
 def comparable(
     df, # Runs, as `load_runs` gives them
 ): # `df`
     "Refuse runs that differ in anything but model, bs, lr and seed"
-    cfg = _config(df)
-    seen = {f: _values(cfg[f]) for f in cfg if f != 'n_out'}
-    if 'n_out' in cfg: seen |= {f'n_out of {m}': _values(o) for m,o in cfg.n_out.groupby(df.model.set_axis(cfg.index))}
-    mixed = {f: v for f,v in seen.items() if len(v) > 1}
+    mixed = {f + of: v for (f,of),v in _mixed(_config(df), df.model).items()}
     if mixed: raise ValueError('these runs cannot share a table: they differ in ' + '; '.join(
         f"{f} ({', '.join(v)})" for f,v in mixed.items()) + '. Only model, bs, lr and seed may differ: select the runs of one')
     return df
@@ -142,8 +145,7 @@ def by_setting(
 ): # dict: setting, such as `norm group`, = DataFrame; one without a name if all can share a table
     "Runs in sets that can share a table, named by what is not at its default"
     cfg = _config(df)
-    vary = [f for f in cfg if f != 'n_out' and len(_values(cfg[f])) > 1]
-    if 'n_out' in cfg and any(len(_values(o)) > 1 for _,o in cfg.n_out.groupby(df.model.set_axis(cfg.index))): vary += ['n_out']
+    vary = list(dict.fromkeys(f for f,_ in _mixed(cfg, df.model)))
     if not vary: return {'': df}
     usual = {f: CONFIG_DEFAULTS.get(f) for f in vary}
     def name(row): return ', '.join(f'{f} {_value(v)}' for f,v in row.items() if _value(v) != _value(usual[f])) or 'default settings'

@@ -37,10 +37,13 @@ def how_ended(
     n,a_cell = len(df),df.groupby(['model', 'lr', 'bs']).size()
     lo,hi = a_cell.min(),a_cell.max()
     said = f"{n} run{'s'*(n != 1)}, " + ('one a cell' if hi == 1 else f'{hi} a cell' if lo == hi else f'{lo} to {hi} a cell')
-    if 'status' not in df: return said
-    message = df.message.fillna('').astype(str) if 'message' in df else ''
-    lost = df.assign(message=message)[df.status.notna() & (df.status != 'ok')].groupby(['status', 'message']).size()
-    return said + ''.join(f'\n{k} {status}: {why.strip().splitlines()[0] if why.strip() else "no reason given"}' for (status,why),k in lost.items())
+    return said + ''.join(f'\n{k} {status}: {why or "no reason given"}' for (status,why),k in _lost(df).items())
+
+def _lost(df):
+    "How many runs ended otherwise than well, by status and reason"
+    status,message = (df[c] if c in df else pd.Series(None, df.index, dtype=object) for c in ('status', 'message'))
+    reason = message.fillna('').astype(str).str.strip().str.split('\n').str[0]
+    return df.assign(status=status, reason=reason)[status.notna() & (status != 'ok')].groupby(['status', 'reason']).size()
 
 # %% ../nbs/08_report.ipynb #abaef15d
 def _section(title, table): return f'{title}\n{table.to_string()}'
@@ -59,10 +62,14 @@ def _clean(df):
     "Runs whose names and messages a terminal can show"
     return df.assign(**{c: df[c].map(clean) for c in ('run', 'model')}, **{c: df[c].map(clean, na_action='ignore') for c in ('message',) if c in df})
 
+@cache
+def _evidence():
+    from bs_lr_study.claims import evidence
+    return evidence()
+
 def _shipped(df):
     "Whether the runs are among those that the claims are tested on"
-    from bs_lr_study.claims import evidence
-    ev = evidence()
+    ev = _evidence()
     return df.run.isin([*ev.grid.run, *ev.first.run, *ev.own.run]).all()
 
 def tables(
@@ -85,7 +92,7 @@ def tables(
 @cache
 def _ledger():
     from bs_lr_study.claims import ledger
-    return ledger()
+    return ledger(_evidence())
 
 def _claims():
     from bs_lr_study.claims import ledger_text
@@ -242,11 +249,9 @@ def _facts(df):
 
 def _ends(df, most=50):
     "How runs ended that did not end well"
-    if 'status' not in df: return []
-    message = df.message.fillna('').astype(str).str.strip().str.split('\n').str[0] if 'message' in df else ''
-    lost = df.assign(message=message)[df.status.notna() & (df.status != 'ok')].groupby(['status', 'message']).size().reset_index(name='runs')
+    lost = _lost(df).reset_index(name='runs')
     if lost.empty: return []
-    lost = lost.sort_values('runs', ascending=False, kind='stable').rename(columns=dict(message='reason')).replace({'reason': {'': 'none given'}})
+    lost = lost.sort_values('runs', ascending=False, kind='stable').replace({'reason': {'': 'none given'}})
     return [as_table('Runs that did not go well', lost.head(most), f'{len(lost) - most} more reasons are left out.' if len(lost) > most else '')]
 
 def _what(df):

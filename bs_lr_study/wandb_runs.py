@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import numpy as np, pandas as pd
 
 from .runs import CONFIG_FIELDS, Status
-from .schema import as_numbers, parse_names, say_the_same
+from .schema import as_numbers, check_columns, parse_names, say_the_same
 
 # %% ../nbs/01c_wandb.ipynb #9a2475a6
 _NO_NUMBER = {'NaN': np.nan, 'Infinity': np.inf, '-Infinity': -np.inf}
@@ -218,7 +218,6 @@ def check_header(
     path, # Its file, for the errors
 ):
     "Refuse a CSV that has not a row a run"
-    from bs_lr_study.schema import check_columns
     if is_export(names): return
     do = 'save the table of runs instead (in the project: Runs, download, CSV), or read the project as wandb:ENTITY/PROJECT'
     if len(names) > 1 and all(' - ' in o for o in names[1:]): raise ValueError(f'{path} is what W&B saves from a chart, curves over {names[0]}, but a table needs a row a run: {do}')
