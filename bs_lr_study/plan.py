@@ -97,7 +97,7 @@ def fmt_seconds(
     if s < 5400: return f'{s/60:.0f} min'
     return f'{int(s/60+.5)//60} h {int(s/60+.5)%60} min' if s < 2*86400 else f'{int(s/3600+.5)//24} d {int(s/3600+.5)%24} h'
 
-# %% ../nbs/18_plan.ipynb #896d720e
+# %% ../nbs/18_plan.ipynb #7a7fd83e
 class Guess(NamedTuple):
     "How long a run may take"
     seconds: float
@@ -110,6 +110,14 @@ _FREE,_FIRM = {'bs', 'lr', 'seed', 'epochs'},{'data', 'model', 'size'}
 def _settings(own): return frozenset(o for o in own.items() if o[0] not in _FREE)
 def _firm(settings): return frozenset(o for o in settings if o[0] in _FIRM)
 
+def _beyond(at, secs, bs):
+    "Seconds of an epoch at `bs`, which is smaller or larger than `at`: so much an update, so much for all images"
+    near = 0 if bs < at[0] else -1
+    if len(at) == 1: return secs[0]*(1/bs + 1/32)/(1/at[0] + 1/32)
+    (a, b),(s, t) = (o[:2] if bs < at[0] else o[-2:] for o in (at, secs))
+    an_update = min(max((s - t)/(1/a - 1/b), 0), secs[near]*at[near]) # neither price is below 0
+    return secs[near] + an_update*(1/bs - 1/at[near])
+
 def an_epoch(
     row, # dict: batch size -> list of seconds an epoch took
     bs,  # Batch size
@@ -117,7 +125,7 @@ def an_epoch(
     "Seconds of an epoch at `bs`"
     at = sorted(row)
     secs = [np.median(row[o]) for o in at]
-    return float(secs[0]*at[0]/bs if bs < at[0] else np.exp(np.interp(np.log(bs), np.log(at), np.log(secs))))
+    return float(np.exp(np.interp(np.log(bs), np.log(at), np.log(secs))) if at[0] <= bs <= at[-1] else _beyond(at, secs, bs))
 
 class Times:
     "How long runs take, from those that are finished"

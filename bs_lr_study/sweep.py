@@ -6,30 +6,33 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/sweep.html.md"""
 
 # %% auto #0
 __all__ = ['PLURAL', 'KEYS', 'ON_OOM', 'SettingsError', 'Study', 'named_grid', 'make_study', 'find_settings', 'read_settings',
-           'study_names', 'load_study', 'todo', 'with_answers', 'SweepError', 'check', 'run']
+           'study_names', 'load_study', 'todo', 'with_answers', 'remember', 'Standing', 'standing', 'SweepError',
+           'check', 'run']
 
 # %% ../nbs/20_sweep.ipynb #4b187621
-import re, warnings
+import json, os, re, time, warnings
 from collections import Counter
 from contextlib import closing
 from configparser import ConfigParser, Error as ConfigError
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
 from difflib import get_close_matches
 from importlib import import_module, resources
+from itertools import takewhile
 from pathlib import Path
-from typing import get_args
 
 from pydantic import ValidationError
 
 from .data import check_size, find_data, fingerprint
-from .live import live
+from .live import check_show, live
 from .models import check_model
+from .plan import Times, done_ids, in_order, in_seconds
 from .regimes import check_rule, rescale
-from .runs import CONFIG_FIELDS, RunConfig, Status, explain, grid, run_name
+from .runs import CONFIG_FIELDS, RunConfig, explain, grid, run_name
 from .safe import clean
-from .store import Store
+from .store import Store, known_run
 from .tracking import tracked
-from .workers import check_engine, check_measure, get_executor, together
+from .workers import check_engine, check_measure, get_executor
 
 # %% ../nbs/20_sweep.ipynb #d1720614
 PLURAL = {'models': 'model', 'batch_sizes': 'bs', 'lrs': 'lr', 'seeds': 'seed'}
@@ -173,11 +176,11 @@ def load_study(
 # %% ../nbs/20_sweep.ipynb #0ef0915d
 def todo(
     study,    # `Study`
-    retry=(), # Statuses that do not count as done, such as 'failed' or 'oom'
+    retry=(), # Statuses that do not count as done, such as 'failed' or 'oom,failed'
+    known=None, # What its store holds, as `Store.known` gives it; read anew, if left out
 ): # list of `RunConfig`, most updates first
     "The runs of a study that are not done"
-    if odd := set(retry) - set(get_args(Status)): raise ValueError(f'retry: no status {odd.pop()!r}; choose from {", ".join(get_args(Status))}')
-    done = {k for k,d in study.store.run_records().items() if d['status'] not in retry}
+    done = done_ids({k: o.status for k,o in (study.store.known() if known is None else known).items()}, retry)
     return sorted((c for c in study.cfgs if c.id not in done), key=lambda c: c.bs/c.epochs)
 
 # %% ../nbs/20_sweep.ipynb #aefb1840
@@ -185,15 +188,61 @@ ON_OOM = 'record','accumulate' # What may follow a run that runs out of memory
 
 def with_answers(
     study, # `Study`
+    known=None, # As for `todo`
 ): # `Study`
     "A study and what answers those of its runs that ran out of memory: the same in half the micro-batch, and so on"
-    status,names = {k: d['status'] for k,d in study.store.records().items()},{c: k for k,c in study.runs.items()}
+    known,names = study.store.known() if known is None else known,{c: k for k,c in study.runs.items()}
     for c,name in list(names.items()):
         stem = name.replace(f'-micro_bs-{c.micro_bs}', '')
-        while status.get(c.id) == 'oom' and (at_once := c.micro_bs or c.bs) > 1:
+        while c.id in known and known[c.id].status == 'oom' and (at_once := c.micro_bs or c.bs) > 1:
             c = replace(c, micro_bs=-(-at_once//2))
             names.setdefault(c, f'{stem}-micro_bs-{c.micro_bs}')
     return replace(study, runs={k: c for c,k in names.items()})
+
+# %% ../nbs/20_sweep.ipynb #6cf47072
+def _seen(store):
+    "When the sweeps on a store have first seen which run: id -> UTC; empty if that is not known"
+    try: return {str(k): str(v) for k,v in json.loads(Path(f'{store.path}.study').read_text())['seen'].items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError): return {}
+
+def remember(
+    study, # `Study`
+):
+    "Note which runs a study has now"
+    seen,now,file = _seen(study.store),datetime.now(timezone.utc).isoformat(timespec='minutes'),Path(f'{study.store.path}.study')
+    if not (new := {c.id: now for c in study.cfgs if c.id not in seen}): return
+    part = file.with_suffix(f'.{os.getpid()}')
+    try:
+        part.write_text(json.dumps(dict(seen=seen | new)))
+        part.replace(file)
+    except OSError as e: warnings.warn(f'{file} could not be written ({e.strerror}): the next sweep cannot say which runs are new')
+
+@dataclass(frozen=True)
+class Standing:
+    "How far a study is"
+    runs: int
+    todo: int
+    new: int    # Of those to do, how many no sweep had seen before
+    since: str  # When the last one before them was first seen
+    others: int # Runs in the store that the study does not have
+    path: Path  # Of the store
+
+    def __str__(self):
+        new = f', {self.new} of them new since {self.since[:16].replace("T", " ")} UTC' if self.new else ''
+        return (f'{self.runs - self.todo} of {self.runs} runs are done, in {self.path}' + (f'; {self.todo} to do{new}' if 0 < self.todo < self.runs or self.new else '') +
+                (f'; {self.others} more in there are not of this study' if self.others else ''))
+
+def standing(
+    study,    # `Study`
+    retry=(), # As for `todo`
+    known=None, # As for `todo`
+): # `Standing`; printed, it is a line
+    "How far a study is, and what is new in it"
+    known,seen = study.store.known() if known is None else known,_seen(study.store)
+    left = todo(study, retry, known)
+    new = sum(c.id not in seen and c.id not in known for c in left) if seen else 0
+    others = known.keys() - {c.id for c in with_answers(study, known).cfgs}
+    return Standing(len(study.runs), len(left), new, max(seen.values(), default=''), len(others), study.store.path)
 
 # %% ../nbs/20_sweep.ipynb #477bab45
 class SweepError(Exception):
@@ -234,10 +283,10 @@ def _check_learner(cfgs, learner, device, amp):
         warnings.warn(f'seeds {cfgs[0].seed} and {other.seed} begin with the same weights, so their runs are no independent replicates. RandomSplitter(seed=…) sets the seed of torch: '
                       'call set_seed(cfg.seed) once the DataLoaders are made, or split without a seed')
 
-def _check_same_images(study, cfgs, path):
+def _check_same_images(study, cfgs, path, known):
     "One store, one set of images"
     ids,ours = {c.id for c in study.cfgs},fingerprint(cfgs[0].data, path)
-    theirs = {o for d in study.store.records().values() if d['id'] in ids and d['status'] != 'failed' and (o := d['env'].get('data_fingerprint'))}
+    theirs = {f for k,o in known.items() if k in ids and o.status != 'failed' and (f := o.env.get('data_fingerprint'))}
     if theirs - {ours}: raise SweepError(f'{study.store.path} has runs on other images than {path or cfgs[0].data} (fingerprint {min(theirs - {ours})}, not {ours}): '
                                          'name the images that those were made with, or choose another store')
 
@@ -245,6 +294,7 @@ def check(
     study,       # `Study`
     cfgs,        # Those of its `RunConfig`s that are to be trained
     data=None, models=None, device=None, amp=None, learner=None, # As for `run`
+    known=None, # As for `todo`
 ): # Path to the folder of the images; None where there is none
     "Refuse what cannot work, before the first run"
     if len(names := {c.data for c in cfgs}) > 1: raise SweepError(f'one sweep, one set of data: these runs want {", ".join(sorted(names))}')
@@ -256,7 +306,7 @@ def check(
         for c in cfgs: check_size(c)
         _check_models(cfgs, models)
     path = find_data(cfgs[0].data, data)
-    _check_same_images(study, cfgs, path)
+    _check_same_images(study, cfgs, path, study.store.known() if known is None else known)
     return path
 
 def _tell(hearers, run):
@@ -265,14 +315,16 @@ def _tell(hearers, run):
         try: f(run)
         except Exception as e: warnings.warn(f'{getattr(f, "__name__", type(f).__name__)} could not take {run.name}: {type(e).__name__}: {e}; the run is kept')
 
-def _train(study, cfgs, execute, engine, opts, show, on_run):
-    "Train some runs of a study, and record each as it is done"
-    tried,names = {k: d['attempt'] for k,d in study.store.records().items()},{c.id: k for k,c in study.runs.items()}
-    with live(study, cfgs, show) as board:
-        with closing(execute(together(cfgs, engine), engine, opts, board.begun)) as runs:
+def _train(study, cfgs, known, execute, engine, opts, in_time, show, on_run):
+    "Train some runs of a study, longest first, as long as there is time; record each as it is done"
+    names,times = {c.id: k for k,c in study.runs.items()},Times(known.values(), engine)
+    groups = takewhile(in_time, in_order(cfgs, engine, times))
+    with live(study, cfgs, show, known=known, times=times) as board, closing(execute(groups, engine, opts, board.begun)) as came:
+        for runs in came:
+            runs = [replace(r, name=names[r.id], attempt=known[r.id].attempt + 1 if r.id in known else 1) for r in (runs if isinstance(runs, list) else [runs])]
+            study.store.append(*runs)
             for r in runs:
-                r = replace(r, name=names[r.id], attempt=tried.get(r.id, 0) + 1)
-                study.store.append(r)
+                known[r.id] = known_run(r)
                 _tell([board, *on_run], r)
     return board.ended
 
@@ -286,9 +338,11 @@ def run(
     amp=None,        # Mixed precision: 'fp16' or 'bf16'
     models=None,     # The reader's own models: name = function of `n_out` and `n_in`
     learner=None,    # The reader's own Learners: a function of a `RunConfig`, or its `package.module:function`; the engine is fastai then
-    retry=(),        # Statuses to try again, such as 'failed'
+    retry=(),        # Statuses to try again, such as 'failed' or 'failed,oom'
+    limit=None,      # At most so many runs
+    budget=None,     # Begin no run after so long, such as '2h'; what is under way is brought to its end
     on_oom='record', # What follows a run that runs out of memory: its record alone, or 'accumulate': runs of the same `bs` in smaller micro-batches
-    show=True,       # Show the crosstab as it fills in? 'bar': a progress bar alone; False: nothing
+    show=True,       # Show the crosstab as it fills in? 'bar', 'lines', 'json', a file or False: as for `live`
     on_run=(),       # To be called with each `Run` once it is on the disk: a function, or several
     wandb='off',     # Tell W&B of the runs, and of those it has missed? 'auto', 'online', 'offline' or 'off', as for `tracked`
     project=None,    # On W&B: `PROJECT` or `ENTITY/PROJECT`
@@ -297,15 +351,20 @@ def run(
     "Train the runs of a study that are not done, and record each as it is done"
     check_engine(engine)
     if on_oom not in ON_OOM: raise ValueError(f'on_oom is {on_oom!r}: choose one of {", ".join(ON_OOM)}')
+    check_show(show)
+    if limit is not None and limit < 1: raise ValueError(f'limit is {limit}: at least one run')
     execute = on if callable(on) else get_executor(on, workers=workers)
+    end = time.monotonic() + in_seconds(budget) if budget is not None else float('inf')
+    def in_time(_=None): return time.monotonic() < end
     if learner: engine,opts = 'fastai',opts | dict(learner=learner)
     ids = None if on_oom == 'accumulate' else {c.id for c in study.cfgs} # what follows lack of memory is not known yet
     with study.store.owned(), tracked(study.store, ids, wandb, project):
-        ended = Counter()
-        if on_oom == 'accumulate': study = with_answers(study)
-        while cfgs := todo(study, retry):
-            given = opts | dict(path=check(study, cfgs, data, models, device, amp, learner), device=device, amp=amp, models=models) | (dict(measure=study.measure) if study.measure else {})
-            ended += _train(study, cfgs, execute, engine, given, show, [on_run] if callable(on_run) else on_run)
-            if on_oom == 'record': break
-            study,retry = with_answers(study),()
+        ended,known = Counter(),study.store.known()
+        remember(study)
+        if on_oom == 'accumulate': study = with_answers(study, known)
+        while cfgs := todo(study, retry, known)[:limit and limit - ended.total()]:
+            given = opts | dict(path=check(study, cfgs, data, models, device, amp, learner, known), device=device, amp=amp, models=models) | (dict(measure=study.measure) if study.measure else {})
+            ended += _train(study, cfgs, known, execute, engine, given, in_time, show, [on_run] if callable(on_run) else on_run)
+            if on_oom == 'record' or not in_time(): break
+            study,retry = with_answers(study, known),()
     return ended
