@@ -152,12 +152,12 @@ class TestEqualsOneBatch:
         def mean(*cbs):
             learn = learner(*cbs, n=20, model=net(drop=.5), opt=SGD)
             torch.manual_seed(1)
-            with learn.no_logging(): learn.fit(400, 0.)
+            with learn.no_logging(): learn.fit(150, 0.)
             return torch.stack(learn.witness.grads)
         a,b = mean(Accumulate(5)),mean()
-        se = ((a.var(0) + b.var(0))/400).sqrt()
+        se = ((a.var(0) + b.var(0))/150).sqrt()
         assert ((a.mean(0) - b.mean(0)).abs() < 5*se + 1e-12).all()
-        assert (a.var(0).sum()/b.var(0).sum()).item() == pytest.approx(1, abs=.2)
+        assert (a.var(0).sum()/b.var(0).sum()).item() == pytest.approx(1, abs=.3)
 
 
 class TestLosses:

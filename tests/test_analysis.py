@@ -1,6 +1,5 @@
 "The tables, against the numbers the post printed and against a second way to compute them"
 import subprocess, sys
-from pathlib import Path
 
 import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st

@@ -54,7 +54,6 @@ def test_validation_is_fastais_centre_crop(tmp_path):
     dls = get_dls(RunConfig('pics', 'small', 10, 1e-2, size=32), folder, device='cpu')
     a,b = (next(iter(dls.valid))[0] for _ in range(2))
     assert (a == b).all()
-    x = [dls.train.dataset[0][0] for _ in range(1)]
     a,b = (dls.train.do_item(0)[0] for _ in range(2))
     assert (a != b).any()
 

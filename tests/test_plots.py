@@ -5,7 +5,7 @@ import matplotlib as mpl
 mpl.use('Agg')
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest
 
-from bs_lr_study.analysis import cells, crosstab_acc, load_runs
+from bs_lr_study.analysis import crosstab_acc, load_runs
 from bs_lr_study.plots import line_styles, plot_acc, plot_curves, plot_heatmap, plot_style
 
 @pytest.fixture(scope='module')

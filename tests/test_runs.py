@@ -1,6 +1,5 @@
 """Contracts of runs: identities that never change, names that read back."""
-import string
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given, strategies as st

@@ -3,7 +3,7 @@ import math, random
 
 import pytest, torch
 import torch.nn.functional as F
-from fastai.torch_core import no_random, set_seed
+from fastai.torch_core import no_random
 
 from bs_lr_study.data import digits
 from bs_lr_study.models import build_model
