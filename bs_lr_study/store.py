@@ -71,7 +71,7 @@ def decode(
     if zlib.crc32(body) != int(m[2], 16): raise ValueError('the checksum does not fit')
     try: d = from_json(body, cache_strings='keys') # faster than the other by far
     except ValueError: d = _loads(body) # it knows half surrogates, as there are in odd file names
-    if d['schema'] != SCHEMA: raise ValueError(f"a record of schema {d['schema']}, this version reads {SCHEMA}")
+    if d.get('schema') != SCHEMA: raise ValueError(f"a record of schema {d.get('schema')}, this version reads {SCHEMA}")
     return d
 
 # %% ../nbs/01_store.ipynb #6048ea0a
