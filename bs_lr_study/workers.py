@@ -9,7 +9,7 @@ __all__ = ['MEMBERS', 'ENGINES', 'MEASURES', 'EXECUTORS', 'check_engine', 'get_e
            'together', 'default_workers', 'WorkerError', 'in_workers', 'here', 'get_executor']
 
 # %% ../nbs/19_workers.ipynb #20f8bfcb
-import os, shutil, signal, threading, traceback
+import math, os, shutil, signal, threading, time, traceback
 from collections import deque
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,7 @@ from .runs import Run
 # %% ../nbs/19_workers.ipynb #bb5a3bf5
 MEMBERS = 16 # At most this many runs of a group are trained as one
 ENGINES = {'fastai': 'bs_lr_study.train', 'fast': 'bs_lr_study.fast'}
-MEASURES = {'noise': 'bs_lr_study.noise:NoiseScale'} # What a run may record besides, epoch by epoch
+MEASURES = {'noise': 'bs_lr_study.noise:NoiseScale', 'sharpness': 'bs_lr_study.sharpness:Sharpness'} # What a run may record besides, epoch by epoch
 
 def check_engine(
     name, # Such as `fastai`
@@ -118,6 +118,7 @@ class _Worker:
         self.process.start()
         theirs.close()
         self.ready,self.begun,self.left = False,False,list(group)
+        self.until,self.late = math.inf,False # when it has to have done with what it is at; whether it had not
 
     def hear(self):
         "What it says; None if it is gone, or has broken off in the middle of a word"
@@ -126,10 +127,14 @@ class _Worker:
 
     def give(self):
         "Whether it could take what it is to do"
-        self.begun,self.left = False,list(self.left)
+        self.begun,self.left,self.until = False,list(self.left),math.inf
         try: self.conn.send(self.left)
         except OSError: return False
         return True
+
+    def allow(self, seconds):
+        "Give it so long for each run that is left"
+        self.until = time.monotonic() + seconds*max(1, len(self.left))
 
     def stop(self):
         self.process.kill()
@@ -137,7 +142,8 @@ class _Worker:
         self.conn.close()
 
 # %% ../nbs/19_workers.ipynb #9e28fd18
-def _failed(cfg, code):
+def _failed(cfg, code, late, timeout):
+    if late: return Run(cfg, 'failed', f'it took longer than the {timeout:g} s that a run may take, and was ended')
     how = f'was killed by signal {-code}' + (', perhaps for lack of memory' if code == -9 else '') if code < 0 else f'ended with status {code}'
     return Run(cfg, 'failed', f'the worker process {how}')
 
@@ -149,8 +155,10 @@ def in_workers(
     engine, # Name of the engine
     opts,   # Options of its `train_many`
     begun=None, # To be called with each list of configs that a worker begins
+    timeout=None, # Seconds that a run may take, and a list so long for each of its runs; then it has failed
 ): # Iterator of `Run`
     "Train groups of configs in worker processes; yields each run as it is done"
+    timeout = math.inf if timeout is None else timeout
     if n < 1: raise ValueError(f'{n} worker processes: at least one is needed')
     ctx,groups,again,busy,opts = _context(engine),iter(groups),deque(),{},cloudpickle.dumps(opts)
     def take(): return again.popleft() if again else next(groups, None)
@@ -160,21 +168,24 @@ def in_workers(
                 w = _Worker(ctx, engine, opts, group)
                 busy[w.conn] = w
             if not busy: return
-            for conn in connection.wait(list(busy)):
+            until = min(w.until for w in busy.values())
+            for conn in connection.wait(list(busy), max(0, until - time.monotonic()) if until < math.inf else None):
                 w = busy[conn]
                 said = w.hear()
                 if isinstance(said, Exception): raise said
                 if isinstance(said, Run):
                     w.left.remove(said.cfg)
+                    w.allow(timeout)
                     yield said
                 elif said is None:
                     del busy[conn]
                     if not w.ready: raise WorkerError(_NOT_READY)
                     if not w.begun: again.append(w.left)
-                    elif len(w.left) == 1: yield _failed(w.left[0], w.process.exitcode)
+                    elif len(w.left) == 1: yield _failed(w.left[0], w.process.exitcode, w.late, timeout)
                     else: again.extend([c] for c in w.left)
                 elif said == 'begun':
                     w.begun = True
+                    w.allow(timeout)
                     if begun: begun(w.left)
                 else: # ready for its first group, or done with one
                     if w.ready: w.left = take()
@@ -182,6 +193,10 @@ def in_workers(
                     if w.left and w.give(): continue
                     if w.left: again.append(w.left)
                     busy.pop(conn).stop()
+            for w in busy.values():
+                if time.monotonic() > w.until:
+                    w.until,w.late = math.inf,True
+                    w.process.kill() # what it has said before is heard first
     finally:
         for w in busy.values(): w.stop()
 
@@ -195,10 +210,13 @@ def here(
     begun=None, # To be called with each list of configs that is begun
     *,
     workers=None, # Worker processes of one thread each; 0: this process. By default as `default_workers` says
+    timeout=None, # Seconds that a run may take, as for `in_workers`
 ): # Iterator of `Run`
     "Train groups of configs on this machine"
+    if timeout is not None and timeout <= 0: raise ValueError(f'timeout: {timeout:g} s is no time for a run')
     n = default_workers(opts.get('device')) if workers is None else workers
-    if n: return in_workers(groups, n, engine, opts, begun)
+    if n: return in_workers(groups, n, engine, opts, begun, timeout)
+    if timeout is not None: raise ValueError('timeout: only a run in a worker process can be ended; name one or more --workers')
     return _in_this_process(groups, get_engine(engine), opts, begun or (lambda group: None))
 
 def _in_this_process(groups, train_many, opts, begun):

@@ -76,6 +76,28 @@ def test_one_that_never_begins_is_an_error_and_no_result(forked):
     forked(lambda conn, engine, opts: os._exit(3))
     with pytest.raises(WorkerError, match='before it could begin'): list(in_workers([[c] for c in CFGS], 2, 'fastai', {}))
 
+def test_one_that_takes_too_long(forked):
+    "It has failed; those of its group that it has sent count, and the others are tried alone"
+    def behave(conn, group):
+        for c in group:
+            if c.bs == 3: time.sleep(60)
+            conn.send(ok(c))
+    forked(fake(behave))
+    runs = list(in_workers([CFGS], 2, 'fastai', {}, timeout=.3))
+    assert {r.cfg.bs: r.status for r in runs} == {1: 'ok', 2: 'ok', 3: 'failed', 4: 'ok'}
+    assert [r.message for r in runs if r.status == 'failed'] == ['it took longer than the 0.3 s that a run may take, and was ended']
+
+def test_a_group_may_take_as_long_as_its_runs(forked):
+    def behave(conn, group):
+        time.sleep(.5)
+        for c in group: conn.send(ok(c))
+    forked(fake(behave))
+    assert {r.status for r in in_workers([CFGS], 1, 'fastai', {}, timeout=.3)} == {'ok'}
+
+def test_a_time_that_means_nothing():
+    with pytest.raises(ValueError, match='only a run in a worker process can be ended'): workers.here([], 'fastai', {}, workers=0, timeout=5)
+    with pytest.raises(ValueError, match='timeout: 0 s is no time'): workers.here([], 'fastai', {}, workers=2, timeout=0)
+
 def test_nobody_stays_when_the_parent_stops_early(forked):
     forked(fake(lambda conn, group: [conn.send(ok(c)) for c in group] and time.sleep(60)))
     runs = in_workers([[c] for c in CFGS], 2, 'fastai', {})
