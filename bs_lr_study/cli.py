@@ -81,6 +81,7 @@ def run(
     workers:int=None,    # Processes of one thread each, 0 for this one; by default one a core, 0 on a GPU
     address:str=None,    # On ray: the cluster's address
     gpus:float=None,     # On ray: GPUs of each worker, such as 0.25
+    timeout:str=None,    # With workers: a run that takes longer, such as 30m or 2h, is ended and has failed
     device:str=None,     # torch device, such as cpu or cuda:1
     amp:Annotated[str, dict(choices=['fp16', 'bf16'])]=None, # Mixed precision
     learner:str=None,    # Your own Learners: package.module:function of a config
@@ -100,8 +101,9 @@ def run(
     _check_folder(out)
     n = len(sweep.todo(s, retry))
     print(f'{study}: {len(s.runs) - n} of {len(s.runs)} runs are done, in {s.store.path}', flush=True)
+    from bs_lr_study.plan import in_seconds
     from bs_lr_study.workers import get_executor
-    on = get_executor(on, workers=workers, address=address, gpus=gpus)
+    on = get_executor(on, workers=workers, address=address, gpus=gpus, timeout=timeout and in_seconds(timeout, 'timeout'))
     ended = sweep.run(s, data=data, engine=engine, on=on, device=device, amp=amp, learner=learner, retry=retry, on_oom=on_oom, num_workers=num_workers,
                       show=dict(table=True, bar='bar', none=False)[show], wandb=wandb, project=project, log_every=log_every)
     if on_oom == 'accumulate': s = sweep.with_answers(s)

@@ -79,13 +79,14 @@ def parse_only(
 # %% ../nbs/18_plan.ipynb #4713eac5
 def in_seconds(
     txt, # Such as '90m', '2h', '1h30m' or '45s'; a number is seconds
+    what='budget', # Whose length it is, for the error
 ): # float
     "How long a text says"
     if not isinstance(txt, (int, float)):
         m = re.fullmatch(r'(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s?)?', str(txt).replace(' ', ''))
-        if not m or not m[0]: raise ValueError(f'budget: {txt!r} is no length of time; say 90m, 2h or 1h30m')
+        if not m or not m[0]: raise ValueError(f'{what}: {txt!r} is no length of time; say 90m, 2h or 1h30m')
         txt = sum(float(o or 0)*s for o,s in zip(m.groups(), (86400, 3600, 60, 1)))
-    if not 0 < txt < float('inf'): raise ValueError(f'budget: {txt:g} s is no time in which to begin a run')
+    if not 0 < txt < float('inf'): raise ValueError(f'{what}: {txt:g} s is no time in which to train anything')
     return float(txt)
 
 def fmt_seconds(
