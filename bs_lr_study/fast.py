@@ -12,8 +12,8 @@ __all__ = ['MEMBER_OPTS', 'AMP', 'schedule', 'MemberOpt', 'Digits', 'get_source'
 import copy, hashlib, json, math, os, random, warnings
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from functools import lru_cache
-from itertools import groupby
+from functools import lru_cache, partial
+from itertools import groupby, islice
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import NamedTuple
@@ -24,6 +24,7 @@ from fastai.torch_core import default_device, no_random, set_seed
 from fastcore.basics import patch
 
 from .accumulate import micro_slices
+from .checkpoint import random_state, set_random_state
 from .data import check_size, digits, fingerprint, image_files, user_cache
 from .images import cache_key, load_images
 from .members import Members, NotStackable, check_members, seed_dropout
@@ -159,15 +160,19 @@ def orders(
         yield torch.tensor(rng.sample(range(n), n))
 
 # %% ../nbs/15_fast.ipynb #f4ba8cfa
+def _generators(seeds): return [torch.Generator().manual_seed(s) for s in seeds]
+
 def batches(
     cfg,    # `RunConfig`
     seeds,  # Seed of each stream
     source, # Images, such as `Digits`
     block=256, # At least so many images are gathered at once, but for the last of an epoch
+    gens=None, # torch `Generator` of each stream, for the augmentation; fresh ones by default
+    begin=0, # Epochs to leave out
 ): # For each epoch an iterator of images and labels; of several seeds, images of shape (images, seeds, …)
     "The training batches of runs of one batch size"
-    gens = [torch.Generator().manual_seed(s) for s in seeds]
-    for (bs,_),order in zip(stages(cfg), zip(*(orders(s, source.n_train, cfg.epochs) for s in seeds))):
+    gens = gens or _generators(seeds)
+    for (bs,_),order in islice(zip(stages(cfg), zip(*(orders(s, source.n_train, cfg.epochs) for s in seeds))), begin, None):
         n,step = source.n_train//bs*bs,bs*max(1, block//bs)
         def epoch():
             for i in range(0, n, step):
@@ -229,6 +234,7 @@ class Row:
         self.of = torch.tensor([self.seeds.index(c.seed) for c in cfgs], device=self.device)
         self.members = self._members(cfgs, source, models, dtype)
         gens = seed_dropout(self.members, self.seeds, self.device)
+        self.gens = [*_generators(self.seeds), *gens] # of the augmentation and of dropout
         self.opt = MemberOpt(self.members, [c.lr for c in cfgs], self.cfg.wd, self.cfg.opt, graph, self.cfg.beta2, self.cfg.eps)
         self.hypers = torch.zeros(2, dtype=dtype, device=self.device).unbind() if graph else None
         self._graphed = _Graphed(self._one_update, gens) if graph else None
@@ -314,9 +320,26 @@ def _noted(end, epoch, losses, t, train_loss, valid_loss, acc):
     elif not math.isfinite(valid_loss): end |= dict(status='diverged', message=f'validation loss is {valid_loss} in epoch {epoch}, after {end["steps"]} updates')
     else: end['metrics'].append(dict(epoch=epoch, train_loss=train_loss, valid_loss=valid_loss, acc=acc))
 
+def _row_state(row, **more):
+    "All that the next epoch depends on"
+    opt = [kept[1:] for g in row.opt.groups for kept in g.kept]
+    return dict(weights=row.members.state_dict(), opt=opt, t=row.opt.t, gens=[o.get_state() for o in row.gens], random=random_state(row.device), seconds=row.seconds) | more
+
+@torch.no_grad()
+def _set_row_state(row, state):
+    "Go on from there"
+    row.members.load_state_dict(state['weights'])
+    row.opt.t.copy_(state['t'])
+    for ours,theirs in zip((kept[1:] for g in row.opt.groups for kept in g.kept), state['opt']):
+        for o,t in zip(ours, theirs): o.copy_(t)
+    for o,s in zip(row.gens, state['gens']): o.set_state(s)
+    set_random_state(state['random'], row.device)
+    row.seconds = state['seconds']
+
 def train_row(
     cfgs,     # `RunConfig`s that differ in lr and seed only
     source,   # Images, such as `Digits`
+    kept=None, # Function of the model that gives the `Checkpoint` of this row
     **opts,   # As for `Row`
 ): # list of dicts with `metrics`, `updates`, `status`, `message`, `steps` of each run; the `Row` as trained
     "Train runs as one model"
@@ -324,7 +347,11 @@ def train_row(
     check_updates(cfg, source.n_train)
     n_steps,row = [source.n_train//bs for bs,_ in stages(cfg)], Row(cfgs, source, **opts)
     ends,val,t,hypers = [dict(metrics=[], updates=[], status='ok', message='') for _ in cfgs],np.zeros(len(cfgs)),0,list(zip(*schedule(cfg, n_steps)))
-    for epoch,epoch_batches in enumerate(batches(cfg, row.seeds, source), 1):
+    ckpt,begin = kept and kept(row.members),0
+    if state := ckpt and ckpt.load():
+        _set_row_state(row, state)
+        ends,val,t,begin = state['ends'],state['val'].numpy(),state['t_all'],state['epoch']
+    for epoch,epoch_batches in enumerate(batches(cfg, row.seeds, source, gens=row.gens[:len(row.seeds)], begin=begin), begin + 1):
         row.members.train()
         start = perf_counter()
         losses = torch.stack([row.update(x, y, *h).clone() for (x,y),h in zip(epoch_batches, hypers[t:])]).double().cpu().numpy()
@@ -338,6 +365,7 @@ def train_row(
             end['updates'] += _every(row.log_every, end, t, curve, hypers, c.lr)
         t += n_steps[epoch-1]
         if all(e['status'] != 'ok' for e in ends): break
+        if ckpt and epoch < cfg.epochs and ckpt.due(): ckpt.save(_row_state(row, ends=ends, val=val, t_all=t, epoch=epoch))
     return ends,row
 
 # %% ../nbs/15_fast.ipynb #911175c7
@@ -441,10 +469,11 @@ def cached_plan(
     return plan
 
 # %% ../nbs/15_fast.ipynb #5d95af61
-def _row_runs(cfgs, source, env, onednn, opts):
+def _row_runs(cfgs, source, env, onednn, opts, checkpoints=None):
     "Train a row; its runs share its time"
     device,k = opts['device'],len(cfgs)
     free_memory(device)
+    if checkpoints: opts = opts | dict(kept=partial(checkpoints.of, [c.id for c in cfgs], env | dict(members=k, onednn=onednn, log_every=opts['log_every'])))
     with no_random(cfgs[0].seed, reproducible=False), with_onednn(onednn): ends,row = train_row(cfgs, source, **opts)
     seconds = dict(seconds=sum(row.seconds.values())/k, train_seconds=row.seconds['train']/k)
     env = env | dict(members=k, onednn=onednn, n_params=sum(p.numel() for p in row.members.parameters())//k)
@@ -456,16 +485,16 @@ def _tried(cfgs, *args):
     try: return _row_runs(cfgs, *args),None
     except Exception as e: return None,ending(e)
 
-def _train_rows(cfgs, k, source, env, onednn, opts):
+def _train_rows(cfgs, k, source, env, onednn, opts, checkpoints=None):
     "Train runs `k` at a time; a row that fails is halved until the runs that are at fault stand alone"
     for i in range(0, len(cfgs), k):
         row = sorted(cfgs[i:i+k], key=lambda c: (c.lr, c.seed)) # members with one learning rate share an optimizer's group
-        runs,end = _tried(row, source, env, onednn, opts)
+        runs,end = _tried(row, source, env, onednn, opts, checkpoints)
         if runs: yield from runs
-        elif len(row) > 1: yield from _train_rows(row, (len(row) + 1)//2, source, env | dict(why=end['message'] or end['status']), onednn, opts)
+        elif len(row) > 1: yield from _train_rows(row, (len(row) + 1)//2, source, env | dict(why=end['message'] or end['status']), onednn, opts, checkpoints)
         else: yield Run(row[0], env=env, **end)
 
-def _train_group(cfgs, path, opts):
+def _train_group(cfgs, path, opts, checkpoints=None):
     "Train runs that differ in lr and seed only"
     cfgs,env = sorted(cfgs, key=lambda c: (c.seed, c.lr)),machine('fast', opts['device']) | dict(amp=opts['amp'], graph=opts['graph'])
     try:
@@ -476,7 +505,7 @@ def _train_group(cfgs, path, opts):
     else:
         try: plan = cached_plan(cfgs, source, **opts)
         except Exception as e: plan = Plan(1, why=ending(e)['message']) # what is wrong will show when each run is trained
-        yield from _train_rows(cfgs, plan.members, source, env | (dict(why=plan.why) if plan.why else {}), plan.onednn, opts)
+        yield from _train_rows(cfgs, plan.members, source, env | (dict(why=plan.why) if plan.why else {}), plan.onednn, opts, checkpoints)
 
 def left_out(
     cfg, # `RunConfig`
@@ -497,12 +526,13 @@ def train_many(
     num_workers=0, # For the reference; images are decoded once here
     log_every=0, # Note loss and learning rate every so many updates; 0: each epoch only
     measure=None, # What to record besides, in some runs: id = name; these are left to the reference
+    checkpoints=None, # `Checkpoints`, to go on from where a row that was killed had got to
 ): # Iterator of `Run`
     "Train configs, as many at once as pays; yields each run when its row is done"
     device = torch.device(device) if device else default_device()
     opts = dict(device=device, models=models, amp=amp, log_every=log_every)
     measured,rest = ([c for c in cfgs if (c.id in (measure or {})) == o] for o in (True, False))
-    if measured: yield from (replace(r, env=r.env | dict(why='what is measured is left to the reference')) for r in reference(measured, measure=measure, path=path, num_workers=num_workers, **opts))
+    if measured: yield from (replace(r, env=r.env | dict(why='what is measured is left to the reference')) for r in reference(measured, measure=measure, path=path, num_workers=num_workers, checkpoints=checkpoints, **opts))
     for group in together(rest, 'fast'):
-        if why := left_out(group[0], amp): yield from (replace(r, env=r.env | dict(why=why)) for r in reference(group, path=path, num_workers=num_workers, **opts))
-        else: yield from _train_group(group, path, opts | dict(graph=graph and device.type == 'cuda'))
+        if why := left_out(group[0], amp): yield from (replace(r, env=r.env | dict(why=why)) for r in reference(group, path=path, num_workers=num_workers, checkpoints=checkpoints, **opts))
+        else: yield from _train_group(group, path, opts | dict(graph=graph and device.type == 'cuda'), checkpoints)

@@ -114,7 +114,7 @@ def _size(dl): return len(dl.dataset) if hasattr(dl.dataset, '__len__') else np.
 
 class NoiseScale(Callback):
     "Keeps estimates of ‖G‖² and tr Σ along training, which goes on as if it were not there"
-    order = CastToTensor.order # and before mixed precision
+    order,kept = CastToTensor.order,('rows', 'seen') # and before mixed precision
     def __init__(self,
         every=2, # Measure every so many updates
         parts=4, # As in `noise_of`

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from .checkpoint import Checkpoints
 from .data import check_size, find_data, fingerprint
 from .live import check_show, live
 from .models import check_model
@@ -32,7 +33,7 @@ from .runs import CONFIG_FIELDS, RunConfig, explain, grid, run_name
 from .safe import clean
 from .store import Store, known_run
 from .tracking import tracked
-from .workers import check_engine, check_measure, get_executor
+from .workers import check_engine, check_measure, get_executor, here
 
 # %% ../nbs/20_sweep.ipynb #d1720614
 PLURAL = {'models': 'model', 'batch_sizes': 'bs', 'lrs': 'lr', 'seeds': 'seed'}
@@ -315,9 +316,10 @@ def _tell(hearers, run):
         try: f(run)
         except Exception as e: warnings.warn(f'{getattr(f, "__name__", type(f).__name__)} could not take {run.name}: {type(e).__name__}: {e}; the run is kept')
 
-def _train(study, cfgs, known, execute, engine, opts, in_time, show, on_run):
+def _train(study, cfgs, known, execute, engine, opts, in_time, show, on_run, kept):
     "Train some runs of a study, longest first, as long as there is time; record each as it is done"
-    names,times = {c.id: k for k,c in study.runs.items()},Times(known.values(), engine)
+    names,left,times = {c.id: k for k,c in study.runs.items()},{c.id for c in cfgs},Times(known.values(), engine)
+    if kept: kept.tidy(known, left)
     groups = takewhile(in_time, in_order(cfgs, engine, times))
     with live(study, cfgs, show, known=known, times=times) as board, closing(execute(groups, engine, opts, board.begun)) as came:
         for runs in came:
@@ -325,7 +327,9 @@ def _train(study, cfgs, known, execute, engine, opts, in_time, show, on_run):
             study.store.append(*runs)
             for r in runs:
                 known[r.id] = known_run(r)
+                left.discard(r.id)
                 _tell([board, *on_run], r)
+            if kept: kept.tidy(known, left)
     return board.ended
 
 def run(
@@ -341,6 +345,7 @@ def run(
     retry=(),        # Statuses to try again, such as 'failed' or 'failed,oom'
     limit=None,      # At most so many runs
     budget=None,     # Begin no run after so long, such as '2h'; what is under way is brought to its end
+    checkpoint=60,   # Seconds after which a run is kept at the end of an epoch, so that it goes on from there if it is killed; None: never
     on_oom='record', # What follows a run that runs out of memory: its record alone, or 'accumulate': runs of the same `bs` in smaller micro-batches
     show=True,       # Show the crosstab as it fills in? 'bar', 'lines', 'json', a file or False: as for `live`
     on_run=(),       # To be called with each `Run` once it is on the disk: a function, or several
@@ -356,6 +361,8 @@ def run(
     execute = on if callable(on) else get_executor(on, workers=workers)
     end = time.monotonic() + in_seconds(budget) if budget is not None else float('inf')
     def in_time(_=None): return time.monotonic() < end
+    kept = None if checkpoint is None or getattr(execute, 'func', None) is not here else Checkpoints(str(Path(f'{study.store.path}.unfinished').absolute()), checkpoint)
+    if kept: opts = opts | dict(checkpoints=kept)
     if learner: engine,opts = 'fastai',opts | dict(learner=learner)
     ids = None if on_oom == 'accumulate' else {c.id for c in study.cfgs} # what follows lack of memory is not known yet
     with study.store.owned(), tracked(study.store, ids, wandb, project):
@@ -364,7 +371,7 @@ def run(
         if on_oom == 'accumulate': study = with_answers(study, known)
         while cfgs := todo(study, retry, known)[:limit and limit - ended.total()]:
             given = opts | dict(path=check(study, cfgs, data, models, device, amp, learner, known), device=device, amp=amp, models=models) | (dict(measure=study.measure) if study.measure else {})
-            ended += _train(study, cfgs, known, execute, engine, given, in_time, show, [on_run] if callable(on_run) else on_run)
+            ended += _train(study, cfgs, known, execute, engine, given, in_time, show, [on_run] if callable(on_run) else on_run, kept)
             if on_oom == 'record' or not in_time(): break
             study,retry = with_answers(study, known),()
     return ended

@@ -11,11 +11,13 @@ __all__ = ['FITS', 'N_CALIBRATE', 'Diverged', 'n_items', 'bs_of', 'Watch', 'Warm
 
 # %% ../nbs/12_train.ipynb #ee631c0e
 import gc, math, platform, random, re
+from functools import partial
 from importlib import import_module
 from time import perf_counter
 
 from . import __version__
 from .accumulate import Accumulate
+from .checkpoint import fit_on
 from .data import fingerprint, get_dls, n_channels
 from .models import build_model
 from .norms import CALIBRATED, SpareNorms, calibrate
@@ -52,6 +54,7 @@ def bs_of(
 
 class Watch(Callback):
     "Keeps metrics an epoch and seconds a phase; ends a run whose loss is not finite"
+    kept = 'metrics','seconds','steps','examples' # in a checkpoint
     order = -1 # before the metrics are reset and after the model has run
     def __init__(self): self.metrics,self.seconds,self.steps,self.examples = [],{'train': 0., 'valid': 0.},0,0
     def before_train(self): self._start = perf_counter()
@@ -76,7 +79,7 @@ FITS = {'one_cycle': Learner.fit_one_cycle, 'flat_cos': Learner.fit_flat_cos, 'c
 
 class Warmup(Callback):
     "Lets the learning rate rise to what the schedule says, in equal steps over the first `n` updates"
-    order,run_valid = ParamScheduler.order + 1,False
+    order,run_valid,kept = ParamScheduler.order + 1,False,('done',)
     def __init__(self, n): self.n,self.done = n,0
     def before_batch(self):
         self.lrs = [h['lr'] for h in self.opt.hypers]
@@ -298,6 +301,7 @@ def train(
     catch=True,    # Turn an error into a record? False lets it through, to be debugged
     log_every=0,   # Note loss and learning rate every so many updates; 0: each epoch only
     measure=None,  # What to record besides, epoch by epoch: a name in `MEASURES`; the run is the same
+    checkpoints=None, # `Checkpoints`, to go on from where a run that was killed had got to
 ): # `Run`
     "Train one run with fastai; divergence, lack of memory and errors are records too. Random state is left as it was"
     dev,end,learn = torch.device(device) if device else default_device(),dict(status='ok'),None
@@ -310,6 +314,7 @@ def train(
         with no_random(cfg.seed, reproducible=False):
             learn = make_learner(cfg, path, dev, amp, num_workers, models, learner)
             if watching: learn.add_cb(watching)
+            if checkpoints: learn._do_fit = partial(fit_on, learn, checkpoints.of([cfg.id], env | dict(log_every=log_every), learn.model))
             fit(learn, cfg)
     except Exception as e:
         if not catch: raise

@@ -34,7 +34,7 @@ class Noise:
 @pytest.mark.parametrize('model,n', [('xresnet18', 4), pytest.param('xresnet34', 4, marks=pytest.mark.slow), pytest.param('xse_resnext50', 2, marks=pytest.mark.slow)])
 def test_each_member_is_its_own_single_run(model, n, monkeypatch):
     "Twenty updates in float64: weights and BatchNorm's statistics to 1e-10, two seeds or one"
-    monkeypatch.setattr(fast, 'batches', lambda *args: batches(*args, block=1))
+    monkeypatch.setattr(fast, 'batches', lambda *args, **kw: batches(*args, **kw, block=1))
     cfgs = grid(data='noise', model=model, size=32, bs=8, epochs=4, seed=[0, 1], lr=[1e-4, 1e-3])[:n]
     ends,row = train_row(cfgs, Noise(), dtype=torch.float64)
     for i in {0, n - 1}:
