@@ -88,7 +88,15 @@ def _rings(ax, rows, style):
     part = rows[(rows.n > 0) & (rows.n_diverged + rows.n_failed > 0)]
     if len(part): ax.scatter(part.bs, part.acc, marker='o', s=100, facecolors='none', edgecolors=[style['color']], label='some runs lost', zorder=3)
 
-def _draw_acc(c, ax, styles, whiskers):
+def _stroke(ax, rows, style, sets):
+    "A wide pale stroke under the points of a line that may be its best"
+    if sets is None: return
+    mine = sets[(sets.model == rows.model.iloc[0]) & (sets.lr == rows.lr.iloc[0])]
+    for o in mine.itertuples():
+        best = rows[rows.bs.isin(o.candidates)]
+        ax.plot(best.bs, best.acc, color=style['color'], lw=10, alpha=.25, marker='o', markersize=9, markeredgewidth=0, solid_capstyle='round', zorder=0)
+
+def _draw_acc(c, ax, styles, whiskers, sets=None):
     "The lines of one model's cells"
     shifts = np.linspace(-.4, .4, len(styles)) if len(styles) > 1 else [0]
     for (lr,style),shift in zip(styles.items(), shifts):
@@ -98,6 +106,7 @@ def _draw_acc(c, ax, styles, whiskers):
         if whiskers: ax.vlines(rows.bs, rows.acc - rows['std'], rows.acc + rows['std'], color=style['color'], lw=1)
         _crosses(ax, rows, style, shift)
         _rings(ax, rows, style)
+        _stroke(ax, rows, style, sets)
     ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=''))
     if c.acc.isna().all(): ax.set_ylim(0, 1)
 
@@ -114,6 +123,7 @@ def plot_acc(
     model=None, # Which model; all, a panel each, if left out
     ax=None, # `Axes` to draw into, if there is one model; else a new figure is made
     agg='mean', # How runs of one cell (seeds) become one point
+    sets=None, # Batch sizes that may be the best, as `best_sets` gives them: a pale stroke on each line
 ): # `Axes`, or the `Figure` if there are several panels
     "Accuracy against batch size, a line a learning rate"
     if model is not None or ax is not None: df = df[df.model == pick_model(df, model)]
@@ -121,9 +131,9 @@ def plot_acc(
     if c.empty: raise ValueError('nothing to draw: no run went through to the end, and none diverged')
     styles = line_styles(sorted(c.lr.unique()))
     whiskers = agg == 'mean' and c['std'].notna().any()
-    axs = _axes(c, lambda rows, ax: _draw_acc(rows, ax, styles, whiskers), ax, 'Validation accuracy (%)')
+    axs = _axes(c, lambda rows, ax: _draw_acc(rows, ax, styles, whiskers, sets), ax, 'Validation accuracy (%)')
     for o in axs: _log2_axis(o, c.bs)
-    return _finish(axs, _what_points_are(c, agg), [fmt_lr(o) for o in styles])
+    return _finish(axs, _what_points_are(c, agg) + '\n(pale: may be its best)'*(sets is not None), [fmt_lr(o) for o in styles])
 
 # %% ../nbs/03_plots.ipynb #8e575cd5
 def _hatch(ax, shape):
