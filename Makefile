@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: study test test-all bench fix clean
+.PHONY: study test test-all bench faults fix clean
 
 study: .venv/.ready
 	$(BIN)/bslr run digits
@@ -19,6 +19,10 @@ test-all: .venv/.ready
 bench: .venv/.ready
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[wandb]'
 	$(BIN)/python benchmarks/bench.py
+
+# what a sweep survives, as a table: about a quarter of an hour
+faults: .venv/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python faults --save runs/faults.json
 
 # after a change in nbs/: export the modules, clean the notebooks, write README.md
 fix: .venv/.ready
