@@ -9,6 +9,7 @@ __all__ = ['VERBS', 'studies', 'report', 'run', 'lr_find', 'merge', 'sync', 'mai
 
 # %% ../nbs/90_cli.ipynb #3d19fd88
 import os, sys, warnings
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import Annotated
 
 from fastcore.script import CliError, parse_cli
@@ -86,32 +87,55 @@ def run(
     amp:Annotated[str, dict(choices=['fp16', 'bf16'])]=None, # Mixed precision
     learner:str=None,    # Your own Learners: package.module:function of a config
     num_workers:int=0,   # Processes that decode images, for each run
-    retry:Annotated[str, dict(nargs='+', choices=['failed', 'oom', 'diverged', 'untrainable'])]=None, # Try runs again that ended so
+    retry:Annotated[str, dict(nargs='+')]=None, # Try runs again that ended so: failed, oom, diverged, untrainable; several with commas
+    only:Annotated[str, dict(nargs='+')]=None, # Only runs with these values: bs=8,16 or model=small,lr=0.01; any field of a run
+    limit:int=None,      # At most so many runs
+    budget:str=None,     # Begin no run after so long: 90m, 2h or 1h30m; what is under way is brought to its end
+    dry_run:bool=False,  # Only say which runs would be made, and how long they may take
+    checkpoint:str='1m', # How often a long run is kept, to go on from there if it is killed; off: never
     on_oom:Annotated[str, dict(choices=['record', 'accumulate'])]='record', # A run that runs out of memory: record it only, or train the same bs in smaller micro-batches too
     out:str=None,        # Folder for the plots and the report; by default plots/STUDY
-    show:Annotated[str, dict(choices=['table', 'bar', 'none'])]='table', # While it goes on: the table as it fills in, a progress bar, or nothing
+    show:Annotated[str, dict(choices=['table', 'bar', 'lines', 'none'])]='table', # While it goes on: the table as it fills in, a progress bar, a line a run, or nothing
+    json:bool=False,     # Events as lines of JSON on the standard output; all else goes to standard error
     wandb:Annotated[str, dict(choices=['auto', 'online', 'offline', 'off'])]='off', # Log the runs to W&B; auto: online if you are logged in, else offline
     project:str=None,    # W&B: project, or entity/project; by default WANDB_PROJECT, else bs_lr_study
     log_every:int=0,     # Note loss and learning rate every so many updates, in the record and on W&B; 0: each epoch only
 ):
     "Train the runs of a study that are not done, then print its tables and draw its plots"
     from bs_lr_study import sweep
-    s = sweep.load_study(study, settings, store, seeds)
-    retry,out = retry or (),out or f'plots/{study}'
+    from bs_lr_study.plan import forecast, in_seconds, only as part_of, parse_only
+    s,out,retry = sweep.load_study(study, settings, store, seeds),out or f'plots/{study}',retry or ()
+    part,kept = part_of(s, **parse_only(only)),None if checkpoint == 'off' else in_seconds(checkpoint, 'checkpoint')
     _check_folder(out)
-    n = len(sweep.todo(s, retry))
-    print(f'{study}: {len(s.runs) - n} of {len(s.runs)} runs are done, in {s.store.path}', flush=True)
-    from bs_lr_study.plan import in_seconds
-    from bs_lr_study.workers import get_executor
-    on = get_executor(on, workers=workers, address=address, gpus=gpus, timeout=timeout and in_seconds(timeout, 'timeout'))
-    ended = sweep.run(s, data=data, engine=engine, on=on, device=device, amp=amp, learner=learner, retry=retry, on_oom=on_oom, num_workers=num_workers,
-                      show=dict(table=True, bar='bar', none=False)[show], wandb=wandb, project=project, log_every=log_every)
-    if on_oom == 'accumulate': s = sweep.with_answers(s)
+    if limit is not None and limit < 1: raise CliError(f'--limit {limit}: at least one run')
+    known = s.store.known()
+    left = sweep.todo(part, retry, known)[:limit]
+    asked = f'; {len(left)} of them now' if only or limit else ''
+    with _events_alone() if json else nullcontext() as events:
+        print(f'{study}: {sweep.standing(s, retry, known)}{asked}', flush=True)
+        if dry_run: return print(forecast(left, known, 'fastai' if learner else engine, workers, device))
+        from bs_lr_study.workers import get_executor
+        on = get_executor(on, workers=workers, address=address, gpus=gpus, timeout=timeout and in_seconds(timeout, 'timeout'))
+        ended = sweep.run(part, data=data, engine=engine, on=on, device=device, amp=amp, learner=learner, retry=retry, limit=limit,
+                          budget=budget, checkpoint=kept, on_oom=on_oom, num_workers=num_workers, show=events or dict(table=True, none=False).get(show, show), wandb=wandb, project=project, log_every=log_every)
+        if (n := len(left) - ended.total()) > 0: print(f'The time is over; {n} runs are left. The same command goes on from there.')
+        _report_study(sweep.with_answers(s) if on_oom == 'accumulate' else s, out, study)
+        if wandb != 'off': _print_told(s)
+    if ended['failed']: raise CliError(f"{ended['failed']} of these runs failed; once the reason is mended, --retry failed tries them again")
+
+def _report_study(s, out, title):
     df = s.store.to_df()
     print()
-    _report(df[df.id.isin([c.id for c in s.cfgs])].reset_index(drop=True), out, study, claims=False)
-    if wandb != 'off': _print_told(s)
-    if ended['failed']: raise CliError(f"{ended['failed']} of these runs failed; once the reason is mended, --retry failed tries them again")
+    _report(df[df.id.isin([c.id for c in s.cfgs])].reset_index(drop=True), out, title, claims=False)
+
+@contextmanager
+def _events_alone():
+    "Gives the standard output to events alone; what anyone else writes there, workers too, goes to standard error"
+    sys.stdout.flush()
+    with os.fdopen(os.dup(1), 'w') as events, redirect_stdout(sys.stderr):
+        os.dup2(2, 1)
+        try: yield events
+        finally: os.dup2(events.fileno(), 1)
 
 # %% ../nbs/90_cli.ipynb #c0a90002
 def lr_find(
@@ -125,7 +149,7 @@ def lr_find(
     device:str=None,     # torch device, such as cpu or cuda:1
     amp:Annotated[str, dict(choices=['fp16', 'bf16'])]=None, # Mixed precision
     num_workers:int=0,   # Processes that decode images
-    retry:Annotated[str, dict(nargs='+', choices=['failed', 'oom', 'untrainable'])]=None, # Try curves again that ended so
+    retry:Annotated[str, dict(nargs='+')]=None, # Try curves again that ended so: failed, oom, untrainable; several with commas
     out:str=None,        # Folder for the plots; by default plots/STUDY
     fmt:Annotated[str, dict(choices=['png', 'svg', 'pdf'])]='png', # Format of the plots
     dark:bool=False,     # Draw for a dark page
@@ -199,7 +223,9 @@ def main():
     sys.argv = [f'bslr {verb}', *sys.argv[2:]]
     warnings.showwarning = lambda w, *_, **__: print(f'bslr: {_say(w)}', file=sys.stderr) # without the line of code that warned
     if verb in ('run', 'lr-find'): sys.path.append(os.getcwd()) # so that settings can name models of modules that lie here; what is installed goes first
-    args,kwargs,_ = parse_cli(VERBS[verb], pos=['study'])
-    try: VERBS[verb](*args, **kwargs)
+    warnings.filterwarnings('ignore', category=FutureWarning, module=r'torch\.jit') # which fastai's import causes
+    try:
+        args,kwargs,_ = parse_cli(VERBS[verb], pos=['study'])
+        VERBS[verb](*args, **kwargs)
     except KeyboardInterrupt: sys.exit('\nbslr: stopped. What is finished is kept; the same command goes on from there.')
     except _user_errors() as e: sys.exit(f'bslr: {_say(e)}')

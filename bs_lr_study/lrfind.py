@@ -18,13 +18,13 @@ from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import get_args
 
 import numpy as np, pandas as pd
 
 from .analysis import cells, pick_model
 from .data import fingerprint
-from .runs import CONFIG_DEFAULTS, CONFIG_FIELDS, SCHEMA, Status, fmt_lr, own_fields
+from .plan import done_ids
+from .runs import CONFIG_DEFAULTS, CONFIG_FIELDS, SCHEMA, fmt_lr, own_fields
 from .stats import best_sets, run_sd
 from .store import Store, StoreError
 from .sweep import check
@@ -235,12 +235,7 @@ def _nine_digits(o): return float(f'{o:.9g}') if math.isfinite(o) else None # wh
 def find_one(
     cfg,           # `RunConfig`
     start_lr=1e-7, end_lr=10., num_it=100, # As for `lr_curve`
-    path=None,     # Folder with the images, as `find_data` gives it
-    device=None,   # torch device; fastai's choice by default
-    amp=None,      # Mixed precision: 'fp16' or 'bf16'
-    num_workers=0, # Processes that decode images
-    models=None,   # The reader's own models, as in `builders`
-    learner=None,  # The reader's own Learners, as for `own_learner`
+    path=None, device=None, amp=None, num_workers=0, models=None, learner=None, # As for `make_learner`
 ): # dict: a record
     "The record of one curve; random state is left as it was"
     dev,end,losses,start = torch.device(device) if device else default_device(),dict(status='ok', message=''),[],perf_counter()
@@ -271,10 +266,9 @@ def find_study(
     "Make the curves of a study that are not there yet, and keep each as it is done"
     from rich.progress import track
     _check_range(start_lr, end_lr, num_it)
-    if odd := set(retry) - set(get_args(Status)): raise ValueError(f'retry: no status {odd.pop()!r}; choose from {", ".join(get_args(Status))}')
     store,cfgs = curve_store(study),{curve_id(c, start_lr, end_lr, num_it): c for c in find_cfgs(study)}
     with store.owned():
-        done = {k for k,d in store.records().items() if d['status'] not in retry}
+        done = done_ids({k: d['status'] for k,d in store.records().items()}, retry)
         if left := {k: c for k,c in cfgs.items() if k not in done}:
             path = check(study, list(left.values()), data, models, device, amp, learner)
             for c in track(left.values(), f'lr_find, {study.name}', disable=not show):

@@ -292,12 +292,7 @@ def free_memory(
 # %% ../nbs/12_train.ipynb #83b45920
 def train(
     cfg,           # `RunConfig`
-    path=None,     # Folder with the images, as `find_data` gives it
-    device=None,   # torch device; fastai's choice by default
-    amp=None,      # Mixed precision: 'fp16' or 'bf16'
-    num_workers=0, # Processes that decode images
-    models=None,   # The reader's own models, as in `builders`
-    learner=None,  # The reader's own Learners, as for `own_learner`
+    path=None, device=None, amp=None, num_workers=0, models=None, learner=None, # As for `make_learner`
     catch=True,    # Turn an error into a record? False lets it through, to be debugged
     log_every=0,   # Note loss and learning rate every so many updates; 0: each epoch only
     measure=None,  # What to record besides, epoch by epoch: a name in `MEASURES`; the run is the same

@@ -6,11 +6,12 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/workers.html.md"""
 
 # %% auto #0
 __all__ = ['MEMBERS', 'ENGINES', 'MEASURES', 'EXECUTORS', 'check_engine', 'get_engine', 'check_measure', 'get_measure',
-           'together', 'default_workers', 'WorkerError', 'in_workers', 'here', 'get_executor']
+           'together', 'default_workers', 'WorkerError', 'in_batches', 'in_workers', 'here', 'get_executor']
 
 # %% ../nbs/19_workers.ipynb #20f8bfcb
-import math, os, shutil, signal, threading, time, traceback
+import math, os, shutil, signal, sys, threading, time, traceback, warnings
 from collections import deque
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -25,7 +26,7 @@ from .runs import Run
 # %% ../nbs/19_workers.ipynb #bb5a3bf5
 MEMBERS = 16 # At most this many runs of a group are trained as one
 ENGINES = {'fastai': 'bs_lr_study.train', 'fast': 'bs_lr_study.fast'}
-MEASURES = {'noise': 'bs_lr_study.noise:NoiseScale', 'sharpness': 'bs_lr_study.sharpness:Sharpness'} # What a run may record besides, epoch by epoch
+MEASURES = {'noise': 'bs_lr_study.noise:NoiseScale', 'sharpness': 'bs_lr_study.sharpness:Sharpness', 'cost': 'bs_lr_study.meter:CostMeter'} # What a run may record besides, epoch by epoch
 
 def check_engine(
     name, # Such as `fastai`
@@ -38,7 +39,9 @@ def get_engine(
 ): # Its `train_many`
     "Import an engine"
     check_engine(name)
-    return import_module(ENGINES[name]).train_many
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', category=FutureWarning, module=r'torch\.jit') # which fastai's import causes
+        return import_module(ENGINES[name]).train_many
 
 def check_measure(
     name, # Such as `noise`
@@ -104,9 +107,11 @@ def _context(engine):
     ctx = get_context('forkserver')
     ctx.set_forkserver_preload([ENGINES[engine]])
     main = threading.current_thread() is threading.main_thread() # others may not touch signals
+    sys.warnoptions.append('ignore::FutureWarning:torch.jit._script') # as in `get_engine`; the server is started with these
     old = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
     try: forkserver.ensure_running()
     finally:
+        sys.warnoptions.pop()
         if main: signal.signal(signal.SIGINT, old)
     return ctx
 
@@ -124,6 +129,13 @@ class _Worker:
         "What it says; None if it is gone, or has broken off in the middle of a word"
         try: return self.conn.recv()
         except (EOFError, OSError, UnpicklingError): return self.stop()
+
+    def words(self):
+        "What it has said by now, but not for ever"
+        for _ in range(64):
+            said = self.hear()
+            yield said
+            if said is None or self.conn.closed or not self.conn.poll(): return
 
     def give(self):
         "Whether it could take what it is to do"
@@ -149,15 +161,15 @@ def _failed(cfg, code, late, timeout):
 
 _NOT_READY = 'a worker ended before it could begin. In a script, what starts a sweep belongs under `if __name__ == "__main__":`, since every worker imports the script'
 
-def in_workers(
+def in_batches(
     groups, # Lists of `RunConfig`, taken one by one as there is room; what is in one list is trained by one worker
     n,      # Worker processes
     engine, # Name of the engine
     opts,   # Options of its `train_many`
     begun=None, # To be called with each list of configs that a worker begins
     timeout=None, # Seconds that a run may take, and a list so long for each of its runs; then it has failed
-): # Iterator of `Run`
-    "Train groups of configs in worker processes; yields each run as it is done"
+): # Iterator of lists of `Run`
+    "Train groups of configs in worker processes; yields runs as they are done, in one list what is there at once"
     timeout = math.inf if timeout is None else timeout
     if n < 1: raise ValueError(f'{n} worker processes: at least one is needed')
     ctx,groups,again,busy,opts = _context(engine),iter(groups),deque(),{},cloudpickle.dumps(opts)
@@ -169,36 +181,46 @@ def in_workers(
                 busy[w.conn] = w
             if not busy: return
             until = min(w.until for w in busy.values())
+            came = []
             for conn in connection.wait(list(busy), max(0, until - time.monotonic()) if until < math.inf else None):
                 w = busy[conn]
-                said = w.hear()
-                if isinstance(said, Exception): raise said
-                if isinstance(said, Run):
-                    w.left.remove(said.cfg)
-                    w.allow(timeout)
-                    yield said
-                elif said is None:
-                    del busy[conn]
-                    if not w.ready: raise WorkerError(_NOT_READY)
-                    if not w.begun: again.append(w.left)
-                    elif len(w.left) == 1: yield _failed(w.left[0], w.process.exitcode, w.late, timeout)
-                    else: again.extend([c] for c in w.left)
-                elif said == 'begun':
-                    w.begun = True
-                    w.allow(timeout)
-                    if begun: begun(w.left)
-                else: # ready for its first group, or done with one
-                    if w.ready: w.left = take()
-                    w.ready = True
-                    if w.left and w.give(): continue
-                    if w.left: again.append(w.left)
-                    busy.pop(conn).stop()
+                for said in w.words():
+                    if isinstance(said, Run):
+                        w.left.remove(said.cfg)
+                        w.allow(timeout)
+                        came.append(said)
+                    elif isinstance(said, Exception) or said is None and not w.ready:
+                        if came: yield came
+                        raise said or WorkerError(_NOT_READY)
+                    elif said is None:
+                        del busy[conn]
+                        if not w.begun: again.append(w.left)
+                        elif len(w.left) == 1: came.append(_failed(w.left[0], w.process.exitcode, w.late, timeout))
+                        else: again.extend([c] for c in w.left)
+                    elif said == 'begun':
+                        w.begun = True
+                        w.allow(timeout)
+                        if begun: begun(w.left)
+                    else: # ready for its first group, or done with one
+                        if w.ready: w.left = take()
+                        w.ready = True
+                        if w.left and w.give(): continue
+                        if w.left: again.append(w.left)
+                        busy.pop(conn).stop()
+            if came: yield came
             for w in busy.values():
                 if time.monotonic() > w.until:
                     w.until,w.late = math.inf,True
                     w.process.kill() # what it has said before is heard first
     finally:
         for w in busy.values(): w.stop()
+
+def in_workers(
+    groups, n, engine, opts, begun=None, timeout=None, # As for `in_batches`
+): # Iterator of `Run`
+    "Train groups of configs in worker processes; yields each run as it is done"
+    with closing(in_batches(groups, n, engine, opts, begun, timeout)) as batches:
+        for runs in batches: yield from runs
 
 # %% ../nbs/19_workers.ipynb #f20c2b37
 EXECUTORS = {'here': 'bs_lr_study.workers:here', 'ray': 'bs_lr_study.cluster:on_cluster'}
@@ -210,12 +232,12 @@ def here(
     begun=None, # To be called with each list of configs that is begun
     *,
     workers=None, # Worker processes of one thread each; 0: this process. By default as `default_workers` says
-    timeout=None, # Seconds that a run may take, as for `in_workers`
-): # Iterator of `Run`
+    timeout=None, # Seconds that a run may take, as for `in_batches`
+): # Iterator of `Run`, or of lists of them that are there at once
     "Train groups of configs on this machine"
     if timeout is not None and timeout <= 0: raise ValueError(f'timeout: {timeout:g} s is no time for a run')
     n = default_workers(opts.get('device')) if workers is None else workers
-    if n: return in_workers(groups, n, engine, opts, begun, timeout)
+    if n: return in_batches(groups, n, engine, opts, begun, timeout)
     if timeout is not None: raise ValueError('timeout: only a run in a worker process can be ended; name one or more --workers')
     return _in_this_process(groups, get_engine(engine), opts, begun or (lambda group: None))
 
