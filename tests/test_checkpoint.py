@@ -7,7 +7,6 @@ import pytest, torch
 from bs_lr_study import fast, train
 from bs_lr_study.checkpoint import Checkpoint, Checkpoints
 from bs_lr_study.runs import grid
-from bs_lr_study.sweep import make_study, run
 
 def dropping(n_out, n_in):
     "A small network with all that has a state: norms, dropout, random numbers of its own"
@@ -46,7 +45,7 @@ def killed(work, after):
     def die():
         from bs_lr_study import checkpoint
         torch.set_num_threads(1)
-        n,save,replace = 0,checkpoint.Checkpoint.save,Path.replace
+        n,save = 0,checkpoint.Checkpoint.save
         def saved(self, state):
             nonlocal n
             n += 1
