@@ -56,7 +56,7 @@ def check_address(
     except (OSError, OverflowError) as e: raise ClusterError(f'no cluster at {address}: {e}') from None
     if os.environ.get('RAY_USE_TLS') != '1' and said[3:4] != b'\4': raise ClusterError(f'no cluster at {address}: what listens there is no head of Ray')
 
-# %% ../nbs/19b_cluster.ipynb #a830f53e
+# %% ../nbs/19b_cluster.ipynb #80dfb8a8
 def own_modules():
     "Modules that this process has imported and that are not installed: file below the root of imports -> where it lies"
     std,found = Path(sysconfig.get_path('stdlib')),{}
@@ -69,12 +69,11 @@ def own_modules():
     return found
 
 def stage(
-    to,        # Folder, empty
-    own=False, # With the reader's own modules?
+    to, # Folder, empty
 ): # `to`
     "Put the code that workers need into a folder"
     shutil.copytree(Path(bs_lr_study.__file__).parent, Path(to)/'bs_lr_study', ignore=shutil.ignore_patterns('records', '__pycache__'))
-    for name,file in (own_modules() if own else {}).items():
+    for name,file in own_modules().items():
         (Path(to)/name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, Path(to)/name)
     return to
@@ -112,7 +111,7 @@ def receive(
             if (got := hashlib.file_digest(f, 'sha256').hexdigest()) != sha: raise DataError(f'the images of {name!r} were changed on the way: SHA-256 {got[:12]}, not {sha[:12]}')
             return unpack(f.name, to)
 
-# %% ../nbs/19b_cluster.ipynb #d0344030
+# %% ../nbs/19b_cluster.ipynb #3c836d4b
 class Trainer:
     "A process on a machine of the cluster: prepares once, then trains the groups it is given"
     def node(self): # Id of its machine
@@ -129,7 +128,7 @@ class Trainer:
         self.opts,self.train_many = dict(opts),import_module(module).train_many
         if gpus and gpus < 1:
             import torch
-            torch.cuda.set_per_process_memory_fraction(gpus)
+            if torch.cuda.is_available(): torch.cuda.set_per_process_memory_fraction(gpus)
         return not data or self._sees(*data)
 
     def _sees(self, name, print_):
@@ -150,10 +149,7 @@ class Trainer:
     ): # Iterator: None, then a `Run` for each
         "Train a group"
         yield None # it has begun
-        for run in self.train_many(group, **self.opts): yield run # not `yield from`: Ray sends values in, which an engine's own iterators do not take
-
-    def ping(self):
-        "Nothing; an error if it is dead"
+        for run in self.train_many(group, **self.opts): yield run # not `yield from`: Ray sends values into it
 
 # %% ../nbs/19b_cluster.ipynb #1d2202fd
 def check_gpus(
@@ -173,10 +169,10 @@ def room(
         return int(min(have.get('CPU', 0), fit))
     return sum(on(n['Resources']) for n in nodes if n['Alive'])
 
-# %% ../nbs/19b_cluster.ipynb #f10a95d4
+# %% ../nbs/19b_cluster.ipynb #b022cfb9
 TICK = 2       # Seconds after which to see who has joined
 PAUSE = 3      # Seconds after which a machine that has ended its workers is missed
-PATIENCE = 30  # Seconds without a worker after which to say so
+PATIENCE = 30  # Seconds without room for any worker after which to say so
 MOST_LOST = 5  # Machines that a run may lose
 
 def _how(e):
@@ -196,11 +192,13 @@ class _Crew:
     task: tuple    # What `Trainer.prepare` is told
     most: int|None = None     # Workers
     gpus: float|None = None   # Of each worker
+    timeout: float|None = None # Seconds that a run may take
     again: deque = field(default_factory=deque)   # Groups that wait for a worker
     lost: Counter = field(default_factory=Counter) # Config -> machines that were lost with it
     broken: list = field(default_factory=list)    # Why workers could not begin
     said: int = 0      # So many of these were told
     beginning: int = 0 # Workers that are not ready yet
+    unplaced: int = 0  # Workers that wait for room
     packed: object = None # The images, once a machine lacks them
 
     def room(self):
@@ -214,7 +212,7 @@ class _Crew:
         if len(self.again) <= self.beginning and (group := next(self.groups, None)): self.again.append(group)
         return len(self.again) > self.beginning
 
-# %% ../nbs/19b_cluster.ipynb #643120a6
+# %% ../nbs/19b_cluster.ipynb #7298d63b
 @patch
 async def work(self:_Crew):
     "Until all is done"
@@ -223,11 +221,11 @@ async def work(self:_Crew):
     try:
         while True:
             while len(workers) + len(self.broken) < self.room() and self.more():
-                self.beginning += 1
+                self.beginning,self.unplaced = self.beginning + 1,self.unplaced + 1
                 workers.add(asyncio.create_task(self.worker()))
             if not workers and not self.more(): return
             if not workers and self.broken: raise ClusterError(self.broken[0])
-            well = self._watch(len(workers) - self.beginning, well)
+            well = self._watch(len(workers) - self.unplaced, well)
             ended,workers = await asyncio.wait(workers, timeout=TICK, return_when=asyncio.FIRST_COMPLETED) if workers else (await asyncio.sleep(TICK, set()), workers)
             for o in ended: o.result()
     finally:
@@ -235,12 +233,12 @@ async def work(self:_Crew):
         await asyncio.gather(*workers, return_exceptions=True)
 
 @patch
-def _watch(self:_Crew, n_ready, well):
-    "Tell what is wrong while work goes on, or that it does not; when it last was well"
-    if n_ready:
+def _watch(self:_Crew, n_placed, well):
+    "Tell which workers cannot begin while others work, or that there is room for none; when it last was well"
+    if n_placed:
         for o in self.broken[self.said:]: self.tell(o)
         self.said = len(self.broken)
-    elif time.monotonic() - well > PATIENCE: self.tell(f'no worker of the cluster is ready after {PATIENCE} seconds: others may use it, or machines are lost (`ray status` tells); waiting on')
+    elif time.monotonic() - well > PATIENCE: self.tell(f'the cluster has had no room for a worker for {PATIENCE} seconds: others may use it, or machines are lost (`ray status` tells); still waiting')
     else: return well
     return time.monotonic()
 
@@ -250,7 +248,8 @@ async def worker(self:_Crew):
     actor,node = self.ray.remote(Trainer).options(num_cpus=1, num_gpus=self.gpus or 0).remote(),None
     try:
         try:
-            node = await actor.node.remote()
+            try: node = await actor.node.remote()
+            finally: self.unplaced -= 1
             await self._prepare(actor)
         except self.ray.exceptions.RayError as e:
             if node is None or isinstance(e, self.ray.exceptions.RayTaskError) or not await self._is_lost(e, node): self.broken.append(f'a worker could not begin:\n{_plain(e)}')
@@ -273,22 +272,24 @@ def _pack(self:_Crew):
         f.seek(0)
         return name,sha,[self.ray.put(o) for o in iter(lambda: f.read(PART), b'')]
 
-# %% ../nbs/19b_cluster.ipynb #c4b949a0
+# %% ../nbs/19b_cluster.ipynb #8538ec10
 @patch
 async def _give(self:_Crew, actor, node, group):
     "Have a worker train a group; is it still there afterwards?"
     left,begun = list(group),False
     try:
-        async for ref in actor.train.remote(group):
-            said = await ref
-            if said is None: begun,said = True,group
-            else: left.remove(said.cfg)
-            self.tell(said)
+        async with asyncio.timeout(self.timeout and self.timeout*len(group)):
+            async for ref in actor.train.remote(group):
+                said = await ref
+                if said is None: begun,said = True,group
+                else: left.remove(said.cfg)
+                self.tell(said)
         return True
+    except TimeoutError: self._blame(left, f'it took longer than the {self.timeout:g} s that a run may take, and was ended')
     except self.ray.exceptions.RayTaskError as e: raise WorkerError(f'a worker failed:\n{_plain(e)}') from None
     except self.ray.exceptions.RayError as e:
-        if left: self._again(left) if not begun or await self._is_lost(e, node) else self._blame(left, e)
-        return False
+        if left: self._again(left) if not begun or await self._is_lost(e, node) else self._blame(left, f'the worker process {_how(e)}')
+    return False
 
 @patch
 async def _is_lost(self:_Crew, e, node):
@@ -300,9 +301,9 @@ async def _is_lost(self:_Crew, e, node):
     return False
 
 @patch
-def _blame(self:_Crew, left, e):
+def _blame(self:_Crew, left, why):
     "One run has failed; of several, each is tried alone"
-    if len(left) == 1: self.tell(Run(left[0], 'failed', f'the worker process {_how(e)}'))
+    if len(left) == 1: self.tell(Run(left[0], 'failed', why))
     else: self.again.extend([c] for c in left)
 
 @patch
@@ -319,11 +320,11 @@ def _no_room(nodes, gpus):
     have = ', '.join(f"{o['NodeManagerAddress']} ({o['Resources'].get('CPU', 0):g} CPUs, {o['Resources'].get('GPU', 0):g} GPUs)" for o in nodes if o['Alive'])
     return f'no machine of the cluster has what a worker takes, 1 CPU{f" and {gpus:g} GPUs" if gpus else ""}: there are {have}'
 
-# %% ../nbs/19b_cluster.ipynb #9f0424f0
+# %% ../nbs/19b_cluster.ipynb #4c73fea9
 def heard(
     crew, # With a method `work`, a coroutine, and a function `tell` to be told what happens
-): # Iterator of what is told
-    "Run a crew's work in a thread, and hear of it; whoever stops listening ends it"
+): # Iterator of lists of what is told
+    "Run a crew's work in a thread, and hear of it, all that is new at once; whoever stops listening ends it"
     told,handle = SimpleQueue(),Future()
     async def work():
         handle.set_result((asyncio.get_running_loop(), asyncio.current_task()))
@@ -335,15 +336,26 @@ def heard(
     thread = threading.Thread(target=main, daemon=True)
     thread.start()
     try:
-        while (said := told.get()) is not None:
-            if isinstance(said, BaseException): raise said
-            yield said
+        end = False
+        while not end:
+            said = [told.get()]
+            while not told.empty(): said.append(told.get())
+            if end := said[-1] is None or isinstance(said[-1], BaseException): last = said.pop()
+            if said: yield said
+        if last: raise last
     finally:
         loop,task = handle.result()
         with suppress(RuntimeError): loop.call_soon_threadsafe(task.cancel) # it may be closed already
         thread.join()
 
-# %% ../nbs/19b_cluster.ipynb #2be7dc33
+# %% ../nbs/19b_cluster.ipynb #316e15bf
+def _start(init, n=3, **kw):
+    "Start Ray; on a busy machine its helpers may need more than the 15 seconds they are given, and less once they are in memory"
+    try: return init(**kw)
+    except Exception as e:
+        if n == 1 or 'timed out during startup' not in str(e): raise
+        return _start(init, n - 1, **kw)
+
 @contextmanager
 def connected(
     address=None, # `HOST:PORT`; None: as Ray finds it, or on this machine alone; 'local': on this machine alone
@@ -356,15 +368,17 @@ def connected(
     if at not in ('auto', 'local'): check_address(at)
     with tempfile.TemporaryDirectory() as code:
         try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, include_dashboard=False,
-                     runtime_env=dict(working_dir=stage(code), env_vars=dict(OMP_NUM_THREADS='1')))
+            _start(ray.init, address=address, log_to_driver=False, logging_level=logging.CRITICAL, include_dashboard=False,
+                   runtime_env=dict(working_dir=stage(code), env_vars=dict(OMP_NUM_THREADS='1')))
         except (Exception, SystemExit) as e: raise ClusterError(f'cluster at {at}: {" ".join(str(e).split())}') from e
     try:
         ray._private.worker._worker_logs_enabled = False # it would print in between what happens to its processes
         yield ray
-    finally: ray.shutdown()
+    finally:
+        ray.shutdown()
+        ray._private.worker._worker_logs_enabled = True
 
-# %% ../nbs/19b_cluster.ipynb #5bc67b18
+# %% ../nbs/19b_cluster.ipynb #225be7df
 def _on_device(opts, gpus):
     "The options with the device that a worker is to use"
     usual = 'cuda' if gpus else 'cpu'
@@ -380,17 +394,20 @@ def on_cluster(
     address=None, # As for `connected`
     gpus=None,    # GPUs of each worker, such as 0.25; None for a CPU
     workers=None, # At most so many; None for as many as there is room for
-): # Iterator of `Run`
-    "Train groups of configs on a cluster; yields each run as it is done"
+    timeout=None, # Seconds that a run may take, and a list so long for each of its runs; then it has failed
+): # Iterator of lists of `Run`
+    "Train groups of configs on a cluster; yields the runs that are done, as soon as they are, those that came together at once"
     check_gpus(gpus)
+    if timeout is not None and timeout <= 0: raise ValueError(f'timeout: {timeout:g} s is no time for a run')
     if workers is not None and workers < 1: raise ValueError(f'{workers} workers: at least one is needed')
     opts,groups = _on_device(opts, gpus),iter(groups)
     if not (first := next(groups, None)): return
     data = (first[0].data, fingerprint(first[0].data, opts['path'])) if opts.get('path') else None
     with connected(address) as ray:
         task = ENGINES[engine],opts,data,gpus
-        with closing(heard(_Crew(ray, chain([first], groups), None, task, workers, gpus))) as crew:
+        with closing(heard(_Crew(ray, chain([first], groups), None, task, workers, gpus, timeout))) as crew:
             for said in crew:
-                if isinstance(said, Run): yield said
-                elif isinstance(said, str): warnings.warn(said)
-                elif begun: begun(said)
+                for o in said:
+                    if isinstance(o, str): warnings.warn(o)
+                    elif isinstance(o, list) and begun: begun(o)
+                if runs := [o for o in said if isinstance(o, Run)]: yield runs

@@ -1,0 +1,220 @@
+"""A real Ray cluster of several nodes on this machine, with an engine that only sleeps; one sweep is trained for real."""
+import os, signal, socket, subprocess, sys, textwrap, time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import bs_lr_study.workers as workers
+from bs_lr_study.runs import grid
+
+pytest.importorskip('ray', reason='Ray is an extra')
+from bs_lr_study import cluster
+from bs_lr_study.cluster import ClusterError, on_cluster
+from bs_lr_study.sweep import make_study, run
+from bs_lr_study.workers import WorkerError, get_executor
+
+STUB = '''
+"An engine that trains nothing; the learning rate says what is to happen"
+import ctypes, os, signal, time
+from bs_lr_study.runs import Run
+from helper_of_stub import acc_of
+
+def train_many(cfgs, told=None, path=None, **opts):
+    for c in cfgs:
+        if c.lr == 9.: os.kill(os.getpid(), signal.SIGKILL)
+        if c.lr == 8.: ctypes.string_at(0)
+        if c.lr == 6.: time.sleep(600)
+        if c.lr == 7.: raise RuntimeError('an engine that breaks')
+        time.sleep(told or 0)
+        env = dict(pid=os.getpid(), ppid=os.getppid(), names=sorted(os.environ), cuda=os.environ.get('CUDA_VISIBLE_DEVICES'), device=opts.get('device'), path=str(path))
+        yield Run(c, metrics=[dict(epoch=1, train_loss=1., valid_loss=1., acc=acc_of(c))], cost=dict(seconds=told), env=env)
+'''
+
+@pytest.fixture(scope='module')
+def stub(tmp_path_factory):
+    "An engine in a folder that only this process has on its path"
+    folder = tmp_path_factory.mktemp('engine')
+    (folder/'stub_engine.py').write_text(STUB)
+    (folder/'helper_of_stub.py').write_text('def acc_of(c): return 1/(1 + c.bs*c.lr)\n')
+    (folder/'.env').write_text('KEY=secret')
+    sys.path.insert(0, str(folder))
+    import stub_engine
+    workers.ENGINES['stub'] = stub_engine.__name__
+    yield folder
+    del workers.ENGINES['stub']
+    sys.path.remove(str(folder))
+
+def patiently(f, n=3, **kw):
+    "A node gives its helpers 15 seconds to start, which may be too few on a busy machine that has not read them before"
+    try: return f(**kw)
+    except Exception:
+        if n == 1: raise
+        return patiently(f, n - 1, **kw)
+
+@pytest.fixture(scope='module')
+def nodes(tmp_path_factory):
+    "A head without CPUs, a node with one, and one with two and what Ray takes for a GPU"
+    os.environ.update(RAY_USAGE_STATS_ENABLED='0', XDG_CACHE_HOME=str(tmp_path_factory.mktemp('cache')))
+    from ray.cluster_utils import Cluster
+    usual = dict(object_store_memory=80 << 20, include_dashboard=False)
+    head = dict(num_cpus=0, no_monitor=True, include_log_monitor=False, _system_config=dict(health_check_period_ms=1000, health_check_failure_threshold=5))
+    c = patiently(Cluster, initialize_head=True, head_node_args=head | usual)
+    c.join = lambda **kw: patiently(c.add_node, **kw, **usual)
+    c.join(num_cpus=1)
+    c.join(num_cpus=2, num_gpus=1)
+    yield c
+    c.shutdown()
+
+def cfgs(n, lr=1e-3, data='digits', **kw): return grid(data=data, model='small', bs=list(range(1, n + 1)), lr=lr, **kw)
+
+def flat(came): return [r for runs in came for r in runs]
+
+def raylet_of(node): return node.all_processes['raylet'][0].process.pid
+
+def alive(pid):
+    try: return 'Z' not in Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0]
+    except OSError: return False
+
+def gone(pids, seconds=20):
+    "Those of some processes that are still there after a while"
+    end = time.time() + seconds
+    while (left := [p for p in pids if alive(p)]) and time.time() < end: time.sleep(.1)
+    return left
+
+@pytest.mark.skipif(not Path('/proc').exists(), reason='/proc tells which processes are left')
+class TestCluster:
+    def test_runs_that_end_their_process(self, nodes, stub):
+        "By a signal or by a fault in memory, or do not end it, among others of their group: these alone have failed"
+        group = [*cfgs(2), *cfgs(2, 9.), *cfgs(1, 8.), *cfgs(1, 6.), *cfgs(2, 1e-2)]
+        begun = []
+        runs = flat(on_cluster([group, cfgs(1, .5)], 'stub', {}, begun.append, address=nodes.address, timeout=3))
+        assert Counter(r.cfg for r in runs) == Counter([*group, *cfgs(1, .5)])
+        assert {r.cfg for r in runs if r.status != 'ok'} == {*cfgs(2, 9.), *cfgs(1, 8.), *cfgs(1, 6.)}
+        assert all(r.status == 'failed' and ('took longer than the 3 s' if r.cfg.lr == 6 else 'the worker process died (') in r.message for r in runs if r.cfg.lr > 1)
+        assert group in begun and [group[-1]] in begun
+
+    def test_gpus_are_shared_and_images_travel(self, nodes, stub, colours, monkeypatch):
+        "Two workers on one GPU; a folder of the same path that holds something else is not taken for the images"
+        import bs_lr_study.data as data
+        monkeypatch.setattr(cluster, 'fingerprint', lambda *_: 'of other images')
+        runs = flat(on_cluster([[c] for c in cfgs(6, data='colours', size=8)], 'stub', dict(path=colours, told=.5), address=nodes.address, gpus=.5))
+        assert {(r.env['cuda'], r.env['device']) for r in runs} == {('0', 'cuda')} and len({r.env['pid'] for r in runs}) == 2
+        there, = {r.env['path'] for r in runs}
+        assert there != str(colours) and data.fingerprint('colours', Path(there)) == data.fingerprint('colours', colours)
+
+    def test_a_cluster_that_cannot_do_it(self, nodes, stub, tmp_path, monkeypatch):
+        "Said once it is known, with the machines or the reason"
+        with pytest.raises(ClusterError, match='1 CPU and 2 GPUs: there are .*0 GPUs'): flat(on_cluster([cfgs(1)], 'stub', {}, address=nodes.address, gpus=2))
+        with pytest.raises(WorkerError, match='an engine that breaks'): flat(on_cluster([cfgs(1, 7.)], 'stub', {}, address=nodes.address))
+        monkeypatch.setitem(workers.ENGINES, 'stub', 'not_there')
+        with pytest.raises(ClusterError, match="could not begin(.|\n)*No module named 'not_there'"): flat(on_cluster([cfgs(1)], 'stub', {}, address=nodes.address))
+
+    def test_a_full_cluster_is_waited_for_and_a_node_that_joins_is_used(self, nodes, stub, monkeypatch):
+        monkeypatch.setattr(cluster, 'PATIENCE', 1)
+        hold = f'import ray, sys\nray.init({nodes.address!r}, log_to_driver=False)\nclass A:\n  def ping(self): pass\na = [ray.remote(A).options(num_cpus=1).remote() for _ in range(int(ray.cluster_resources()["CPU"]))]\nray.get([o.ping.remote() for o in a])\nprint("held", flush=True)\nsys.stdin.read()'
+        told,joined = [],[]
+        with subprocess.Popen([sys.executable, '-c', hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as holder:
+            assert holder.stdout.readline() == 'held\n'
+            monkeypatch.setattr(cluster.warnings, 'warn', lambda o: told.append(o) or joined or joined.append(nodes.join(num_cpus=1)))
+            runs = flat(on_cluster([[c] for c in cfgs(2)], 'stub', {}, address=nodes.address))
+            holder.stdin.close()
+        assert 'no room for a worker' in told[0] and [(r.status, r.env['ppid']) for r in runs] == [('ok', raylet_of(joined[0]))]*2
+
+    def test_a_driver_that_is_ended(self, nodes, stub, tmp_path):
+        "Ctrl-C is quiet and quick, and like `kill -9` it leaves nothing on the cluster; the same command goes on"
+        (tmp_path/'sweep.py').write_text(textwrap.dedent(f'''
+            import sys; sys.path.insert(0, {str(stub)!r})
+            import stub_engine, bs_lr_study.cli as cli, bs_lr_study.workers as w
+            w.ENGINES['stub'] = 'stub_engine'
+            cli._report = lambda *_, **__: print('reported')
+            sys.argv = ['bslr', 'run', 's', '--settings', 's.ini', '--store', 's.jsonl', '--engine', 'stub', '--on', 'ray', '--address', '{nodes.address}', '--show', 'none']
+            if __name__ == '__main__': cli.main()
+        '''))
+        (tmp_path/'s.ini').write_text('[s]\ndata = digits\nmodels = small\nbatch_sizes = 1 2 3 4 5 6 7 8 9 10 11 12\nlrs = 1e-3\n')
+        (stub/'stub_engine.py').write_text(STUB.replace('told or 0', '1'))
+        from bs_lr_study.store import Store
+        store = Store(tmp_path/'s.jsonl')
+        def kept(): return store.read()[0]
+        def begin(n):
+            "A driver of which at least `n` runs are kept"
+            p = subprocess.Popen([sys.executable, 'sweep.py'], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+            while len(kept()) < n and p.poll() is None: time.sleep(.05)
+            return p
+        with begin(2) as p:
+            t = time.time()
+            os.killpg(p.pid, signal.SIGINT)
+            out,err = p.communicate(timeout=60)
+        assert (p.returncode, err.strip().splitlines()) == (1, ['bslr: stopped. What is finished is kept; the same command goes on from there.']) and time.time() - t < 20
+        assert 2 <= (n := len(kept())) < 11 and gone({d['env']['pid'] for d in kept()}) == []
+        with begin(n + 1) as p: p.kill()
+        assert n < len(kept()) < 12 and gone({d['env']['pid'] for d in kept()}) == []
+        with begin(12) as p: out,err = p.communicate(timeout=120)
+        assert p.returncode == 0 and 'reported' in out, err
+        assert sorted(d['config']['bs'] for d in kept()) == list(range(1, 13))
+
+    def test_a_node_is_lost(self, nodes, stub, tmp_path, monkeypatch, capfd):
+        "In mid-sweep: each run is recorded once, as a sweep in this process has it; a warning is all there is to read, and no secret travels"
+        monkeypatch.setenv('A_SECRET_OF_MINE', 'hush')
+        keys = dict(data='digits', models='small', batch_sizes=list(range(1, 17)), lrs=1e-3)
+        study,killed = make_study('s', tmp_path/'ray.jsonl', **keys),[]
+        def on_run(r): # its worker has begun the next one when the third run is there
+            if len(study.store.read()[0]) == 3 and not killed: killed.append(r.env['ppid']) or os.kill(r.env['ppid'], signal.SIGKILL)
+        with pytest.warns(UserWarning, match='a machine of the cluster was lost'):
+            ended = run(study, engine='stub', on=get_executor('ray', address=nodes.address), show=False, on_run=on_run, told=.5)
+        assert killed[0] in {raylet_of(o) for o in nodes.worker_nodes}
+        assert ended == Counter(ok=16)
+        good,bad = study.store.read()
+        assert len(good) == 16 and not bad and {d['id'] for d in good} == {c.id for c in study.cfgs}
+        plain = make_study('s', tmp_path/'here.jsonl', **keys)
+        run(plain, engine='stub', workers=0, show=False)
+        assert {k: d['metrics'] for k,d in plain.store.records().items()} == {k: d['metrics'] for k,d in study.store.records().items()}
+        assert not any('A_SECRET_OF_MINE' in d['env']['names'] for d in good)
+        out = capfd.readouterr()
+        assert (out.out, out.err) == ('', '')
+        assert gone({d['env']['pid'] for d in good}) == []
+
+    def test_the_fast_engine(self, nodes, tmp_path):
+        "By the command line; the results are those of worker processes here, to the last bit"
+        keys = dict(data='digits', models='small', batch_sizes=[256, 512], lrs=[1e-3, 1e-2], epochs=1)
+        (tmp_path/'s.ini').write_text('[s]\n' + ''.join(f'{k} = {" ".join(map(str, v)) if isinstance(v, list) else v}\n' for k,v in keys.items()))
+        bslr = Path(sys.executable).parent/'bslr'
+        done = subprocess.run([bslr, 'run', 's', '--settings', 's.ini', '--on', 'ray', '--address', nodes.address, '--show', 'none'], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0 and not done.stderr, done.stderr
+        study = make_study('s', tmp_path/'runs/s.jsonl', **keys)
+        here = {r.cfg.id: r for r in workers.in_workers(workers.together(study.cfgs, 'fast'), 1, 'fast', {})}
+        assert {k: d['metrics'] for k,d in study.store.records().items()} == {k: r.metrics for k,r in here.items()}
+
+class TestAddress:
+    "Known within seconds, where Ray itself would try for two minutes and end the process"
+    def refused(self, address, match):
+        t = time.time()
+        with pytest.raises(ClusterError, match=match): flat(on_cluster([cfgs(1)], 'fast', {}, address=address))
+        assert time.time() - t < 8
+
+    @pytest.mark.parametrize('address,match', [('nowhere', 'expected HOST:PORT'), ('host:', 'expected HOST:PORT'), ('127.0.0.1:99999', 'no cluster at'),
+                                               ('no.such.host.invalid:6379', 'no cluster at no.such'), ('ray://127.0.0.1:10001', 'HOST:PORT')])
+    def test_no_address(self, address, match): self.refused(address, match)
+
+    def test_nobody_listens(self):
+        with socket.create_server(('127.0.0.1', 0)) as s: port = s.getsockname()[1]
+        self.refused(f'127.0.0.1:{port}', f'no cluster at 127.0.0.1:{port}: .*refused')
+
+    def test_somebody_else_listens(self):
+        with socket.create_server(('127.0.0.1', 0)) as s: self.refused(f'127.0.0.1:{s.getsockname()[1]}', 'timed out')
+
+    def test_of_the_environment(self, monkeypatch):
+        monkeypatch.setenv('RAY_ADDRESS', 'elsewhere')
+        self.refused(None, "address 'elsewhere': expected")
+
+def test_without_ray(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'ray', None)
+    with pytest.raises(ClusterError, match=r"not installed \(pip install 'bs_lr_study\[ray\]'\)"): flat(on_cluster([cfgs(1)], 'fast', {}))
+
+def test_images_that_were_changed_on_the_way(tmp_path, colours):
+    import io
+    from bs_lr_study.data import DataError
+    sha = cluster.pack(colours, f := io.BytesIO())
+    with pytest.raises(DataError, match='changed on the way'): cluster.receive('colours', sha, [f.getvalue()[:-2048], bytes(2047), b'x'], tmp_path/'cache')
+    assert not [o for o in (tmp_path/'cache').iterdir() if o.suffix != '.lock']
+    assert cluster.receive('colours', sha, [f.getvalue()], tmp_path/'cache') == cluster.receive('colours', sha, [], tmp_path/'cache')
