@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: study test test-all bench faults fix clean
+.PHONY: study test test-all bench faults site fix clean
 
 study: .venv/.ready
 	$(BIN)/bslr run digits
@@ -24,14 +24,19 @@ bench: .venv/.ready
 faults: .venv/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python faults --save runs/faults.json
 
-# after a change in nbs/: export the modules, clean the notebooks, write README.md
+# the site, into _docs: a preview, and checks of it; RENDER=quarto renders it as the deployment does
+site: .venv/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python tools/pages.py $(if $(RENDER),--$(RENDER))
+
+# after a change in nbs/: export the modules, clean the notebooks, write README.md and what follows from the repository's address
 fix: .venv/.ready
+	$(BIN)/python tools/address.py
 	$(BIN)/nbdev-export
 	$(BIN)/nbdev-clean
 	$(BIN)/python tools/readme.py
 
 clean:
-	rm -rf .venv runs plots build dist *.egg-info
+	rm -rf .venv runs plots build dist _docs _pages *.egg-info
 
 .venv/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is too old: Python 3.11 or later is needed (make PYTHON=python3.12 …)"; exit 1; }

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-GENERATED = ('.git', '.venv', '.ready', 'runs', 'plots', 'build', 'dist', '__pycache__', '.pytest_cache', '.hypothesis', '_docs', '_proc', '.ipynb_checkpoints')
+GENERATED = ('.git', '.venv', '.ready', 'runs', 'plots', 'build', 'dist', '__pycache__', '.pytest_cache', '.hypothesis', '_docs', '_pages', '_proc', '.ipynb_checkpoints')
 
 def tree(root): return {p.relative_to(root) for p in root.rglob('*') if p.is_file() and not set(p.relative_to(root).parts) & set(GENERATED) and p.suffix != '.pyc' and '.egg-info' not in str(p)}
 
