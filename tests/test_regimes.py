@@ -1,5 +1,5 @@
 """Steps, growing batches, momentum and epsilon in both engines; rules that go from one config to another; what the experiments' records say."""
-import numpy as np, pytest, torch
+import numpy as np, pandas as pd, pytest, torch
 from dataclasses import replace
 from torch import nn
 
@@ -7,6 +7,7 @@ from fastai.learner import Learner, Recorder
 from fastai.metrics import accuracy
 from fastai.torch_core import no_random
 
+from bs_lr_study.budgets import planned_steps, trials
 from bs_lr_study.data import get_dls
 from bs_lr_study.fast import Digits, schedule, train_many, train_row
 from bs_lr_study.laws import paper_table
@@ -222,3 +223,10 @@ def test_a_study_takes_its_settings_along(tmp_path):
             if kw.get('base_bs', 1) is None: make_study('s', tmp_path/'s.jsonl', data='digits', models='small', batch_sizes=8, lrs=1, scale='none')
             else: study(**keys)
         assert said in str(e.value)
+
+def test_tables_by_updates_know_of_growing_batches():
+    "Where updates are not spread evenly over the epochs, what was made counts, and no share is guessed"
+    runs = pd.DataFrame(dict(run=['a', 'b'], model='m', bs=64, lr=1e-2, seed=0, status='ok', acc=.9, epochs=4, n_train=1297, steps=[80, 48], regime=['none', 'grow']))
+    assert planned_steps(runs).tolist() == [80, 48]
+    epochs = pd.DataFrame(dict(run='b', epoch=[1, 2, 3, 4], acc=[.5, .8, .9, .9]))
+    with pytest.raises(ValueError, match="b has a batch size that grows"): trials(runs[1:], epochs, .9)
