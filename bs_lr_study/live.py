@@ -17,7 +17,7 @@ from html import escape
 
 from .plan import Times, fmt_seconds, weigher
 from .runs import CONFIG_FIELDS, fmt_lr, own_fields
-from .safe import clean
+from .safe import clean, without_secrets
 from .store import known_of
 
 # %% ../nbs/08b_live.ipynb #2cf4f93c
@@ -332,7 +332,7 @@ def _as_events(board, file):
     board.changed = changed
     try: yield
     except BaseException as e:
-        ended(f'{type(e).__name__}: {e}'.removesuffix(': '))
+        ended(without_secrets(f'{type(e).__name__}: {e}'.removesuffix(': ')))
         raise
     ended(None)
 

@@ -1,0 +1,350 @@
+"""Ways in and out, and what keeps each of them safe.
+
+What comes in is only read: nothing of it is run, nothing leaves its folder, what is broken is refused in words.
+
+    surface                      danger                           tests
+    archives                     files outside their folder       here; test_data: test_archives_stay_in_their_folder, test_torn_archives_are_errors
+    downloads                    another file than was asked for  here
+    caches, checkpoints          code in a pickle                 here
+    images of a cluster          changed on the way               test_cluster: test_images_that_were_changed_on_the_way
+    settings                     code; files outside              here; test_sweep: test_settings_run_nothing; test_faults: settings
+    the current folder           modules that shadow others       here
+    stores, tables               wrong silent readings            test_faults: stores, tables; test_strict; test_store
+    W&B's folders, exports, API  the same                         test_wandb_runs: TestLog, test_errors
+What goes out holds no secret, and does nothing where it is shown.
+
+    records, messages, reports   keys, passwords                  here
+    W&B                          the same                         here; test_wandb_runs: test_errors_hold_no_password
+    a cluster                    the environment                  test_cluster: test_a_node_is_lost
+    HTML, Markdown               scripts, links, formulas         test_report: test_any_name_of_a_model, test_nothing_from_outside, test_links_of_strangers_stay_text; test_live: test_titles_are_escaped
+    terminals, events            escape sequences, broken lines   here
+    names of files               files outside                    here
+    spreadsheets                 formulas                         here
+    workflows                    tokens, actions that change      here
+"""
+import ast, hashlib, io, json, os, pickle, re, subprocess, sys, tarfile, warnings, zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd, pytest, yaml
+
+from bs_lr_study import cli
+from bs_lr_study.analysis import load_runs
+from bs_lr_study.data import DataError, find_data, unpack
+from bs_lr_study.live import live
+from bs_lr_study.runs import Run, RunConfig, grid, run_name
+from bs_lr_study.store import Store
+from bs_lr_study.sweep import SettingsError, load_study, make_study, read_settings, run, study_names
+
+ROOT = Path(__file__).parents[1]
+SECRETS = dict(WANDB_API_KEY='0123456789abcdef'*2 + 'deadbeef', AWS_SECRET_ACCESS_KEY='wJalrXUtnFEMI/K7MDENG', HF_TOKEN='hf_abcdefghij', MY_PASSWORD='correct horse battery')
+EVIL = 'net\x1b[2J\x1b]0;owned\x07\x9b31m\u202e'
+
+@pytest.fixture
+def secrets(monkeypatch):
+    for k,v in SECRETS.items(): monkeypatch.setenv(k, v)
+    return [*SECRETS.values(), 'hunter22']
+
+@pytest.fixture
+def bslr(monkeypatch):
+    "The command, in this process"
+    monkeypatch.setattr(warnings, 'showwarning', warnings.showwarning)
+    monkeypatch.setattr(sys, 'path', list(sys.path))
+    def f(*args):
+        monkeypatch.setattr(sys, 'argv', ['bslr', *map(str, args)])
+        cli.main()
+    return f
+
+def test_the_tests_named_above_exist():
+    "Also under another name of the same row: `settings` is one of test_faults"
+    named = re.findall(r'(test_\w+): ((?:\w+(?:, )?)+)', __doc__)
+    assert len(named) > 8
+    for module,tests in named:
+        text = (ROOT/'tests'/f'{module}.py').read_text() + ''.join(o.read_text() for o in (ROOT/'faults').glob('*.py'))*(module == 'test_faults')
+        for o in tests.split(', '): assert re.search(rf'^ *(def|class) {o}\b', text, re.MULTILINE), f'{module}: {o}'
+
+def leak(n_out, n_in):
+    raise RuntimeError(f'401 for {os.environ["WANDB_API_KEY"]} at https://me:hunter22@example.com; the environment was {dict(os.environ)}')
+
+def held(folder, secrets):
+    "Which secrets lie in the files of a folder, and where"
+    return [(s, o) for o in folder.rglob('*') if o.is_file() for s in secrets if s.encode() in o.read_bytes()]
+
+@pytest.mark.parametrize('engine', ['fast', 'fastai'])
+def test_no_secret_is_left_behind(tmp_path, monkeypatch, secrets, engine, capfd, one_thread):
+    "A model that fails with the whole environment in its message: not in the record, the tables, the report, or what was printed"
+    from bs_lr_study.report import report, tables
+    monkeypatch.chdir(tmp_path)
+    study = make_study('leak', data='digits', models=['leak', 'small'], batch_sizes=[512], lrs=1e-3, epochs=1)
+    assert run(study, engine=engine, workers=0, models=dict(leak=leak), show='lines') == dict(failed=1, ok=1)
+    df = load_runs('runs/leak.jsonl')
+    report(df, claims=False).save('report.html')
+    print(tables(df, claims=False))
+    out = ''.join(capfd.readouterr())
+    assert '401 for ***' in study.store.path.read_text() and '401 for ***' in out and held(tmp_path, secrets) == [] and not any(s in out for s in secrets)
+
+def test_no_part_of_a_secret_is_left_by_cutting_a_message_short(secrets):
+    from bs_lr_study.train import ending
+    key = SECRETS['WANDB_API_KEY']
+    for n in range(950, 1001): assert key[:8] not in ending(RuntimeError('x'*n + key))['message']
+
+def test_no_secret_in_errors_of_the_command_or_in_events(tmp_path, monkeypatch, secrets, bslr):
+    def boom(): raise ValueError(f'{os.environ["HF_TOKEN"]} was not accepted')
+    monkeypatch.setitem(cli.VERBS, 'boom', boom)
+    with pytest.raises(SystemExit) as e: bslr('boom')
+    assert e.value.code == 'bslr: *** was not accepted'
+    out = io.StringIO()
+    with pytest.raises(ValueError), live(make_study('s', tmp_path/'s.jsonl', data='digits', models='small', batch_sizes=8, lrs=.1), show=out): boom()
+    assert 'sweep_ended' in out.getvalue() and not any(s in out.getvalue() for s in secrets)
+
+def test_no_secret_in_what_wandb_keeps(tmp_path, monkeypatch, secrets):
+    pytest.importorskip('wandb')
+    from bs_lr_study.tracking import sync
+    monkeypatch.setenv('WANDB_DIR', str(tmp_path))
+    Store(tmp_path/'s.jsonl').append(Run(RunConfig('digits', 'small', 8, .1), metrics=[dict(epoch=1, train_loss=1., valid_loss=1., acc=.5)]))
+    sync(tmp_path/'s.jsonl', project='p', mode='offline')
+    assert list(tmp_path.rglob('run-*.wandb')) and held(tmp_path, secrets) == []
+
+# what comes in
+
+@pytest.mark.parametrize('name', ['../../evil', '/etc/evil', 'a/../../evil', '..\\..\\evil', 'C:/evil'])
+def test_zips_stay_in_their_folder(tmp_path, name):
+    "Those that would leave it are refused; what an unpacker puts inside is inside"
+    with zipfile.ZipFile(tmp_path/'evil.zip', 'w') as z: z.writestr(zipfile.ZipInfo(name), 'x')
+    try: unpack(tmp_path/'evil.zip', tmp_path/'a/b/out')
+    except DataError as e: assert 'would leave the folder' in str(e)
+    assert not (tmp_path/'evil').exists() and not Path('/etc/evil').exists() and not (tmp_path/'a/evil').exists()
+    assert all(o.resolve().is_relative_to(tmp_path) for o in tmp_path.rglob('*'))
+
+def test_links_in_zips_are_not_followed(tmp_path):
+    (tmp_path/'outside').mkdir()
+    info = zipfile.ZipInfo('link')
+    info.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path/'evil.zip', 'w') as z:
+        z.writestr(info, str(tmp_path/'outside'))
+        z.writestr('link/evil', 'x')
+    with pytest.raises(DataError): unpack(tmp_path/'evil.zip', tmp_path/'out')
+    assert list((tmp_path/'outside').iterdir()) == []
+
+@pytest.mark.parametrize('kind,link', [(tarfile.SYMTYPE, 'b'), (tarfile.LNKTYPE, 'b'), (tarfile.CHRTYPE, ''), (tarfile.BLKTYPE, '')])
+def test_tars_hold_files_and_folders_only(tmp_path, kind, link):
+    "Even links that stay inside: what to unpack through them has been got wrong often"
+    with tarfile.open(tmp_path/'evil.tar', 'w') as t:
+        t.addfile(tarfile.TarInfo('b'))
+        info = tarfile.TarInfo('a')
+        info.type,info.linkname = kind,link
+        t.addfile(info)
+    with pytest.raises(DataError, match="entry 'a' is neither a file nor a folder"): unpack(tmp_path/'evil.tar', tmp_path/'out')
+    assert not (tmp_path/'out').exists()
+
+def test_downloads_are_checked(tmp_path, monkeypatch):
+    "All of the file, not its beginning alone; another one is refused and nothing of it unpacked"
+    import bs_lr_study.data as data
+    for split in ('train', 'val'):
+        for c in 'ab':
+            (tmp_path/'pics'/split/c).mkdir(parents=True)
+            (tmp_path/'pics'/split/c/'x.png').write_bytes(b'x')
+    file = tmp_path/'imagenette2-160.tgz'
+    with tarfile.open(file, 'w:gz') as t: t.add(tmp_path/'pics', 'imagenette2-160')
+    monkeypatch.setattr('fastdownload.FastDownload.download', lambda self, url: file)
+    monkeypatch.setattr(data, 'user_cache', lambda: tmp_path/'cache')
+    with pytest.raises(DataError, match=r'is not the archive that it should be \(MD5 [0-9a-f]{32}, not e793b78cc4c9e9a4ccc0c1155377a412\)'): find_data('imagenette')
+    assert not (tmp_path/'cache').exists()
+    monkeypatch.setattr(data, 'IMAGENETTE_MD5', data._digest(file, 'md5'))
+    assert find_data('imagenette').name == 'imagenette2-160'
+
+def test_the_checksum_is_torchvisions():
+    from torchvision.datasets import Imagenette
+    from bs_lr_study.data import IMAGENETTE_MD5
+    assert Imagenette._ARCHIVES['160px'][1] == IMAGENETTE_MD5
+
+# Processes of one sweep talk in pickles, over pipes that nobody else has; each place says what it reads
+BETWEEN_OURSELVES = {('workers', 'cloudpickle.loads'), ('accumulate', 'cloudpickle.loads')}
+RUNS_CODE = re.compile(r'(cloud|d)?pickle\.(load|loads|Unpickler)|(pd|pandas)\.read_pickle|joblib\.load|shelve\.open|marshal\.loads?|yaml\.(load|unsafe_load|full_load)|eval|exec|compile|os\.(system|popen)|load_learner|.*\.load_pickle')
+
+def risky(tree):
+    "Calls in a module that may run what they are given"
+    for o in ast.walk(tree):
+        if not isinstance(o, ast.Call): continue
+        name,kw = ast.unparse(o.func),{k.arg: ast.unparse(k.value) for k in o.keywords}
+        if RUNS_CODE.fullmatch(name): yield name
+        if name == 'torch.load' and kw.get('weights_only') != 'True' or name in ('np.load', 'numpy.load') and kw.get('allow_pickle', 'False') != 'False': yield name
+        if kw.get('shell') == 'True': yield f'{name} with a shell'
+
+def test_nothing_runs_what_it_reads():
+    found = {(o.stem, name) for o in (ROOT/'bs_lr_study').glob('*.py') for name in risky(ast.parse(o.read_text()))}
+    assert found == BETWEEN_OURSELVES
+
+@pytest.mark.parametrize('code,n', [('pickle.loads(x)', 1), ('torch.load(f)', 1), ('torch.load(f, weights_only=True)', 0), ('np.load(f, allow_pickle=True)', 1), ('np.load(f)', 0),
+                                    ('subprocess.run(c, shell=True)', 1), ('eval(x)', 1), ('model.eval()', 0), ('re.compile(x)', 0), ('yaml.safe_load(x)', 0)])
+def test_such_calls_are_found(code, n): assert len(list(risky(ast.parse(code)))) == n
+
+class Bomb:
+    def __init__(self, path): self.path = path
+    def __reduce__(self): return os.mkdir, (str(self.path),)
+
+def test_a_cache_with_a_bomb_in_it(tmp_path, colours):
+    "Decoded images that are a pickle are not read as one, and made anew"
+    from bs_lr_study.data import image_files
+    from bs_lr_study.images import cached_pixels
+    files = image_files(colours)
+    want,_ = cached_pixels(colours, files, tmp_path/'cache')[:2]
+    for o in [p for p in (tmp_path/'cache').rglob('*') if p.is_file()]:
+        whole = o.read_bytes()
+        o.write_bytes(pickle.dumps(Bomb(tmp_path/'ran')))
+        try: assert (cached_pixels(colours, files, tmp_path/'cache')[0] == want).all()
+        finally: o.write_bytes(whole)
+    assert not (tmp_path/'ran').exists()
+
+def test_a_checkpoint_with_a_bomb_in_it(tmp_path):
+    "It is set aside aloud, and the run begins anew"
+    import torch
+    from bs_lr_study.checkpoint import Checkpoints
+    def kept(): return Checkpoints(str(tmp_path/'unfinished'), 0).of(['a'], dict(v=1), 'model')
+    kept().save(dict(x=torch.ones(2)))
+    assert kept().load()['x'].sum() == 2
+    file, = (tmp_path/'unfinished').iterdir()
+    head,_,body = file.read_bytes().partition(b'\n')
+    evil = io.BytesIO()
+    torch.save(Bomb(tmp_path/'ran'), evil)
+    for o in (evil.getvalue(), pickle.dumps(Bomb(tmp_path/'ran'))):
+        fitting = re.sub(hashlib.sha256(body).hexdigest().encode(), hashlib.sha256(o).hexdigest().encode(), head) # as whoever can write there can have it
+        for h in (head, fitting):
+            file.write_bytes(h + b'\n' + o)
+            with pytest.warns(UserWarning, match='the run begins anew'): assert kept().load() is None
+    assert not (tmp_path/'ran').exists()
+
+SHADOWS = 'import pathlib; pathlib.Path({!r}).mkdir()\ndef net(n_out, n_in): raise RuntimeError\n'
+
+def test_to_list_and_to_load_a_study_imports_nothing(tmp_path, monkeypatch, bslr):
+    "Models of the reader's own are imported when their study is run, and not before"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path('evilnets.py').write_text(SHADOWS.format(str(tmp_path/'ran')))
+    Path('settings.ini').write_text('[a]\ndata = digits\nmodels = evilnets:net\nbatch_sizes = 8\nlrs = 0.1\n')
+    assert study_names() == ['a'] and len(load_study('a').runs) == 1
+    bslr('studies')
+    assert not (tmp_path/'ran').exists()
+    from bs_lr_study.models import check_model
+    check_model('evilnets:net')
+    assert not (tmp_path/'ran').exists()
+
+def test_a_folder_of_strangers(tmp_path):
+    "To read their runs beside their modules imports none of these; what they might shadow is the installed one"
+    for o in ('pandas', 'numpy', 'pyarrow', 'fastcore', 'json', 'pandera', 'sitecustomize', 'bs_lr_study'): (tmp_path/f'{o}.py').write_text(SHADOWS.format(str(tmp_path/'ran')))
+    (tmp_path/'settings.ini').write_text('[a]\ndata = digits\nmodels = small\nbatch_sizes = 8\nlrs = 0.1\n')
+    bslr = Path(sys.executable).with_name('bslr')
+    if not bslr.exists(): pytest.skip('the command is not installed beside this Python')
+    out = subprocess.run([bslr, 'studies'], cwd=tmp_path, capture_output=True, text=True, env={k: v for k,v in os.environ.items() if k != 'PYTHONPATH'})
+    assert out.stdout.split() == ['study', 'runs', 'done', 'a', '1', '0'], out.stderr
+    assert not (tmp_path/'ran').exists()
+
+@pytest.mark.parametrize('verb,imports', [('studies', False), ('report', False), ('merge', False), ('sync', False), ('run', True), ('lr-find', True)])
+def test_only_what_trains_may_import_from_here(verb, imports, tmp_path, monkeypatch, bslr):
+    "And what is installed goes first"
+    seen = []
+    monkeypatch.chdir(tmp_path)
+    def look(): seen.append(list(sys.path))
+    monkeypatch.setitem(cli.VERBS, verb, look)
+    bslr(verb)
+    assert [i for i,o in enumerate(seen[0]) if o == str(tmp_path)] == ([len(seen[0]) - 1] if imports else [])
+
+@pytest.mark.parametrize('name', ['../../evil', '/etc/evil', 'a/b', '.hidden', 'a b', '\x1b[31m', '=1+1', '[/x]', '-o'])
+def test_sections_cannot_name_other_folders(tmp_path, name):
+    "A study's name is part of the names of its files"
+    (tmp_path/'s.ini').write_text(f'[{name}]\ndata = digits\nmodels = small\nbatch_sizes = 8\nlrs = 0.1\n')
+    with pytest.raises(SettingsError, match='the name of a study') as e: read_settings(tmp_path/'s.ini')
+    assert '\x1b' not in str(e.value)
+
+# what goes out
+
+@pytest.fixture
+def strangers(tmp_path):
+    "Runs of models with a name that does harm to a terminal, one of which failed with a message that does"
+    rows = [dict(run=f'{EVIL}{i}', acc=.5 + .1*i if i else None, model=EVIL, bs=8*2**i, lr=.1, status='ok' if i else 'failed', message='' if i else f'{EVIL} said') for i in range(4)]
+    pd.DataFrame(rows).to_csv(tmp_path/'runs.csv', index=False)
+    return tmp_path/'runs.csv'
+
+ODD = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]')
+
+def test_no_escape_sequence_in_tables(strangers):
+    from bs_lr_study.report import tables
+    text = tables(load_runs(strangers))
+    assert 'net�[2J' in text and '� said' in text and not ODD.search(text)
+
+def test_no_escape_sequence_in_errors_and_warnings(strangers, bslr, capfd):
+    "Whatever an error quotes; here a table that names a run twice, and a store that does not begin as one"
+    lines = strangers.read_text().splitlines()
+    strangers.write_text('\n'.join([*lines, lines[-1].replace('0.8', '0.9')]))
+    strangers.with_suffix('.jsonl').write_text(f'{EVIL}\n')
+    for path in (strangers, strangers.with_suffix('.jsonl'), f'{EVIL}.csv'):
+        with pytest.raises(SystemExit) as e: bslr('report', path, '--out', strangers.parent/'plots')
+        assert e.value.code.startswith('bslr: ') and not ODD.search(e.value.code), e.value.code
+    assert not ODD.search(''.join(capfd.readouterr()))
+
+def test_no_escape_sequence_in_what_a_sweep_shows(tmp_path):
+    "Line by line and as events: a message is one line, whatever it holds"
+    from rich.console import Console
+    cfgs = grid(data='digits', model='small', bs=[8, 16], lr=.1)
+    study = SimpleNamespace(name='[/x]', cfgs=cfgs, runs={run_name(c): c for c in cfgs}, store=Store(tmp_path/'s.jsonl'))
+    r = Run(cfgs[0], 'failed', f'{EVIL}\nfirst\u2028second\r\n{{"event": "sweep_ended"}}', name=EVIL)
+    for show in ('lines', 'bar'):
+        out = io.StringIO()
+        with live(study, show=show, console=Console(file=out, width=200)) as see: see(r)
+        assert '1 of 2' in out.getvalue() or '1/2' in out.getvalue()
+        assert not ODD.search(out.getvalue())
+    out = io.StringIO()
+    with live(study, show=out) as see: see(r)
+    events = [json.loads(l) for l in out.getvalue().splitlines()]
+    assert [o['event'] for o in events] == ['sweep_begun', 'run_ended', 'sweep_ended'] and events[1]['message'] == r.message and not ODD.search(out.getvalue())
+
+@pytest.mark.parametrize('model', [EVIL, '=1+1', '@SUM(A1)', '+1', '-1', '<b>', 'a b', '../x'])
+def test_names_of_ones_own_runs_are_words(model):
+    with pytest.raises(ValueError, match='model'): RunConfig(data='digits', model=model, bs=8, lr=.1)
+    with pytest.raises(ValueError, match='data'): RunConfig(data=model, model='small', bs=8, lr=.1)
+
+def test_nothing_is_written_for_spreadsheets():
+    "Whoever adds an export to CSV or Excel has formulas to think of"
+    found = {(o.stem, n.func.attr) for o in (ROOT/'bs_lr_study').glob('*.py') for n in ast.walk(ast.parse(o.read_text()))
+             if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr in ('to_csv', 'to_excel', 'to_clipboard', 'writerow', 'writerows')}
+    assert found == set()
+
+@pytest.mark.parametrize('name', ['../../../evil', '/etc/evil', 'a\0b', 'x'*300, '$\\frac{', '..', 'a\nb'])
+def test_plots_stay_in_their_folder(tmp_path, name):
+    from bs_lr_study.report import save_plots
+    df = pd.DataFrame(dict(run=[f'r{i}' for i in range(3)], acc=[.1, .2, .3], model=name, bs=[8, 16, 32], lr=.1))
+    paths = save_plots(df, tmp_path/'plots', fmt='svg')
+    assert len(paths) == 2 and all(o.resolve().parent == (tmp_path/'plots').resolve() and o.exists() for o in paths)
+
+def test_settings_of_runs_stay_in_their_folder(tmp_path, monkeypatch):
+    "A report on runs of several settings has a folder for each; here they are named by a stranger"
+    made = []
+    monkeypatch.setattr(cli, '_report_one', lambda df, out, *_: made.append(Path(out)))
+    df = load_runs(pd.DataFrame([dict(run=f'r{i}{d}', acc=.5, model='m', bs=8, lr=.1, data=d) for i in range(2) for d in ('../../../evil', '/etc/x', EVIL)]).drop_duplicates('data'))
+    cli._report(df, str(tmp_path/'plots'), 'x')
+    assert len(set(made)) == 3 and all(o.parent == tmp_path/'plots' and not ODD.search(str(o)) for o in made)
+
+# workflows
+
+FLOWS = sorted((ROOT/'.github/workflows').glob('*.y*ml'))
+
+@pytest.mark.parametrize('path', FLOWS, ids=lambda o: o.name)
+def test_workflows(path):
+    "They may read and no more, use actions at a commit that cannot change, keep no token, and run nothing that a stranger wrote"
+    flow,text = yaml.safe_load(path.read_text()),path.read_text()
+    on = flow.get('on', flow.get(True))
+    assert 'pull_request_target' not in on and 'workflow_run' not in on
+    assert flow['permissions'] == {'contents': 'read'}
+    for job in flow['jobs'].values():
+        assert job.get('timeout-minutes', 360) <= 60
+        extra = {k: v for k,v in job.get('permissions', {}).items() if v == 'write'}
+        assert set(extra) <= {'pages', 'id-token'}, 'to deploy a site is all that a job may write for'
+        for step in job['steps']:
+            if 'uses' in step: assert re.fullmatch(r'[\w.-]+/[\w./-]+@[0-9a-f]{40}', step['uses']), step
+            if step.get('uses', '').startswith('actions/checkout@'): assert step['with']['persist-credentials'] is False
+            assert not re.search(r'\$\{\{\s*(github\.(event|head_ref)|inputs|secrets)', step.get('run', '')), 'an expression in a script is code of whoever sets it'
+    assert all(re.search(r'@[0-9a-f]{40} # v\d', l) for l in text.splitlines() if 'uses:' in l), 'the version stands behind the commit'
+
+def test_actions_are_kept_current():
+    bot = yaml.safe_load((ROOT/'.github/dependabot.yml').read_text())
+    assert {o['package-ecosystem'] for o in bot['updates']} >= {'github-actions', 'pip'}
