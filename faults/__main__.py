@@ -19,7 +19,9 @@ def try_row(f, what, n, seed):
     from bed import Row
     from sweeps import Beds
     row,start = Row(f.__name__, what, seed),time.monotonic()
-    with Beds() as beds: f(row, beds, random.Random(f'{seed} {f.__name__}'), n)
+    try:
+        with Beds() as beds: f(row, beds, random.Random(f'{seed} {f.__name__}'), n)
+    except Exception as e: row.tried,row.note = row.tried + 1,f'{type(e).__name__}: {e}' # which did not survive
     row.seconds = round(time.monotonic() - start, 1)
     return row
 
