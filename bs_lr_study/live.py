@@ -42,7 +42,7 @@ SIGNS = {'·': 'waiting', '…': 'in training', '×': 'diverged', '!': 'failed',
 # %% ../nbs/08b_live.ipynb #a795271f
 def _kind(cfg):
     "What alike runs share: all but learning rate and seed"
-    return tuple(v for k,v in vars(cfg).items() if k not in ('lr', 'seed'))
+    return tuple(getattr(cfg, k) for k in CONFIG_FIELDS if k not in ('lr', 'seed'))
 
 class Pace:
     "How fast a sweep goes, and how long it still takes; called with each `Run`"

@@ -14,6 +14,7 @@ import hashlib, json, math, re
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from decimal import Decimal
+from functools import cached_property
 from itertools import accumulate, pairwise, product
 from typing import Annotated, Literal
 
@@ -63,7 +64,7 @@ class RunConfig:
         if self.micro_bs and self.micro_bs > self.bs: raise ValueError(f'micro_bs = {self.micro_bs} is more than bs = {self.bs}')
         return self
 
-    @property
+    @cached_property # a sweep asks for it again and again
     def id(self): return config_id(self)
 
 # %% ../nbs/00_runs.ipynb #412bf791
