@@ -224,7 +224,7 @@ def ill(row, beds, rng, n, how, *args, status='failed'):
 def segfaults(row, beds, rng, n): ill(row, beds, rng, n, 'segfault')
 def killed_for_memory(row, beds, rng, n): ill(row, beds, rng, n, 'killed')
 def no_memory(row, beds, rng, n): ill(row, beds, rng, n, 'too_much', status='oom')
-def hangs(row, beds, rng, n): ill(row, beds, rng, n, 'hang', '--timeout', '0.3')
+def hangs(row, beds, rng, n): ill(row, beds, rng, n, 'hang', '--timeout', '1')
 
 def pictures(path):
     "A folder of little pictures of two classes"

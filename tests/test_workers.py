@@ -83,9 +83,9 @@ def test_one_that_takes_too_long(forked):
             if c.bs == 3: time.sleep(60)
             conn.send(ok(c))
     forked(fake(behave))
-    runs = list(in_workers([CFGS], 2, 'fastai', {}, timeout=.3))
+    runs = list(in_workers([CFGS], 2, 'fastai', {}, timeout=1))
     assert {r.cfg.bs: r.status for r in runs} == {1: 'ok', 2: 'ok', 3: 'failed', 4: 'ok'}
-    assert [r.message for r in runs if r.status == 'failed'] == ['it took longer than the 0.3 s that a run may take, and was ended']
+    assert [r.message for r in runs if r.status == 'failed'] == ['it took longer than the 1 s that a run may take, and was ended']
 
 def test_a_group_may_take_as_long_as_its_runs(forked):
     def behave(conn, group):
