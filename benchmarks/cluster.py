@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/cluster.py --to runs/bench
 
-Ray runs on this machine alone, with as many workers as the worker processes it is compared with, in turns. The time of a
+Ray has as many workers as there are worker processes that it is compared with, in turns. The time of a
 run is that between the first and the last; what comes before the first is the start. The driver's own CPU seconds are
 counted apart, since on a cluster only these are spent on its machine. `--quick` sees that it works.
 """
@@ -56,17 +56,17 @@ def writing(n, turns):
             cpu.append(1e3*(time.process_time() - c)/n)
     return dict(wall=wall, cpu=cpu)
 
-def measure(quick=False, turns=3):
+def measure(quick=False, address='local', n_workers=1, turns=3):
     "The records"
-    n,n_workers,out = (20 if quick else 600),2,[]
-    for size in (1, 16):
-        with connected('local') as ray:
-            got = [ways(n, size, n_workers) for _ in range(1 if quick else turns)]
-            asked = [1e3*min(timeit(ray.nodes) for _ in range(20)) for _ in got]
-        def of(what, scale=1e3, **names): return {k: [scale*o[k][what] for o in got] for k in got[0]}
-        case = f'{n} runs, {"each by itself" if size == 1 else f"{size} to a group"}, {n_workers} workers'
+    n,out = 20 if quick else 320,[]
+    with connected(address) as ray:
+        got = {size: [ways(n, size, n_workers) for _ in range(1 if quick else turns)] for size in (1, 16)}
+        asked,n_nodes = [1e3*min(timeit(ray.nodes) for _ in range(20)) for _ in got[1]],len(ray.nodes())
+    for size,turned in got.items():
+        def of(what, scale=1e3): return {k: [scale*o[k][what] for o in turned] for k in turned[0]}
+        case = f'{n} runs, {"each by itself" if size == 1 else f"{size} to a group"}, {n_workers} worker{"s" if n_workers > 1 else ""}'
         out += [record(START, case, of('start', 1), 's'), record(RUN, case, of('wall'), 'ms a run'), record(CPU, case, of('cpu'), 'ms a run')]
-    return out + [record(WRITER, f'{n} runs', writing(n, len(got)), 'ms a run'), record(NODES, '1 machine', dict(nodes=asked), 'ms')]
+    return out + [record(WRITER, f'{n} runs', writing(n, len(asked)), 'ms a run'), record(NODES, f'{n_nodes} nodes', dict(nodes=asked), 'ms')]
 
 def timeit(f):
     t = time.perf_counter()
@@ -77,5 +77,7 @@ if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--quick', action='store_true', help='see that it works; its numbers mean nothing')
     parser.add_argument('--to', default='runs/bench', help='folder for cluster.json and cluster.md')
+    parser.add_argument('--address', default='local', help='of a cluster, HOST:PORT; by default Ray runs on this machine alone')
+    parser.add_argument('--workers', type=int, default=1, help='of each way; the machine should have as many cores to spare')
     args = parser.parse_args()
-    print(write(args.to, 'cluster', 'What a cluster costs', measure(args.quick), 'Several ways to have the same runs done, in turns.', quick=args.quick))
+    print(write(args.to, 'cluster', 'What a cluster costs', measure(args.quick, args.address, args.workers), 'Several ways to have the same runs done, in turns.', quick=args.quick))

@@ -348,7 +348,7 @@ def heard(
         with suppress(RuntimeError): loop.call_soon_threadsafe(task.cancel) # it may be closed already
         thread.join()
 
-# %% ../nbs/19b_cluster.ipynb #316e15bf
+# %% ../nbs/19b_cluster.ipynb #3a64ce7b
 def _start(init, n=3, **kw):
     "Start Ray; on a busy machine its helpers may need more than the 15 seconds they are given, and less once they are in memory"
     try: return init(**kw)
@@ -370,7 +370,9 @@ def connected(
         try:
             _start(ray.init, address=address, log_to_driver=False, logging_level=logging.CRITICAL, include_dashboard=False,
                    runtime_env=dict(working_dir=stage(code), env_vars=dict(OMP_NUM_THREADS='1')))
-        except (Exception, SystemExit) as e: raise ClusterError(f'cluster at {at}: {" ".join(str(e).split())}') from e
+        except (Exception, SystemExit) as e:
+            hint = '' if os.environ.get('RAY_AUTH_MODE') == 'token' else ' (if it wants a token, set RAY_AUTH_MODE=token and have the token in ~/.ray/auth_token)'
+            raise ClusterError(f'cluster at {at}: {" ".join(str(e).split())}{hint if address else ""}') from e
     try:
         ray._private.worker._worker_logs_enabled = False # it would print in between what happens to its processes
         yield ray

@@ -1,12 +1,13 @@
 """A real Ray cluster of several nodes on this machine, with an engine that only sleeps; one sweep is trained for real."""
-import os, signal, socket, subprocess, sys, textwrap, time
+import asyncio, os, signal, socket, subprocess, sys, textwrap, time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import bs_lr_study.workers as workers
-from bs_lr_study.runs import grid
+from bs_lr_study.runs import Run, grid
 
 pytest.importorskip('ray', reason='Ray is an extra')
 from bs_lr_study import cluster
@@ -184,6 +185,95 @@ class TestCluster:
         study = make_study('s', tmp_path/'runs/s.jsonl', **keys)
         here = {r.cfg.id: r for r in workers.in_workers(workers.together(study.cfgs, 'fast'), 1, 'fast', {})}
         assert {k: d['metrics'] for k,d in study.store.records().items()} == {k: r.metrics for k,r in here.items()}
+
+class Fake:
+    "What a crew needs of Ray: machines of one CPU each, and workers that do as told"
+    def __init__(self, behave, machines=2, begin=lambda node: None):
+        from ray import exceptions
+        self.exceptions,self.behave,self.begin,self.alive,self.busy = exceptions,behave,begin,[f'm{i}' for i in range(machines)],{}
+    def nodes(self): return [dict(NodeID=o, Alive=True, Resources=dict(CPU=1.), NodeManagerAddress=o) for o in self.alive]
+    def remote(self, cls): return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=self.actor))
+    def kill(self, actor): self.busy.pop(id(actor), None)
+
+    def actor(self):
+        actor = SimpleNamespace()
+        async def node():
+            while not (free := [o for o in self.alive if o not in self.busy.values()]): await asyncio.sleep(.01)
+            self.busy[id(actor)] = free[0]
+            return free[0]
+        async def prepare(*_):
+            await asyncio.sleep(.02)
+            if e := self.begin(self.busy[id(actor)]): raise e
+            return True
+        async def ready(o): return o
+        async def train(group):
+            yield ready(None)
+            for c in group:
+                await asyncio.sleep(.01)
+                if what := self.behave(c): self.end(actor, what)
+                yield ready(Run(c, metrics=[dict(epoch=1, acc=.5)]))
+        for f in (node, prepare, train): setattr(actor, f.__name__, SimpleNamespace(remote=f))
+        return actor
+
+    def end(self, actor, what):
+        if what == 'machine':
+            self.alive.remove(self.busy[id(actor)])
+            self.alive.append(f'another{len(self.alive)}{time.time()}') # it is replaced
+        raise self.exceptions.ActorUnavailableError('no answer', None) if what == 'unreachable' else self.exceptions.ActorDiedError()
+
+@pytest.fixture
+def crew(monkeypatch):
+    "Have groups trained by fakes: what was told"
+    for k,v in dict(TICK=.05, PAUSE=.01).items(): monkeypatch.setattr(cluster, k, v)
+    def run(groups, behave=lambda c: None, **kw): return [o for said in cluster.heard(cluster._Crew(Fake(behave, **kw), iter(groups), None, ('', {}, None, None))) for o in said]
+    return run
+
+class TestCrew:
+    "Whose fault it is, told by fakes"
+    def test_a_machine_is_lost(self, crew):
+        "What it had begun is done elsewhere: together once more, then each alone"
+        lost = []
+        def behave(c):
+            if c.bs == 2 and len(lost) < 3: return lost.append(c) or 'machine'
+        told = crew([cfgs(3), cfgs(1, .5)], behave)
+        runs = [o for o in told if isinstance(o, Run)]
+        assert Counter((r.cfg, r.status) for r in runs) == Counter((c, 'ok') for c in [*cfgs(3), *cfgs(1, .5)])
+        assert sum('a machine of the cluster was lost' in o for o in told if isinstance(o, str)) == 3
+        assert [len(o) for o in told if isinstance(o, list) and cfgs(2)[1] in o] == [3, 2, 1, 1]
+
+    @pytest.mark.parametrize('what', ['machine', 'unreachable'])
+    def test_a_run_that_loses_every_machine_has_failed(self, crew, what):
+        told = crew([[c] for c in cfgs(3)], lambda c: what if c.bs == 2 else None)
+        assert {r.cfg.bs: r.status for r in told if isinstance(r, Run)} == {1: 'ok', 2: 'failed', 3: 'ok'}
+        assert sum(isinstance(o, list) and o[0].bs == 2 for o in told) == cluster.MOST_LOST
+        assert [r.message for r in told if isinstance(r, Run) and r.cfg.bs == 2] == ['5 machines were lost while they trained it']
+
+    def test_a_run_that_kills_its_worker_is_tried_once_alone(self, crew):
+        told = crew([cfgs(4)], lambda c: 'worker' if c.bs == 2 else None)
+        assert {r.cfg.bs: (r.status, r.message) for r in told if isinstance(r, Run)} == {1: ('ok', ''), 2: ('failed', 'the worker process died'), 3: ('ok', ''), 4: ('ok', '')}
+        assert sum(isinstance(o, list) and cfgs(2)[1] in o for o in told) == 2 and not [o for o in told if isinstance(o, str)]
+
+    def test_a_worker_that_cannot_begin(self, crew):
+        "Is used no more and told of; if all are such, it is an error"
+        from ray.exceptions import RayTaskError
+        broken = lambda node: RayTaskError('prepare', 'no module of that name', ImportError())
+        told = crew([[c] for c in cfgs(20)], begin=lambda node: broken(node) if node == 'm0' else None)
+        assert Counter(r.status for r in told if isinstance(r, Run)) == Counter(ok=20)
+        assert sum('could not begin' in o for o in told if isinstance(o, str)) == 1
+        with pytest.raises(ClusterError, match='could not begin(.|\n)*no module of that name'): crew([[c] for c in cfgs(20)], begin=broken)
+
+    def test_nobody_is_there(self, crew):
+        with pytest.raises(ClusterError, match='no machine of the cluster has what a worker takes, 1 CPU: there are $'): crew([cfgs(1)], machines=0)
+
+    def test_groups_are_taken_as_there_is_room(self, crew):
+        "So a budget of time can end a sweep between two of them"
+        taken,done = [],[]
+        def groups():
+            for c in cfgs(12):
+                taken.append(len(taken) - len(done))
+                yield [c]
+        crew(groups(), lambda c: done.append(c))
+        assert len(done) == 12 and max(taken) <= 4 # two in work, and at most two for workers on their way
 
 class TestAddress:
     "Known within seconds, where Ray itself would try for two minutes and end the process"
