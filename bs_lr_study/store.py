@@ -39,6 +39,7 @@ def _form(**types): return itemgetter(*types),tuple(types.values()) # how to fet
 
 _ANY,_RUN = _form(id=str, config=dict, status=str),_form(message=str, metrics=list, cost=dict, env=dict, name=str, attempt=int, time=str)
 _CONFIG = _form(data=str, model=str, bs=int, lr=float, seed=int, epochs=int)
+_COUNTED = {'seconds', 'train_seconds', 'steps', 'examples', 'epoch', 'train_loss', 'valid_loss', 'acc'}
 _NUMBERS,_SAID = {int, float, type(None)},('n_train', 'n_valid', 'engine', 'device', 'device_name', 'data_fingerprint')
 
 def _loads(body):
@@ -51,9 +52,11 @@ def _is_run(d):
     "Whether a record has all that a run's readers take for granted"
     if not (_has_form(d, _RUN) and _has_form(d['config'], _CONFIG)): return False
     if d['status'] == 'ok' and d['metrics'] and d['metrics'][-1]['acc'] is None: return False
-    numbers = [*d['cost'].values(), *chain.from_iterable(map(dict.values, d['metrics']))]
     said = {*map(type, d['config'].values()), *map(type, map(d['env'].get, _SAID))}
-    return _NUMBERS.issuperset(map(type, numbers)) and math.isfinite(math.fsum(filter(None, numbers))) and said <= _NUMBERS | {str, bool}
+    if not said <= _NUMBERS | {str, bool}: return False
+    numbers = [*d['cost'].values(), *chain.from_iterable(map(dict.values, d['metrics']))]
+    if not _NUMBERS.issuperset(map(type, numbers)): numbers = [o[k] for o in (d['cost'], *d['metrics']) for k in _COUNTED & o.keys()] # other measures may be anything
+    return _NUMBERS.issuperset(map(type, numbers)) and math.isfinite(math.fsum(filter(None, numbers)))
 
 def _check_form(d):
     "A ValueError if a record whose checksum fits is of no form that is known here: it was made by hand"
@@ -96,7 +99,7 @@ def locked(
             warnings.warn(f'this file system has no locks ({e.strerror}); the existence of {path} is the lock instead')
             lock = SoftFileLock(path, timeout=timeout, poll_interval=.01)
             lock.acquire()
-    except Timeout: raise StoreError(f'{why} (lock file {path}, waited {timeout:g} s)') from None
+    except Timeout: raise StoreError(f'{why} (lock file {path}, waited {timeout:g} s' + ('; if the machine that made it is gone, delete it)' if str(path).endswith('.held') else ')')) from None
     try: yield
     finally: lock.release()
 
