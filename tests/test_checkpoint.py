@@ -87,3 +87,40 @@ def test_killed_at_every_epoch(engine, case, tmp_path, monkeypatch):
             assert told(runs(folder)) == whole
         assert epochs == [after if after > 0 else -after - 1]
         assert all(torch.equal(a, b) for a,b in zip(weights[-1], weights[0])) and len(weights[-1]) == len(weights[0])
+
+def test_a_sweep_goes_on_within_a_run(tmp_path):
+    "Killed in the middle of a row: the next sweep takes up what was kept, records it, and clears it away"
+    from bs_lr_study.sweep import make_study, run
+    def study(name): return make_study(name, tmp_path/f'{name}.jsonl', data='digits', models='stackable', batch_sizes=[256, 512], lrs=[1e-3, 1e-2], epochs=3)
+    def swept(s): return run(s, workers=0, device='cpu', models=MINE, show=False, checkpoint=0)
+    def metrics(s): return {k: d['metrics'] for k,d in s.store.records().items()}
+    s,unfinished = study('killed'),tmp_path/'killed.jsonl.unfinished'
+    assert killed(lambda: swept(s), 4) == -signal.SIGKILL # two a row: in the middle of the second
+    assert len(metrics(s)) == 2 and len(list(unfinished.iterdir())) == 1
+    assert swept(s) == {'ok': 2} and not unfinished.exists()
+    assert swept(study('whole')) == {'ok': 4} and metrics(s) == metrics(study('whole'))
+
+def test_what_is_tried_again_begins_anew(tmp_path):
+    "A checkpoint of a run that has a record is of no use; one of a run that waits for another sweep is kept"
+    kept = Checkpoints(str(tmp_path/'u'))
+    for ids in (['a'], ['b'], ['a', 'c']): kept.of(ids, {}, 'net').save(dict(epoch=1))
+    kept.tidy({'a', 'b'}, left={'b'})
+    assert sorted(len(kept.of(ids, {}, 'net').load() or {}) for ids in (['a'], ['b'], ['a', 'c'])) == [0, 1, 1]
+
+def test_a_folder_that_cannot_be_written_costs_no_run(tmp_path, monkeypatch):
+    (tmp_path/'file').write_text('')
+    cfgs = grid(data='digits', model='stackable', bs=512, lr=1e-2, epochs=2)
+    with pytest.warns(UserWarning, match='could not be written'): runs = list(fast.train_many(cfgs, models=MINE, device='cpu', checkpoints=Checkpoints(str(tmp_path/'file'), every=0)))
+    assert [r.status for r in runs] == ['ok']
+
+def test_a_model_that_has_changed_begins_anew(tmp_path):
+    "Another width under the same name: what was kept does not fit, and is no error"
+    cfg,folder = grid(data='digits', model='net', bs=512, lr=1e-2, epochs=2)[0],Checkpoints(str(tmp_path/'u'), every=0)
+    def net(width):
+        def make(n_out, n_in): return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64*n_in, width), torch.nn.ReLU(), torch.nn.Linear(width, n_out))
+        return dict(net=make)
+    for width,warned in ((8, False), (16, True)):
+        with warnings.catch_warnings(record=True) as w:
+            warnings.simplefilter('always')
+            assert train.train(cfg, models=net(width), device='cpu', checkpoints=folder).status == 'ok'
+        assert any('is of another model: the run begins anew' in str(o.message) for o in w) == warned
