@@ -9,7 +9,7 @@ What comes in is only read: nothing of it is run, nothing leaves its folder, wha
     images of a cluster          changed on the way               test_cluster: test_images_that_were_changed_on_the_way
     settings                     code; files outside              here; test_sweep: test_settings_run_nothing; test_faults: settings
     the current folder           modules that shadow others       here
-    stores, tables               wrong silent readings            test_faults: stores, tables; test_strict; test_store
+    stores, tables               wrong silent readings            here; test_faults: stores, tables; test_strict; test_store
     W&B's folders, exports, API  the same                         test_wandb_runs: TestLog, test_errors
 What goes out holds no secret, and does nothing where it is shown.
 
@@ -188,7 +188,7 @@ def test_a_cache_with_a_bomb_in_it(tmp_path, colours):
     from bs_lr_study.data import image_files
     from bs_lr_study.images import cached_pixels
     files = image_files(colours)
-    want,_ = cached_pixels(colours, files, tmp_path/'cache')[:2]
+    want = cached_pixels(colours, files, tmp_path/'cache')[0].copy() # it is a map of the file
     for o in [p for p in (tmp_path/'cache').rglob('*') if p.is_file()]:
         whole = o.read_bytes()
         o.write_bytes(pickle.dumps(Bomb(tmp_path/'ran')))
@@ -213,6 +213,27 @@ def test_a_checkpoint_with_a_bomb_in_it(tmp_path):
             file.write_bytes(h + b'\n' + o)
             with pytest.warns(UserWarning, match='the run begins anew'): assert kept().load() is None
     assert not (tmp_path/'ran').exists()
+
+ODD_RUNS = [dict(metrics=[]), dict(metrics=[dict(epoch=1, acc=.5)]), dict(metrics=[dict(epoch=1, train_loss=None, valid_loss=float('inf'), acc=.5, spectrum=[1., 2.], how='well', well=True)]),
+            dict(metrics=[dict(epoch=1, acc=.5)], cost=dict(seconds=1.5, memory='unknown', parts=dict(a=1))), dict(status='failed', message='\x00'), dict(env=dict(versions=dict(torch='2'), threads=[1]))]
+
+@pytest.mark.parametrize('kw', ODD_RUNS)
+def test_what_is_written_is_read(tmp_path, kw):
+    "The form that a record must have refuses no run that could be recorded"
+    s = Store(tmp_path/'s.jsonl')
+    s.append(Run(RunConfig('digits', 'small', 8, .1), **kw))
+    assert len(s.read()[0]) == 1 and s.read()[1] == [] and len(s.known()) == len(s.to_df()) == 1
+
+@pytest.mark.parametrize('part,value', [('id', 7), ('config', None), ('config', dict(bs=8)), ('status', None), ('message', None), ('metrics', {}), ('metrics', [1]), ('metrics', [dict(acc='half')]), ('metrics', [dict(acc=10**400)]),
+                                        ('metrics', [dict(epoch=1)]), ('cost', [1]), ('cost', dict(seconds='long')), ('env', ''), ('env', dict(device=[1])), ('attempt', '1'), ('time', None)])
+def test_a_record_by_hand(tmp_path, part, value):
+    "With a checksum that fits, and something in it that its readers could not work with: set aside, and the others read"
+    from bs_lr_study.runs import run_to_dict
+    s = Store(tmp_path/'s.jsonl')
+    ok = [Run(c, metrics=[dict(epoch=1, train_loss=1., valid_loss=1., acc=.5)]) for c in grid(data='digits', model='small', bs=[8, 16], lr=.1)]
+    s.append(ok[0])
+    s.add(run_to_dict(ok[1]) | {part: value})
+    with pytest.warns(UserWarning, match='1 of 2 lines set aside: line 2, its checksum fits, but'): assert [d['id'] for d in s.run_records().values()] == [ok[0].id]
 
 SHADOWS = 'import pathlib; pathlib.Path({!r}).mkdir()\ndef net(n_out, n_in): raise RuntimeError\n'
 
