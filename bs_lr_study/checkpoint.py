@@ -152,8 +152,7 @@ def set_learner_state(
     learn.opt.load_state_dict(to_device(state['opt'], learn.dls.device))
     (rec.smooth_loss.count,rec.smooth_loss.val),rec.losses,rec.lrs,rec.iters = state['smooth'],state['losses'],state['lrs'],state['iters']
     if state['scaler']: learn.scaler.load_state_dict(state['scaler'])
-    for o in learn.cbs:
-        for k,v in state['cbs'].get(o.name, {}).items(): setattr(o, k, v)
+    for o in learn.cbs: vars(o).update(state['cbs'].get(o.name, {})) # setattr would warn of names that the Learner has too
     if state['rng']: learn.dls.train.rng.setstate((state['rng'][0], tuple(state['rng'][1]), state['rng'][2]))
     set_random_state(state['random'], learn.dls.device)
 
