@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: study test test-all bench faults site fix clean
+.PHONY: study test test-all bench faults site posts fix clean
 
 study: .venv/.ready
 	$(BIN)/bslr run digits
@@ -27,6 +27,10 @@ faults: .venv/.ready
 # the site, into _docs: a preview, and checks of it; RENDER=quarto renders it as the deployment does
 site: .venv/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python tools/pages.py $(if $(RENDER),--$(RENDER))
+
+# once records have grown: run the posts, the summaries and the home page again and save them
+posts: .venv/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python tools/pages.py --save
 
 # after a change in nbs/: export the modules, clean the notebooks, write README.md and what follows from the repository's address
 fix: .venv/.ready
