@@ -66,8 +66,12 @@ class Sweep:
     "A process of its own that runs `bslr`"
     def __init__(self, bed, *args, before=None, **env):
         self.out = bed.folder/f'out-{time.monotonic_ns()}'
+        ready,theirs = os.pipe()
         self.pid,self.code = os.fork(),None
-        if self.pid: return
+        os.close(theirs if self.pid else ready)
+        if self.pid:
+            os.read(ready, 1) # it is about to begin
+            return os.close(ready)
         code = 70
         try:
             os.setsid()
@@ -80,6 +84,8 @@ class Sweep:
             if bed.engine == 'stub': workers.ENGINES['fast'] = 'stub' # so that it is given groups
             sys.argv = ['bslr', *args]
             if before: before()
+            os.write(theirs, b'.')
+            os.close(theirs)
             cli.main()
             code = 0
             signal.signal(signal.SIGINT, signal.SIG_IGN)
