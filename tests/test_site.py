@@ -210,7 +210,7 @@ def browsing(site):
 def visit(browsing):
     "Open a page of the site; what goes wrong there, and what is asked of others, must come to nothing"
     browser,base = browsing
-    wrong,asked,context = [],[],browser.new_context(viewport=dict(width=1400, height=900))
+    wrong,asked,context = [],[],browser.new_context(viewport=dict(width=1400, height=900), reduced_motion='reduce')
     page = context.new_page()
     page.on('console', lambda m: wrong.append((page.url, m.text)) if m.type in ('error', 'warning') else None)
     page.on('pageerror', lambda e: wrong.append((page.url, str(e))))

@@ -197,6 +197,13 @@ def copies_for_docstrings(out):
     "Each page as Markdown too, at the address that the modules give"
     for o in out.rglob('*.llms.md'): shutil.copy2(o, o.with_name(o.name.removesuffix('.llms.md') + '.html.md'))
 
+def no_foreign_fonts(out):
+    "Themes name fonts of Google's; the page does without them, and its readers are not told of to anyone"
+    for css in out.rglob('*.css'):
+        text = css.read_text(encoding='utf-8')
+        less = re.sub(r'@import\s*(?:url\()?["\']?https?://[^;]*?["\']?\)?;', '', text)
+        if less != text: css.write_text(less, encoding='utf-8')
+
 def render(pages, out):
     "With smalldocs; gives what it finds wrong"
     from smalldocs.check import scan
@@ -205,11 +212,13 @@ def render(pages, out):
     site = Site(load(pages), quiet=True)
     site.out = out
     site.build()
+    no_foreign_fonts(out)
     copies_for_docstrings(out)
     return site.warnings + [f'{p.src}:{line}: {what}' for p in site.pages.values() if p.src.suffix != '.ipynb' for line,what in scan((pages/p.src).read_text(encoding='utf-8'))]
 
 def render_quarto(pages, out):
     subprocess.run(['quarto', 'render', str(pages)], check=True)
+    no_foreign_fonts(out)
     copies_for_docstrings(out)
 
 def main():
