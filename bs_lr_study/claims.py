@@ -29,8 +29,11 @@ from .analysis import cells, find_record, inflection_table, load_runs
 from .bs_predict import noise_study, prediction_errors
 from .budgets import at_updates, planned_steps, trials
 from .findings import margin, may_win, run_error
+from .gap import gap_study, gains
+from .growing import against_step, grow_study
 from .laws import LR_LAWS, fit_law, paper_table, params_table
 from .runs import CONFIG_FIELDS, fmt_lr
+from .scaling import FITTING, at_best, ratios, scaling_study, seed_ratio, steps_up, tuned_losses
 from .shape import lr_spread, taper_differences
 from .stats import batch_effects, best_sets, run_sd
 
@@ -92,6 +95,10 @@ class Evidence:
     parts: pd.DataFrame = field(default_factory=pd.DataFrame) # Own runs of the same batches in one piece and in micro-batches
     level: float = .9    # Probability that all intervals of one claim hold
     noise: pd.DataFrame|None = None # Best batch sizes beside noise scales, as `noise_points` gives them
+    scaled: pd.DataFrame = field(default_factory=pd.DataFrame) # Runs at one batch size, and what rules make of them at others, as `scaling_study` gives them
+    grown: pd.DataFrame = field(default_factory=pd.DataFrame) # Runs whose batches grow, and others, as `grow_study` gives them
+    remedied: pd.DataFrame = field(default_factory=pd.DataFrame) # A small batch, a large one, and remedies, as `gap_study` gives them
+    sharp: pd.DataFrame = field(default_factory=pd.DataFrame) # Epochs of runs at a constant learning rate, with `sharpness` where it was measured
 
     @cached_property
     def err(self): return seeds_sd(pd.concat([self.grid, self.first], ignore_index=True))
@@ -112,7 +119,8 @@ def evidence(
     papers = {o: paper_table(o) for o in ('zhang2024_steps', 'goyal2017_lr_rules', 'hoffer2017_gap')} | {f'{o}_accumulation': _measured('accumulation', o) for o in ('fastai', 'gradients')}
     noise = noise_study(level=Evidence.level, family=True)
     return Evidence(load_runs('2025-06-04'), load_runs('2025-06-01'), pd.concat([load_runs(o).assign(record=o) for o in (*own, *ends)], ignore_index=True),
-                    pd.concat([o.epochs_df() for o in stores], ignore_index=True), papers, load_runs('accumulation'), noise=noise)
+                    pd.concat([o.epochs_df() for o in stores], ignore_index=True), papers, load_runs('accumulation'), noise=noise,
+                    scaled=scaling_study(), grown=grow_study(), remedied=gap_study())
 
 # %% ../nbs/07b_claims.ipynb #fdabe374
 SOURCES = dict(grid='V. Bakshi, An Analysis of Batch Size vs. Learning Rate on Imagenette (June 2025)', first='V. Bakshi, Initial Experiments with Imagenette (1 June 2025)',
@@ -393,38 +401,34 @@ def digits(ev, bss=None):
     t = t[t.epochs == 5]
     return need(t if bss is None else t[t.bs.isin(bss)], f"digits, 5 epochs{'' if bss is None else f', bs {bss[0]} to {bss[-1]}'}")
 
-def _loss(t, loss):
-    "Cells of runs with minus the log of a loss in place of accuracy, and their error"
-    d = plain(t, -np.log(t[loss]))
-    return cells(d),seeds_sd(d)
-
 def _neighbours(c):
     "Each cell and the next larger batch size of its row"
     rows = [[o for _,o in g.iterrows()] for _,g in c[c.n > 0].sort_values('bs').groupby(['model', 'lr'])]
     return need([pair for o in rows for pair in zip(o, o[1:])], 'several batch sizes at one learning rate')
 
 # %% ../nbs/07b_claims.ipynb #fb6d0137
+_RULES = 'runs at one batch size, and at larger ones with the learning rate as it is and scaled by a rule'
+
+def _seeds(df, what):
+    "Refuse to go on without rows of two seeds"
+    need(df, what)
+    return need(df if df.seed.nunique() > 1 else [], 'a second seed')
+
 @claim('article', 'fixed lr', 'At a fixed learning rate a larger batch ends with a larger training loss (bs 64, 256, 1024).')
 def fixed_lr(ev):
-    "Steps from bs 64 to 256 to the largest, at each learning rate"
-    c,err = _loss(digits(ev, [64, 256, 512]), 'train_loss')
-    pairs = _neighbours(c)
-    diff,lo,hi = _gaps(pairs, err, len(c), ev.level)
-    return Verdict(judge(lo, hi, least=0), f'clear in {(lo > 0).sum()} of {len(pairs)} steps on the digits (bs 64, 256, 512): {np.exp(diff.min()):.2f} to {np.exp(diff.max()):.1f} times the loss')
+    "Steps from bs 32 to 128 to 512, at each learning rate, seed by seed"
+    t = steps_up(_seeds(ev.scaled, _RULES), 'train_loss', (32, 128, 512), level=ev.level)
+    need(t, _RULES)
+    return Verdict(judge(t.lo, t.hi, least=1), f'clear in {(t.lo > 1).sum()} of {len(t)} steps (bs 32, 128, 512; SGD and Adam, digits and photographs): {t.ratio.min():.2f} to {t.ratio.max():.3g} times the loss of the last epoch')
 
 # %% ../nbs/07b_claims.ipynb #76852750
 @claim('article', 'lr doubled with bs', 'With the learning rate doubled each time the batch size is, the training curves nearly coincide.')
 def lr_doubled(ev):
-    "Training losses of runs whose lr is proportional to bs"
-    needs = 'runs with lr proportional to bs, such as bs 64 at 1e-3, 256 at 4e-3 and 1024 at 1.6e-2'
-    t = need(ev.own[ev.own.acc.notna()], needs)
-    label = alike(t, 'bs', 'lr') + ' ' + (t.lr/t.bs).map('{:.4g}'.format)
-    t = need(t[t.bs.groupby(label).transform('nunique') > 1], needs)
-    d = plain(t, -np.log(t.train_loss), label[t.index])
-    c = cells(d).sort_values('bs')
-    pairs = [(o.iloc[0], b) for _,o in c.groupby('model') for _,b in o[1:].iterrows()]
-    diff,lo,hi = _gaps(pairs, seeds_sd(d), len(c), ev.level)
-    return Verdict(judge(lo, hi, -np.log(1.1), np.log(1.1)), f'{np.exp(diff.min()):.2f} to {np.exp(diff.max()):.2f} times the loss')
+    "Training losses along the linear rule, from the best learning rate at bs 32, within 10 % of those at 32"
+    t = _seeds(ev.scaled, _RULES)
+    r = ratios(at_best(need(t[t.rule == 'linear'], _RULES)), 'train_loss', level=ev.level)
+    where = '; '.join(f"{o.opt} on {o.data} {o.ratio:.3g} times the loss at bs {o.bs}" for o in r.sort_values('bs').groupby(['data', 'opt'], sort=False).tail(1).itertuples())
+    return Verdict(judge(r.lo, r.hi, 1/1.1, 1.1), f"within 10 % for sure in {((r.lo > 1/1.1) & (r.hi < 1.1)).sum()} of {len(r)} steps from bs 32: {where}")
 
 # %% ../nbs/07b_claims.ipynb #97f0d0f3
 def matched(
@@ -464,7 +468,10 @@ def _assumed(err): return f' (assumed: a run moves by {100*err.sd:.1f} points)' 
 @claim('article', 'grow bs instead of decaying lr', 'To multiply the batch size where a schedule would divide the learning rate gives near-identical accuracy with far fewer updates.')
 def grow_bs(ev):
     "Growing batches against a decaying learning rate, within a point"
-    return matched(ev, 'schedule', 'grow_bs', 'step_decay', 'runs whose batch size grows in steps beside runs whose learning rate decays in them', least=-.01, most=.01)
+    t = against_step(_seeds(ev.grown, 'runs whose batch size grows in steps beside runs whose learning rate decays in them'), 'grow', ev.level)
+    still = 100*against_step(ev.grown, 'still', ev.level).acc if (ev.grown.way == 'still').any() else pd.Series(dtype=float)
+    control = f"; where neither changes it is {_pts(still.min()/100, still.max()/100)} points" if len(still) else ''
+    return Verdict(judge(t.acc_lo, t.acc_hi, -.01, .01), f'{_pts(t.acc.min(), t.acc.max())} points more in {len(t)} cells, each ± {100*(t.acc_hi - t.acc).max():.1f}, with {t.fewer.min():.1f} to {t.fewer.max():.1f} times fewer updates{control}')
 
 # %% ../nbs/07b_claims.ipynb #4be158d0
 def _beyond(c, best):
@@ -472,28 +479,24 @@ def _beyond(c, best):
     lrs = c.lr[(c.model == best.model) & (c.bs == best.bs) & c.tested]
     return f'larger learning rates than {fmt_lr(best.lr)}' if best.lr == lrs.max() else f'smaller learning rates than {fmt_lr(best.lr)}' if best.lr == lrs.min() else ''
 
-def _tuned(ev, loss):
-    "The best loss at bs 256 and 512 against that at bs 64, over all learning rates, as log ratios"
-    c,err = _loss(digits(ev, [64, 256, 512]), loss)
-    best = [best_at(c, f'digits at bs {b}', bs=b) for b in (64, 256, 512)]
-    diff,lo,hi = _gaps([(best[0], o) for o in best[1:]], err, len(c), ev.level)
-    said = f'at 5 epochs of the digits bs 256 and 512 end with {np.exp(diff[0]):.1f} and {np.exp(diff[1]):.1f} times the loss of bs 64, each at its best lr'
-    edge = pd.Series({f'bs {o.bs}': _beyond(c, o) for o in best}).loc[lambda o: o != '']
-    if len(edge): raise Lacking('; '.join(f"{what} at {', '.join(o.index)}" for what,o in edge.groupby(edge)), f'{said} of those tried, but there it is at the edge')
-    return lo,hi,said
-
 @claim('article', 'lr adjusted', 'The batch size has no significant impact on training loss if the learning rate is adjusted.')
 def lr_adjusted(ev):
-    "Best training losses, within 10 %"
-    lo,hi,said = _tuned(ev, 'train_loss')
-    return Verdict(judge(lo, hi, -np.log(1.1), np.log(1.1)), said)
+    "Training losses at bs 128 and 512 over those at 32, each at its best learning rate, within 10 %"
+    t = tuned_losses(_seeds(ev.scaled, _RULES), 'train_loss')
+    cells = {k: o.set_index('seed') for k,o in t[t.lrs > 2].groupby(['data', 'opt', 'bs'], sort=False)}
+    pairs = need([(k, o, cells[*k[:2], 32]) for k,o in cells.items() if k[2] in (128, 512) and (*k[:2], 32) in cells], 'several learning rates at bs 32, 128 and 512')
+    r,lo,hi = np.array([seed_ratio(new.train_loss, old.train_loss, 1 - (1 - ev.level)/len(pairs)) for _,new,old in pairs]).T
+    edge = np.array([new.edge.any() for _,new,_ in pairs])
+    said = '; '.join(f"{opt} at bs {bs} {o:.2g} times the loss of bs 32 ({a:.2g} to {b:.2g})" + ', its best lr at the edge'*bool(e) for ((_,opt,bs),_,_),o,a,b,e in zip(pairs, r, lo, hi, edge))
+    return Verdict(judge(np.where(edge, 0, lo), hi, 1/1.1, 1.1), f"in the last of ten epochs of the digits, each at its best lr: {said}")
 
 # %% ../nbs/07b_claims.ipynb #a64e2303
 @claim('article', 'lower validation loss', 'With the learning rate scaled, a larger batch even seems to lower the validation loss.')
 def lower_valid_loss(ev):
-    "Best validation losses, not above that at bs 64"
-    lo,hi,said = _tuned(ev, 'valid_loss')
-    return Verdict(judge(lo, hi, most=0), said)
+    "Validation losses at bs 64 to 512 over those at 32, SGD along the linear rule and Adam along the root"
+    t = _seeds(ev.scaled, _RULES)
+    r = ratios(at_best(need(t[t.rule == t.opt.map(FITTING)], _RULES)), 'valid_loss', level=ev.level)
+    return Verdict(judge(r.lo, r.hi, most=1), f'lower for sure in {(r.hi < 1).sum()}, higher for sure in {(r.lo > 1).sum()} of {len(r)} steps from bs 32: {r.ratio.min():.2f} to {r.ratio.max():.3g} times the loss')
 
 # %% ../nbs/07b_claims.ipynb #42771d60
 @claim('article', 'scaled lr at bs 8192', 'What a larger batch loses is won back if the learning rate is scaled with it.')
@@ -510,26 +513,33 @@ def scaled_lr(ev):
 def sharpness(ev):
     "Change of log sharpness over training, at the largest batch size less at the smallest"
     needs = 'sharpness at checkpoints of runs at a small and a large batch size'
-    t = need(ev.epochs.dropna(subset='sharpness') if 'sharpness' in ev.epochs else [], needs).sort_values('epoch')
+    t = need(ev.sharp.dropna(subset='sharpness') if 'sharpness' in ev.sharp else [], needs).sort_values('epoch')
     grew = np.log(t.groupby(['bs', 'run']).sharpness.agg(lambda o: o.iloc[-1]/o.iloc[0])).groupby('bs').agg(['mean', 'sem', 'size'])
     ends = need(grew[grew['size'] > 1], needs).iloc[[0, -1]]
     half = t_dist.ppf((1 + ev.level**.5)/2, ends['size'] - 1)*ends['sem']
     sign = np.array([-1, 1])
-    return Verdict(judge(sign*ends['mean'] - half, sign*ends['mean'] + half, least=0), f'times {np.exp(ends["mean"].iloc[0]):.2f} at bs {ends.index[0]} and {np.exp(ends["mean"].iloc[-1]):.2f} at bs {ends.index[-1]}')
+    return Verdict(judge(sign*ends['mean'] - half, sign*ends['mean'] + half, least=0), f'times {np.exp(ends["mean"].iloc[0]):.2f} at bs {ends.index[0]} and {np.exp(ends["mean"].iloc[-1]):.2f} at bs {ends.index[-1]}, {ends["size"].min()} runs each')
 
 # %% ../nbs/07b_claims.ipynb #138ab511
-def _over_networks(ev, f, **limits):
-    "A verdict on the mean of `f` over the networks of Hoffer et al., by a t interval"
+def _over_networks(ev, f):
+    "The mean of `f` over the networks of Hoffer et al., its values and half its t interval"
     t = need(ev.papers.get('hoffer2017_gap', []), 'large batches with GBN and RA on several networks')
     x = f(t).groupby(t.network.str.split(',').str[0]).mean()
     half = t_dist.ppf((1 + ev.level)/2, len(x) - 1)*x.std()/len(x)**.5
-    return judge(x.mean() - half, x.mean() + half, **limits),x,half
+    return x,half
+
+def _with_ours(ev, x, half, new, old):
+    "A verdict on a gain, by the published networks and by own runs; what the own runs say"
+    t = gains(ev.remedied, new, old, ev.level) if len(ev.remedied) and ev.remedied.seed.nunique() > 1 else pd.DataFrame(columns=['data', 'diff', 'lo', 'hi'])
+    said = ''.join(f'; here on {o.data} {_minus(100*o.diff)} ({_pts(o.lo, o.hi)})' for o in t.itertuples())
+    return judge([x.mean() - half, *100*t.lo], [x.mean() + half, *100*t.hi], least=0),said
 
 @claim('article', 'weaker generalization', 'At equal epochs, so with fewer updates, a larger batch generalizes less well.')
 def weaker(ev):
     "Mean over the networks of the accuracy of the small batch less that of the large; beside it the published grid"
-    found,x,half = _over_networks(ev, lambda t: t.SB - t.LB, least=0)
-    said = f"on {len(x)} networks the large batch is {x.mean():.1f} points below the small one on average ({_minus(x.mean()-half)} to {_minus(x.mean()+half)})"
+    x,half = _over_networks(ev, lambda t: t.SB - t.LB)
+    found,ours = _with_ours(ev, x, half, 'SB', 'LB')
+    said = f"on {len(x)} networks the large batch is {x.mean():.1f} points below the small one on average ({_minus(x.mean()-half)} to {_minus(x.mean()+half)}){ours}"
     c = ev.c[ev.c.bs.isin([32, 512]) & (ev.c.n > 0)]
     pairs = [(best_at(o, 'bs 32', bs=32), best_at(o, 'bs 512', bs=512)) for _,o in c.groupby('model') if o.bs.nunique() == 2]
     if not pairs: return Verdict(found, said)
@@ -562,16 +572,19 @@ def gap_closed(ev):
 @claim('article', 'large surpasses small', 'With regime adaptation large batches even start to surpass small ones.')
 def ra_surpasses(ev):
     "Mean over the networks of the accuracy with RA less that of the small batch"
-    found,x,half = _over_networks(ev, lambda t: t.RA - t.SB, least=0)
+    x,half = _over_networks(ev, lambda t: t.RA - t.SB)
+    found,ours = _with_ours(ev, x, half, 'RA', 'SB')
     t = ev.papers['hoffer2017_gap']
-    return Verdict(found, f'RA is above SB in {(t.RA > t.SB).sum()} of {len(t)} rows, by {x.mean():.1f} points on average ({x.mean()-half:.1f} to {x.mean()+half:.1f})')
+    return Verdict(found, f'RA is above SB in {(t.RA > t.SB).sum()} of {len(t)} rows, by {x.mean():.1f} points on average ({x.mean()-half:.1f} to {x.mean()+half:.1f}){ours}')
 
 # %% ../nbs/07b_claims.ipynb #fe1713fd
 @claim('article', 'ghost batch norm', 'Ghost BatchNorm and a scaled learning rate narrow the gap.')
 def gbn_narrows(ev):
-    "The share of the gap that is left with GBN"
-    found,x,half = _over_networks(ev, lambda t: (t.SB - t.GBN)/(t.SB - t.LB), most=1)
-    return Verdict(found, f'{100*x.mean():.0f} % of the gap is left ({100*(x.mean()-half):.0f} to {100*(x.mean()+half):.0f})')
+    "Points that a large batch gains by them"
+    x,half = _over_networks(ev, lambda t: t.GBN - t.LB)
+    found,ours = _with_ours(ev, x, half, 'GBN', 'LB')
+    left,_ = _over_networks(ev, lambda t: (t.SB - t.GBN)/(t.SB - t.LB))
+    return Verdict(found, f'{x.mean():.1f} points gained on average ({x.mean()-half:.1f} to {x.mean()+half:.1f}), {100*left.mean():.0f} % of the gap is left{ours}')
 
 # %% ../nbs/07b_claims.ipynb #f92e8295
 @claim('article', 'fewer updates', 'A larger batch needs fewer updates.')
@@ -684,7 +697,14 @@ def saves_nothing(ev):
     "Examples and seconds to 97 % of the digits at bs 512 over those at bs 32"
     (more,*_),_ = _cost(ev, 'examples', 512, 32)
     (r,lo,hi),how = _cost(ev, 'seconds', 512, 32)
-    return Verdict(judge(lo, hi, least=1), f'bs 512 takes {more:.0f} times the examples of bs 32 to 97 % on the digits, and {r:.1f} times the seconds ({lo:.1f} to {hi:.1f}; {how})')
+    return Verdict(judge(lo, hi, least=1), f'bs 512 takes {more:.0f} times the examples of bs 32 to 97 % on the digits, and {r:.1f} times the seconds ({lo:.1f} to {hi:.1f}; {how}){_price_of_ra(ev)}')
+
+def _price_of_ra(ev):
+    "What as many updates took, in examples and seconds"
+    t = ev.remedied
+    if not len(t): return ''
+    c = t.groupby(['data', 'arm'], sort=False)[['examples', 'seconds']].mean()
+    return ''.join(f"; RA on {d} {c.examples[d, 'RA']/c.examples[d, 'SB']:.1f} times the examples and {c.seconds[d, 'RA']/c.seconds[d, 'SB']:.1f} times the seconds of the small batch" for d in t.data.unique() if (d, 'RA') in c.index and (d, 'SB') in c.index)
 
 # %% ../nbs/07b_claims.ipynb #48894258
 @claim('plan', 'group normalization', 'Group Normalization in place of BatchNorm makes small batches train as well or better.')
@@ -785,14 +805,14 @@ def _of_others(p):
 # %% ../nbs/07b_claims.ipynb #8b85e674
 @claim('thread', 'lamb', 'LAMB trains large batches as well or better.')
 def lamb(ev):
-    "LAMB less Adam from bs 512 up"
-    return matched(ev, 'opt', 'lamb', 'adam', 'runs from bs 512 up with LAMB', keep='bs >= 512')
+    "LAMB less Adam from bs 256 up"
+    return matched(ev, 'opt', 'lamb', 'adam', 'runs from bs 256 up with LAMB', keep='bs >= 256', tuned=True)
 
 # %% ../nbs/07b_claims.ipynb #4e912cf7
 @claim('thread', 'ranger', 'Ranger with fit_flat_cos trains large batches as well or better.')
 def ranger(ev):
-    "Ranger less Adam from bs 512 up"
-    return matched(ev, 'opt', 'ranger', 'adam', 'runs from bs 512 up with Ranger and with Adam, both with flat_cos', keep='bs >= 512 and schedule == "flat_cos"')
+    "Ranger less Adam from bs 256 up"
+    return matched(ev, 'opt', 'ranger', 'adam', 'runs from bs 256 up with Ranger and with Adam, both with flat_cos', keep='bs >= 256 and schedule == "flat_cos"', tuned=True)
 
 # %% ../nbs/07b_claims.ipynb #ab32edb9
 def _on_a_toy(ev): return ev.papers.get('fastai_accumulation', pd.DataFrame())

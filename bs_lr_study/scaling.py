@@ -108,7 +108,7 @@ def steps_up(
     rows = [(*new, *seed_ratio(cells[new], cells[old], 1 - (1 - level)/len(steps))) for new,old in steps]
     return pd.DataFrame(rows, columns=['data', 'opt', 'base_lr', 'bs', 'ratio', 'lo', 'hi'])
 
-# %% ../nbs/41_scaling.ipynb #c5419fc6
+# %% ../nbs/41_scaling.ipynb #ce89c2f4
 FITTING = dict(sgd='linear', adam='sqrt') # The rule that theory has for each
 
 def at_best(
@@ -121,10 +121,10 @@ def at_best(
 
 def coincide(
     t, # Rows of `ratios`
-    tol=.1, # How far off, as a share
-): # The largest batch size up to which all are within `tol`, for sure; None if even the first is not
-    "Up to which batch size a rule holds"
-    good = ((t.lo > 1/(1 + tol)) & (t.hi < 1 + tol))[t.sort_values('bs').index]
+    tol=.25, # How far off, as a share
+): # The largest batch size up to which all ratios are within `tol`; None if even the first is not
+    "Up to which batch size a rule holds, by its estimates"
+    good = ((t.ratio > 1/(1 + tol)) & (t.ratio < 1 + tol))[t.sort_values('bs').index]
     return max(t.bs[good.index][good.cummin()], default=None)
 
 # %% ../nbs/41_scaling.ipynb #5acd1014

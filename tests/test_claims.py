@@ -83,7 +83,7 @@ class TestLedger:
         with pytest.raises(ValueError, match="source is 'blog': choose one of grid"): ledger(ev, 'blog')
 
     def test_without_data_every_claim_asks_for_some(self, ev):
-        none = replace(ev, grid=ev.grid[:0], first=ev.first[:0], own=ev.own[:0], epochs=ev.epochs[:0], papers={}, parts=ev.parts[:0], noise=None)
+        none = replace(ev, grid=ev.grid[:0], first=ev.first[:0], own=ev.own[:0], epochs=ev.epochs[:0], papers={}, parts=ev.parts[:0], noise=None, scaled=ev.scaled[:0], grown=ev.grown[:0], remedied=ev.remedied[:0])
         none.__dict__['err'] = ev.err
         assert ledger(none).verdict.eq('needs an experiment').all() and ledger(none).needs.ne('').all()
 
@@ -158,11 +158,6 @@ class TestNumbers:
 
     def test_digits(self, t):
         d = load('digits')
-        loss = {k: np.log(d[k]).groupby([d.lr, d.bs]).mean().groupby('bs').min() for k in ('train_loss', 'valid_loss')}
-        for name,k in (('lr adjusted', 'train_loss'), ('lower validation loss', 'valid_loss')):
-            assert (d[k].groupby([d.bs, d.lr]).mean().unstack().loc[[64, 256, 512]].idxmin(axis=1) == .1).all() # the largest tried
-            assert t.needs[t.name == name].item() == 'larger learning rates than 1e-1 at bs 64, bs 256, bs 512'
-            assert [round(float(o), 1) for o in re.findall(r'(\d+\.\d)', self.of(t, name))] == np.exp(loss[k][[256, 512]] - loss[k][64]).round(1).tolist()
         at = lambda o: o.groupby(['lr', 'bs']).acc.mean().groupby('bs').max()
         u = load('digits-updates')
         shared = d[(d.bs == 32) & (d.lr >= 1e-3)]
@@ -181,12 +176,28 @@ class TestNumbers:
         assert f"bs 512 takes {np.exp(least['examples'][512] - least['examples'][32]):.0f} times the examples" in self.of(t, 'what does it save')
         assert f"bs 8 takes {np.exp(least['seconds'][8] - least['seconds'][512]):.1f} times" in self.of(t, 'small for quick')
 
+    def test_scaled_growing_and_remedied(self, t):
+        "From the records' lines alone: means of the last epochs"
+        d = load('scaling')
+        one = d[(d.opt == 'sgd') & d.mom.isna() & d.lr.isin([.3, 4.8])].groupby(['bs', 'lr']).valid_loss.apply(lambda o: np.log(o).mean())
+        assert f'{np.exp(one[512, 4.8] - one[32, .3]):.3g}' in self.of(t, 'lower validation loss')
+        g = load('grow')
+        acc = g.groupby([g.opt, g.mom.fillna(9), g.lr, g.schedule, g.regime]).acc.mean()
+        more = [100*(acc[*k, 'step', 'grow'] - acc[*k, 'step', 'none']) for k in {i[:3] for i in acc.index}]
+        lo,hi = numbers(self.of(t, 'grow bs instead of decaying lr'))[:2]
+        assert lo <= round(min(more), 1) and round(max(more), 1) <= hi
+        h = load('hoffer')
+        of = h.groupby(['bs', 'lr', 'norm', 'epochs']).acc.mean()
+        first = h[(h.bs == 32) & (h.lr == .1) & h.seed.isin(h.seed[h.bs == 256])].acc.mean()
+        assert f"here on digits {100*(of[256, .282843, 'ghost', 72] - first):.1f} (".replace('-', '−') in self.of(t, 'large surpasses small')
+        assert f"here on digits {100*(first - of[256, .1, 'batch', 9]):.1f} (".replace('-', '−') in self.of(t, 'weaker generalization')
+
     def test_papers(self, t):
         h = paper_table('hoffer2017_gap')
         net = (h.RA - h.SB).groupby(h.network.str[:7]).mean()
-        assert (h.RA > h.SB).sum() == 7 and numbers(self.of(t, 'large surpasses small'))[2:] == [round(o, 1) for o in (net.mean(), *ss.t.interval(.9, 6, net.mean(), ss.sem(net)))]
+        assert (h.RA > h.SB).sum() == 7 and numbers(self.of(t, 'large surpasses small'))[2:5] == [round(o, 1) for o in (net.mean(), *ss.t.interval(.9, 6, net.mean(), ss.sem(net)))]
         left = 100*((h.SB - h.GBN)/(h.SB - h.LB)).groupby(h.network.str[:7]).mean().mean()
-        assert self.of(t, 'ghost batch norm').startswith(f'{left:.0f} %')
+        assert f'{left:.0f} % of the gap is left' in self.of(t, 'ghost batch norm')
         g = paper_table('goyal2017_lr_rules').top1_err_mean
         assert numbers(self.of(t, 'scaled lr at bs 8192'))[0] == round(g[4] - g[1], 2) and '18.1 more' in self.of(t, 'scaled lr at bs 8192')
         z = paper_table('zhang2024_steps').groupby('model').steps.agg(['max', 'min'])
@@ -276,16 +287,36 @@ def tuned(ev, lrs=(1e-4, 1e-3, 1e-2), drop=.2, **cols):
 
 def with_gradients(ev, apart): return replace(ev, papers=ev.papers | dict(gradients_accumulation=pd.DataFrame(dict(norm=['batch', 'group'], micro_bs=8, apart=[apart, 0.]))))
 
+def scaled(ev, y, f): return replace(ev, scaled=ev.scaled.assign(**{y: f}))
+
+def inside_rules(d): return np.where((d.rule == 'sqrt') | (d.bs == 32), 1., 2.) # least at a learning rate between others
+
+def grown(ev, acc, sd=.001):
+    t = ev.grown
+    return replace(ev, grown=t.assign(acc=t.way.map(acc) + sd*np.random.default_rng(0).standard_normal(len(t))))
+
+def remedied(ev, **acc):
+    t = ev.remedied
+    return replace(ev, remedied=t.assign(acc=t.arm.map(acc).fillna(.5) + .001*np.random.default_rng(0).standard_normal(len(t))))
+
 OWN = [ # claim, change of own runs, verdict
-    ('fixed lr', lambda ev: loss(ev, 'train_loss', lambda d: noisy(d)*d.bs), 'holds'),
-    ('fixed lr', lambda ev: loss(ev, 'train_loss', lambda d: noisy(d)/d.bs), 'does not hold'),
-    ('lr adjusted', lambda ev: loss(ev, 'train_loss', lambda d: noisy(d)*inside(d)), 'holds'),
-    ('lr adjusted', lambda ev: loss(ev, 'train_loss', lambda d: noisy(d)*inside(d)*d.bs), 'does not hold'),
-    ('lr adjusted', lambda ev: loss(ev, 'train_loss', lambda d: noisy(d)/d.lr), 'needs an experiment'),
-    ('lr adjusted', lambda ev: loss(ev, 'train_loss', lambda d: noisy(d)*d.lr), 'needs an experiment'),
-    ('lower validation loss', lambda ev: loss(ev, 'valid_loss', lambda d: noisy(d)*inside(d)/d.bs), 'holds'),
-    ('lower validation loss', lambda ev: loss(ev, 'valid_loss', lambda d: noisy(d)*inside(d)*d.bs), 'does not hold'),
-    ('lower validation loss', lambda ev: loss(ev, 'valid_loss', lambda d: noisy(d)/d.lr), 'needs an experiment'),
+    ('fixed lr', lambda ev: scaled(ev, 'train_loss', lambda d: noisy(d)*d.bs), 'holds'),
+    ('fixed lr', lambda ev: scaled(ev, 'train_loss', lambda d: noisy(d)/d.bs), 'does not hold'),
+    ('fixed lr', lambda ev: scaled(ev, 'train_loss', noisy), 'within noise'),
+    ('lr doubled with bs', lambda ev: scaled(ev, 'train_loss', noisy), 'holds'),
+    ('lr doubled with bs', lambda ev: scaled(ev, 'train_loss', lambda d: noisy(d)*np.where(d.rule == 'linear', d.bs, 1)), 'does not hold'),
+    ('lr adjusted', lambda ev: scaled(ev, 'train_loss', lambda d: noisy(d)*inside_rules(d)), 'holds'),
+    ('lr adjusted', lambda ev: scaled(ev, 'train_loss', lambda d: noisy(d)*inside_rules(d)*d.bs), 'does not hold'),
+    ('lr adjusted', lambda ev: scaled(ev, 'train_loss', lambda d: noisy(d)*np.where(d.bs > 32, 10/d.lr, 1)), 'within noise'), # the best at the largest tried: it may come down farther
+    ('lower validation loss', lambda ev: scaled(ev, 'valid_loss', lambda d: noisy(d)/d.bs), 'holds'),
+    ('lower validation loss', lambda ev: scaled(ev, 'valid_loss', lambda d: noisy(d)*d.bs), 'does not hold'),
+    ('lower validation loss', lambda ev: scaled(ev, 'valid_loss', noisy), 'within noise'),
+    ('weaker generalization', lambda ev: remedied(ev, SB=.9, LB=.8), 'holds'),
+    ('weaker generalization', lambda ev: remedied(ev, SB=.8, LB=.9), 'does not hold'),
+    ('large surpasses small', lambda ev: remedied(ev, SB=.8, RA=.9), 'holds'),
+    ('large surpasses small', lambda ev: remedied(ev, SB=.9, RA=.8), 'does not hold'),
+    ('ghost batch norm', lambda ev: remedied(ev, LB=.8, GBN=.9), 'holds'),
+    ('ghost batch norm', lambda ev: remedied(ev, LB=.9, GBN=.8), 'does not hold'),
     ('uses the hardware better', lambda ev: loss(ev, 'train_seconds', lambda d: noisy(d)*d.examples/d.bs), 'holds'),
     ('uses the hardware better', lambda ev: loss(ev, 'train_seconds', lambda d: noisy(d)*d.examples*d.bs), 'does not hold'),
     ('lower cost', lambda ev: loss(ev, 'seconds', lambda d: noisy(d)/d.bs**2), 'holds'),
@@ -305,10 +336,9 @@ OWN = [ # claim, change of own runs, verdict
     ('thousand outputs', lambda ev: own(ev, data='imagenette', model='xresnet18', bs=[2048], lr=1e-4, size=128, n_out=1000, acc=.3), 'needs an experiment'),
     ('epoch times', lambda ev: own(ev, model=['xresnet18', 'xresnet34'], bs=64, size=128, device='cuda (A100)', seconds=[36., 44.]), 'holds'),
     ('epoch times', lambda ev: own(ev, model=['xresnet18'], bs=64, size=128, device='cuda (A100)', seconds=[90.]), 'does not hold'),
-    ('lr doubled with bs', lambda ev: own(ev, bs=[64, 64, 128, 128], lr=[1e-3, 1e-3, 2e-3, 2e-3], seed=[0, 1, 0, 1], train_loss=[.5, .505, .501, .503]), 'holds'),
-    ('lr doubled with bs', lambda ev: own(ev, bs=[64, 64, 128, 128], lr=[1e-3, 1e-3, 2e-3, 2e-3], seed=[0, 1, 0, 1], train_loss=[.5, .505, .9, .91]), 'does not hold'),
-    ('lr doubled with bs', lambda ev: own(ev, bs=[64, 64, 128, 128], lr=[1e-3, 1e-3, 2e-3, 2e-3], opt=['adam', 'adam', 'sgd', 'sgd'], train_loss=[.5, .505, .501, .503]), 'needs an experiment'),
-    ('grow bs instead of decaying lr', lambda ev: own(ev, schedule=['grow_bs']*2 + ['step_decay']*2, acc=[.5, .501, .5, .501]), 'holds'),
+    ('grow bs instead of decaying lr', lambda ev: grown(ev, dict(step=.9, grow=.9, still=.8)), 'holds'),
+    ('grow bs instead of decaying lr', lambda ev: grown(ev, dict(step=.9, grow=.8, still=.8)), 'does not hold'),
+    ('grow bs instead of decaying lr', lambda ev: grown(ev, dict(step=.9, grow=.9, still=.8), sd=.02), 'within noise'),
     ('group normalization', lambda ev: tuned(bare(ev), norm=['group', 'batch'], acc=[.7, .5]), 'holds'),
     ('group normalization', lambda ev: tuned(bare(ev), norm=['group', 'batch'], acc=[.5, .7]), 'does not hold'),
     ('group normalization', lambda ev: tuned(bare(ev), norm=['group', 'batch'], acc=[.501, .5]), 'within noise'),
@@ -341,9 +371,10 @@ OWN = [ # claim, change of own runs, verdict
     ('same run in parts', lambda ev: in_parts(ev, [.5], [.7]), 'needs an experiment'), # one seed
     ('same run in parts', lambda ev: in_parts(ev, [.5, .51], [.7, .71], dict(opt='sgd')), 'needs an experiment'), # no pairs
     ('several devices', lambda ev: own(ev, several_gpus=[True, False], acc=[.5, .7]), 'does not hold'),
-    ('lamb', lambda ev: own(ev, opt=['lamb', 'adam'], bs=512, acc=[.7, .5]), 'holds'),
-    ('lamb', lambda ev: own(ev, opt=['lamb', 'adam'], bs=8, acc=[.7, .5]), 'needs an experiment'),
-    ('ranger', lambda ev: own(ev, opt=['ranger', 'adam'], schedule='flat_cos', bs=512, acc=[.5, .7]), 'does not hold'),
+    ('lamb', lambda ev: tuned(bare(ev), opt=['lamb', 'adam'], bs=512, acc=[.7, .5]), 'holds'),
+    ('lamb', lambda ev: tuned(bare(ev), opt=['lamb', 'adam'], bs=8, acc=[.7, .5]), 'needs an experiment'),
+    ('ranger', lambda ev: tuned(bare(ev), opt=['ranger', 'adam'], schedule='flat_cos', bs=512, acc=[.5, .7]), 'does not hold'),
+    ('ranger', lambda ev: tuned(bare(ev), opt=['ranger', 'adam'], bs=512, acc=[.5, .7]), 'needs an experiment'),
     ('batch size finder', lambda ev: at_8(ev, [7., 9.]), 'holds'),
     ('batch size finder', lambda ev: at_8(ev, [7., 90.]), 'does not hold'),
     ('batch size finder', lambda ev: at_8(ev, [9., 16.]), 'within noise'),
@@ -382,7 +413,8 @@ def test_flips_with_the_papers(ev, name, table, how, verdict): assert run(name, 
 def test_an_error_that_is_not_of_these_runs_is_called_assumed_or_not_used(ev):
     "One seed: losses and times have no error; accuracies have one that is assumed, and say so"
     once = replace(ev, own=ev.own[ev.own.seed == 0])
-    for name in ('fixed lr', 'lr adjusted', 'lower validation loss', 'uses the hardware better', 'lower cost', 'small for quick', 'what does it save'):
+    once = replace(once, **{k: o[o.seed == 0] for k in ('scaled', 'grown', 'remedied') for o in [getattr(ev, k)]})
+    for name in ('fixed lr', 'lr doubled with bs', 'lr adjusted', 'lower validation loss', 'grow bs instead of decaying lr', 'uses the hardware better', 'lower cost', 'small for quick', 'what does it save'):
         v = run(name, once)
         assert (v.verdict, v.needs) == ('needs an experiment', 'a second seed'), name
     assert 'assumed' in run('gap can be closed', once).number and 'assumed' not in run('gap can be closed', ev).number
@@ -403,7 +435,7 @@ def test_sharpness(ev):
     course = lambda bs, seed, to: [dict(run=f'{bs}-{seed}', bs=bs, epoch=e, sharpness=s) for e,s in ((1, 10.), (5, to*(1 + .01*seed)))]
     for small,large,verdict in ((2, 50, 'holds'), (20, 50, 'does not hold')):
         rows = pd.DataFrame([o for seed in range(3) for o in course(256, seed, small) + course(4096, seed, large)])
-        assert run('sharpness', replace(ev, epochs=pd.concat([ev.epochs, rows]))).verdict == verdict
+        assert run('sharpness', replace(ev, sharp=rows)).verdict == verdict
 
 def test_every_claim_can_flip():
     "Each claim is seen with at least two verdicts here or in the ledger"
