@@ -241,7 +241,7 @@ def test_fits_and_can_be_read(visit, name):
         if folder := os.environ.get('BSLR_SHOTS'): page.screenshot(path=f'{folder}/{Path(name).parent.name}-{Path(name).stem}-{width}-{theme}.png', full_page=True)
 
 LOW = """() => {
-  const rgb = s => { const [r, g, b, a = 1] = s.match(/[0-9.]+/g).map(Number); return [r, g, b, a] }
+  const rgb = s => { const [r, g, b, a = 1] = s.match(/[0-9.]+/g).map(Number); const k = s.startsWith('color(') ? 255 : 1; return [k*r, k*g, k*b, a] }
   const lum = c => c.slice(0, 3).map(v => v/255).map(v => v <= .03928 ? v/12.92 : ((v + .055)/1.055)**2.4).reduce((s, v, i) => s + v*[.2126, .7152, .0722][i], 0)
   const ground = el => { for (; el; el = el.parentElement) { const c = rgb(getComputedStyle(el).backgroundColor); if (c[3] > .5) return c } return [255, 255, 255, 1] }
   const ratio = el => { const [a, b] = [lum(rgb(getComputedStyle(el).color)), lum(ground(el))].sort((a, b) => b - a); return (a + .05)/(b + .05) }

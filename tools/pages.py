@@ -133,7 +133,7 @@ def entries(o, pages):
 def stage(to, run=True):
     "Write all pages into a folder, with the configuration that either renderer reads; without `run`, summaries are as they were saved"
     cfg,(repo, site) = config(),addresses()
-    pages,copies = sources(cfg),{cfg['format']['html']['css']}
+    pages,copies = sources(cfg),{cfg['format']['html']['css'], cfg['website']['favicon']}
     if str(ROOT) not in sys.path: sys.path.insert(0, str(ROOT))
     for src in pages:
         out = to/address(src)
@@ -201,7 +201,7 @@ def no_foreign_fonts(out):
     "Themes name fonts of Google's; the page does without them, and its readers are not told of to anyone"
     for css in out.rglob('*.css'):
         text = css.read_text(encoding='utf-8')
-        less = re.sub(r'@import\s*(?:url\()?["\']?https?://[^;]*?["\']?\)?;', '', text)
+        less = re.sub(r'@import\s*(?:url\()?(["\']?)https?://[^"\')]*\1\)?;', '', text)
         if less != text: css.write_text(less, encoding='utf-8')
 
 def render(pages, out):
