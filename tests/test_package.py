@@ -1,5 +1,5 @@
 """The package as others get it: installed without the repository, light to import, clean in its notebooks."""
-import filecmp, os, shutil, subprocess, sys
+import filecmp, json, os, shutil, subprocess, sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +62,9 @@ def test_modules_are_sound():
 
 def test_nothing_is_too_large():
     assert [str(o) for o in tree(ROOT) if (ROOT/o).stat().st_size > 2 << 20] == []
+
+def test_outputs_name_no_machine():
+    "What notebooks show is the same on every machine: no paths of one"
+    for nb in (ROOT/'nbs').rglob('*.ipynb'):
+        outs = json.dumps([o for c in json.loads(nb.read_text())['cells'] for o in c.get('outputs', [])])
+        assert 'site-packages' not in outs and str(ROOT) not in outs, nb.name

@@ -2,7 +2,7 @@
 import errno, multiprocessing as mp, os, random, resource, signal, time
 from dataclasses import replace
 
-import filelock, pytest
+import pytest
 
 from bs_lr_study.runs import Run, RunConfig, grid
 from bs_lr_study.store import Store, StoreError

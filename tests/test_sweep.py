@@ -33,7 +33,7 @@ def statuses(folder): return Counter(d['status'] for d in Store(folder/'runs/tin
 def test_killed_at_ten_random_moments(folder):
     "kill -9 again and again: in the end each run is recorded once, and none that was finished was done twice"
     import torch
-    import bs_lr_study.train # so that each child starts at once
+    import bs_lr_study.train # noqa: F401, so that each child starts at once
     torch.set_num_threads(1)
     rng,ctx,kills,kept = random.Random(1),mp.get_context('fork'),0,set()
     store = Store(folder/'runs/tiny.jsonl')
@@ -110,7 +110,6 @@ def test_stopped_before_the_first_run(folder):
     assert p.returncode != 0 and 'Traceback' not in ours, out
 
 def test_other_images_do_not_go_into_the_same_store(folder):
-    from dataclasses import replace
     from bs_lr_study.runs import Run
     from bs_lr_study.sweep import SweepError
     os.chdir(folder)

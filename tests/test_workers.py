@@ -1,6 +1,5 @@
 """Workers that die at odd moments, told by fakes: no torch, no training."""
-import os, signal, struct, subprocess, sys, textwrap, time
-from pathlib import Path
+import os, signal, struct, subprocess, sys, time
 
 import pytest
 
