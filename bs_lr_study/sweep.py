@@ -132,6 +132,7 @@ def read_settings(
     "The sections of a settings file as they stand there"
     path = find_settings(path)
     parser = ConfigParser(interpolation=None, default_section=None, inline_comment_prefixes='#', allow_no_value=True)
+    parser.SECTCRE = re.compile(r'\[(?P<header>.+)\]$') # it would drop what stands behind
     try: parser.read_string(path.read_text(encoding='utf-8-sig'), source=str(path))
     except (ConfigError, UnicodeDecodeError) as e: raise SettingsError(f'{path}: {" ".join(str(e).split())}') from None
     if odd := next((o for o in parser.sections() if not _NAME.fullmatch(o)), None): raise SettingsError(f'{path}: section [{clean(odd)}]: the name of a study is made of letters, digits and _-. and begins with none of the last two')

@@ -49,7 +49,7 @@ def plain_settings(text):
         code = re.split(r'(?:^|(?<=\s))#', line)[0]
         if line.strip()[:1] in ('#', ';') or not code.strip(): continue
         if code[0] in ' \t' and section is not None and key: section[key] += code.split(); continue
-        if m := re.fullmatch(r'\[(.+)\]\s*', code.rstrip()): section,key = out.setdefault(m[1], {}),None; continue
+        if m := re.fullmatch(r'\[(.+)\]', code.strip()): section,key = out.setdefault(m[1], {}),None; continue
         k,_,v = re.sub('[=:]', '=', code.strip(), count=1).partition('=')
         key = k.strip().lower()
         section[key] = v.split()
@@ -57,6 +57,7 @@ def plain_settings(text):
 
 def value(word):
     "What a word says: a number if it is one"
+    word = re.sub(r'(?<=[0-9])_(?=[0-9])', '', word) # as Python writes large numbers
     if WHOLE.fullmatch(word): return int(float(word)) if '.' in word else int(word)
     return float(word) if DECIMAL.fullmatch(word) else None if word == 'None' else word
 

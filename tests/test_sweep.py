@@ -152,6 +152,11 @@ def test_settings_errors_name_all_that_helps(folder):
         with pytest.raises(SettingsError) as e: load_study('a', folder/'settings.ini')
         for o in said: assert o in str(e.value)
 
+def test_nothing_may_stand_behind_a_section(folder):
+    "Where a newline is lost, a key would be lost with it"
+    (folder/'settings.ini').write_text('[a] epochs = 3\ndata = digits\nmodels = small\nbatch_sizes = 8\nlrs = 1e-3')
+    with pytest.raises(SettingsError, match='settings.ini'): load_study('a', folder/'settings.ini')
+
 def test_settings_run_nothing(folder):
     "Values are text: no interpolation, no evaluation"
     (folder/'settings.ini').write_text('[a]\ndata = digits\nmodels = small\nbatch_sizes = __import__("os").getpid()\nlrs = 1e-3')
