@@ -111,7 +111,7 @@ def _measured(folder, name):
 
 def evidence(
     own=('digits', 'digits-updates', 'imagenette32'), # Records of own runs
-    ends=('small-batches', 'small-batches-imagenette'), # Further ones, of which no claim asks for epochs
+    ends=('small-batches', 'small-batches-imagenette', 'optimizers'), # Further ones, of which no claim asks for epochs
 ): # `Evidence`
     "All that ships with the package"
     from bs_lr_study.store import Store
@@ -120,7 +120,7 @@ def evidence(
     noise = noise_study(level=Evidence.level, family=True)
     return Evidence(load_runs('2025-06-04'), load_runs('2025-06-01'), pd.concat([load_runs(o).assign(record=o) for o in (*own, *ends)], ignore_index=True),
                     pd.concat([o.epochs_df() for o in stores], ignore_index=True), papers, load_runs('accumulation'), noise=noise,
-                    scaled=scaling_study(), grown=grow_study(), remedied=gap_study())
+                    scaled=scaling_study(), grown=grow_study(), remedied=gap_study(), sharp=Store(find_record('sharpness')).epochs_df().query('lr == 1e-3'))
 
 # %% ../nbs/07b_claims.ipynb #fdabe374
 SOURCES = dict(grid='V. Bakshi, An Analysis of Batch Size vs. Learning Rate on Imagenette (June 2025)', first='V. Bakshi, Initial Experiments with Imagenette (1 June 2025)',
