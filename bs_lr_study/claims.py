@@ -9,13 +9,13 @@ __all__ = ['VERDICTS', 'SOURCES', 'CLAIMS', 'PUBLISHED_POINTS', 'judge', 'Verdic
            'evidence', 'claim', 'best_at', 'gap', 'best_run_is', 'top_ten', 'models_alike', 'near_16', 'far_from_16',
            'too_small', 'too_large', 'inflection_points', 'slower_fall', 'untrainable', 'thousand_outputs', 'hierarchy',
            'epoch_times', 'lr_find_34', 'lr_find_50', 'lr_find_18', 'robust_to_lr', 'alike', 'plain', 'digits',
-           'lr_doubled', 'matched', 'grow_bs', 'lr_adjusted', 'lower_valid_loss', 'scaled_lr', 'sharpness', 'weaker',
-           'equal_updates', 'gap_closed', 'ra_surpasses', 'gbn_narrows', 'fewer_updates', 'better_use', 'half_cost',
-           'imagenet_30', 'to_97', 'lower_cost', 'small_quick', 'contrastive', 'saves_nothing', 'group_norm',
-           'weight_decay', 'other_opt', 'other_aug', 'group_norm_1', 'frozen_norm', 'longer_warmup', 'scaled_beta2',
-           'accumulation', 'in_pairs', 'same_run', 'bs_finder', 'lamb', 'ranger', 'several_gpus', 'measured',
-           'loss_in_millions', 'counted', 'over_weighted', 'partial_window', 'left_over', 'ledger', 'ledger_markdown',
-           'ledger_text']
+           'fixed_lr', 'lr_doubled', 'matched', 'grow_bs', 'lr_adjusted', 'lower_valid_loss', 'scaled_lr', 'sharpness',
+           'weaker', 'equal_updates', 'gap_closed', 'ra_surpasses', 'gbn_narrows', 'fewer_updates', 'better_use',
+           'half_cost', 'imagenet_30', 'to_97', 'lower_cost', 'small_quick', 'contrastive', 'saves_nothing',
+           'group_norm', 'weight_decay', 'other_opt', 'other_aug', 'group_norm_1', 'frozen_norm', 'longer_warmup',
+           'scaled_beta2', 'accumulation', 'in_pairs', 'same_run', 'bs_finder', 'lamb', 'ranger', 'several_gpus',
+           'measured', 'loss_in_millions', 'counted', 'over_weighted', 'partial_window', 'left_over', 'ledger',
+           'ledger_markdown', 'ledger_text']
 
 # %% ../nbs/07b_claims.ipynb #c6986a28
 from dataclasses import dataclass, field, replace
@@ -419,7 +419,7 @@ def fixed_lr(ev):
     "Steps from bs 32 to 128 to 512, at each learning rate, seed by seed"
     t = steps_up(_seeds(ev.scaled, _RULES), 'train_loss', (32, 128, 512), level=ev.level)
     need(t, _RULES)
-    return Verdict(judge(t.lo, t.hi, least=1), f'clear in {(t.lo > 1).sum()} of {len(t)} steps on the {' and '.join(dict.fromkeys(t.data))} (bs 32, 128, 512; SGD and Adam): {t.ratio.min():.2f} to {t.ratio.max():.3g} times the loss of the last epoch')
+    return Verdict(judge(t.lo, t.hi, least=1), f'clear in {(t.lo > 1).sum()} of {len(t)} steps on the {" and ".join(dict.fromkeys(t.data))} (bs 32, 128, 512; SGD and Adam): {t.ratio.min():.2f} to {t.ratio.max():.3g} times the loss of the last epoch')
 
 # %% ../nbs/07b_claims.ipynb #76852750
 @claim('article', 'lr doubled with bs', 'With the learning rate doubled each time the batch size is, the training curves nearly coincide.')
