@@ -256,7 +256,7 @@ def test_navigation(visit):
     page = visit('index.html')
     page.get_by_role('link', name='Read your own sweep').first.click()
     assert page.locator('h1').inner_text() == 'Read your own sweep'
-    page.locator('nav').get_by_text('Use it').click()
+    page.locator('nav').get_by_text('Use it').first.click()
     page.locator('nav').get_by_role('link', name='Commands').first.click()
     assert page.locator('h1').inner_text() == 'Commands' and 'bslr lr-find' in page.locator('main').inner_text()
 
