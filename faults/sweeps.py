@@ -90,7 +90,7 @@ def ray_head():
         at = f'127.0.0.1:{s.getsockname()[1]}'
     os.environ['RAY_AUTH_MODE'] = 'disabled' # nobody else reaches it: of both it and the sweeps
     opts = [f'--port={at.rpartition(":")[2]}', '--node-ip-address=127.0.0.1', '--num-cpus=2', '--include-dashboard=false', f'--object-store-memory={80 << 20}', '--disable-usage-stats']
-XX, 'start', '--head', '--block', *opts], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    p = subprocess.Popen([sys.executable, '-m', 'ray.scripts.scripts', 'start', '--head', '--block', *opts], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         for _ in range(120):
             try: check_address(at); break
