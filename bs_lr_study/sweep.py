@@ -135,6 +135,7 @@ def read_settings(
     parser.SECTCRE = re.compile(r'\[(?P<header>.+)\]$') # it would drop what stands behind
     try: parser.read_string(path.read_text(encoding='utf-8-sig'), source=str(path))
     except (ConfigError, UnicodeDecodeError) as e: raise SettingsError(f'{path}: {" ".join(str(e).split())}') from None
+    except AttributeError: raise SettingsError(f'{path}: an indented line follows a key without a value') from None # which older versions of Python do not see
     if odd := next((o for o in parser.sections() if not _NAME.fullmatch(o)), None): raise SettingsError(f'{path}: section [{clean(odd)}]: the name of a study is made of letters, digits and _-. and begins with none of the last two')
     return {s: dict(parser[s]) for s in parser.sections()}
 

@@ -45,7 +45,7 @@ WHOLE,DECIMAL = re.compile(r'[+-]?[0-9]+(\.0*)?'),re.compile(r'[+-]?([0-9]+\.?[0
 def plain_settings(text):
     "Sections as dicts of key and words, read line by line"
     out,section,key = {},None,None
-    for line in text.splitlines():
+    for line in text.split('\n'):
         code = re.split(r'(?:^|(?<=\s))#', line)[0]
         if line.strip()[:1] in ('#', ';') or not code.strip(): continue
         if code[0] in ' \t' and section is not None and key: section[key] += code.split(); continue
@@ -70,7 +70,7 @@ def plain_study(sections, name):
         above = part.split('.')
         keys = {k: v for o in ['DEFAULT', *('.'.join(above[:i+1]) for i in range(len(above)))] for k,v in sections.get(o, {}).items()}
         keys.pop('measure', None)
-        runs |= {frozenset({AXES.get(k, k): value(v) for k,v in zip(keys, o)}.items()) for o in product(*keys.values())}
+        runs |= {frozenset({AXES.get(k, k): v if k in ('data', 'models') else value(v) for k,v in zip(keys, o)}.items()) for o in product(*keys.values())}
     return runs
 
 def same_runs(study, want):

@@ -157,6 +157,10 @@ def test_nothing_may_stand_behind_a_section(folder):
     (folder/'settings.ini').write_text('[a] epochs = 3\ndata = digits\nmodels = small\nbatch_sizes = 8\nlrs = 1e-3')
     with pytest.raises(SettingsError, match='settings.ini'): load_study('a', folder/'settings.ini')
 
+def test_a_value_that_is_missing_before_an_indented_line(folder):
+    (folder/'settings.ini').write_text('[a]\nepochs\n  3\ndata = digits\n')
+    with pytest.raises(SettingsError, match='settings.ini'): load_study('a', folder/'settings.ini')
+
 def test_settings_run_nothing(folder):
     "Values are text: no interpolation, no evaluation"
     (folder/'settings.ini').write_text('[a]\ndata = digits\nmodels = small\nbatch_sizes = __import__("os").getpid()\nlrs = 1e-3')
