@@ -92,7 +92,7 @@ def machine(): # dict
     gpu = {f'gpu {i}': torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())} if torch else {}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     memory = f"{os.sysconf('SC_PAGE_SIZE')*os.sysconf('SC_PHYS_PAGES')/2**30:.1f} GiB" if hasattr(os, 'sysconf') else ''
-    names = 'torch', 'torchvision', 'fastai', 'fastcore', 'numpy', 'pillow', 'wandb', 'bs_lr_study'
+    names = 'torch', 'torchvision', 'fastai', 'fastcore', 'numpy', 'pillow', 'ray', 'wandb', 'bs_lr_study'
     return dict(cpu=_cpu(), cores=cores, memory=memory, system=platform.platform(), **gpu, python=platform.python_version(),
                 **{o: _version(o) for o in names}, commit=_commit(), date=datetime.now(timezone.utc).isoformat(timespec='minutes'))
 
