@@ -154,6 +154,7 @@ class TestCluster:
         assert p.returncode == 0 and 'reported' in out, err
         assert sorted(d['config']['bs'] for d in kept()) == list(range(1, 13))
 
+    @pytest.mark.slow # Ray takes its time to miss a machine, and more on a busy one
     def test_a_node_is_lost(self, nodes, stub, tmp_path, monkeypatch, capfd):
         "In mid-sweep: each run is recorded once, as a sweep in this process has it; a warning is all there is to read, and no secret travels"
         monkeypatch.setenv('A_SECRET_OF_MINE', 'hush')
@@ -161,8 +162,8 @@ class TestCluster:
         study,killed = make_study('s', tmp_path/'ray.jsonl', **keys),[]
         def on_run(r): # its worker has begun the next one when the third run is there
             if len(study.store.read()[0]) < 3 or killed: return
-            killed.append(r.env['ppid'])
-            for pid in (r.env['ppid'], r.env['pid']): os.kill(pid, signal.SIGKILL) # first what would tell of a worker's death, then all else
+            killed.extend([r.env['ppid'], r.env['pid']])
+            for pid in killed: os.kill(pid, signal.SIGKILL) # first what would tell of a worker's death, then all else
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter('always')
             ended = run(study, engine='stub', on=get_executor('ray', address=nodes.address), show=False, on_run=on_run, told=.5)
@@ -177,7 +178,7 @@ class TestCluster:
         assert not any('A_SECRET_OF_MINE' in d['env']['names'] for d in good)
         out = capfd.readouterr()
         assert (out.out, out.err) == ('', '')
-        assert gone({d['env']['pid'] for d in good}) == []
+        assert gone({d['env']['pid'] for d in good} - set(killed)) == [] # nobody buries the children of a dead machine here
 
     def test_the_fast_engine(self, nodes, tmp_path):
         "By the command line; the results are those of worker processes here, to the last bit"
