@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .store import write_whole
+
 # %% ../nbs/11b_checkpoint.ipynb #071272fb
 def plain(
     o, # Tensors, numbers and texts in lists, tuples and dicts
@@ -48,16 +50,10 @@ class Checkpoint:
     ):
         "Write the file whole or not at all; a folder that cannot be written to costs time only"
         import torch
-        body,part = io.BytesIO(),self.file.with_suffix(f'.{os.getpid()}')
+        body = io.BytesIO()
         torch.save(plain(state), body)
         body = body.getvalue()
-        try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            with part.open('wb') as f:
-                f.write(json.dumps(self.head | dict(crc32=zlib.crc32(body))).encode() + b'\n' + body)
-                f.flush()
-                os.fsync(f.fileno())
-            part.replace(self.file)
+        try: write_whole(self.file, json.dumps(self.head | dict(crc32=zlib.crc32(body))).encode() + b'\n' + body)
         except OSError as e: warnings.warn(f'{self.file} could not be written ({e.strerror}): a run that is killed now begins anew')
         self.since = time.monotonic()
 

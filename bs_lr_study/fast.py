@@ -9,7 +9,7 @@ __all__ = ['MEMBER_OPTS', 'AMP', 'schedule', 'MemberOpt', 'Digits', 'get_source'
            'train_row', 'Plan', 'with_onednn', 'seconds_a_step', 'plan_row', 'cached_plan', 'left_out', 'train_many']
 
 # %% ../nbs/15_fast.ipynb #54936fdf
-import copy, hashlib, json, math, os, random, warnings
+import copy, hashlib, json, math, random, warnings
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -31,6 +31,7 @@ from .members import Members, NotStackable, check_members, seed_dropout
 from .models import build_model
 from .norms import CALIBRATED, calibrate, spared
 from .runs import Run, examples_seen, stages
+from .store import write_whole
 from .train import N_CALIBRATE, check_config, check_updates, ending, free_memory, machine, peak_memory, train_many as reference
 from .workers import together
 
@@ -444,11 +445,7 @@ def _plan_key(cfgs, source, opts):
 
 def _keep(file, what):
     "Write a file at once or not at all; a folder that cannot be written to costs time only"
-    part = file.with_suffix(f'.{os.getpid()}')
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(what))
-        part.replace(file)
+    try: write_whole(file, json.dumps(what).encode())
     except OSError as e: warnings.warn(f'the plan for a row could not be kept ({e}): it will be timed again')
 
 def cached_plan(

@@ -6,7 +6,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/store.html.md"""
 
 # %% auto #0
 __all__ = ['encode', 'decode', 'StoreError', 'locked', 'BadLine', 'Known', 'known_of', 'known_run', 'Store', 'append_bytes',
-           'Merged']
+           'write_whole', 'Merged']
 
 # %% ../nbs/01_store.ipynb #910fa5c2
 import errno, json, math, os, re, warnings, zlib
@@ -218,6 +218,24 @@ def append_bytes(
         except OSError:
             os.ftruncate(f.fileno(), end)
             raise
+
+def write_whole(
+    path, # The file; its folder is made if need be
+    data, # Bytes
+):
+    "Write a file at once or not at all; it is on the disk when this returns"
+    path = Path(path)
+    part = path.with_suffix(f'.{os.getpid()}')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with part.open('wb') as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 # %% ../nbs/01_store.ipynb #55e4bf2c
 @patch

@@ -10,7 +10,7 @@ __all__ = ['PLURAL', 'KEYS', 'ON_OOM', 'SettingsError', 'Study', 'named_grid', '
            'check', 'run']
 
 # %% ../nbs/20_sweep.ipynb #4b187621
-import json, os, re, time, warnings
+import json, re, time, warnings
 from collections import Counter
 from contextlib import closing
 from configparser import ConfigParser, Error as ConfigError
@@ -31,7 +31,7 @@ from .plan import Times, done_ids, in_order, in_seconds
 from .regimes import check_rule, rescale
 from .runs import CONFIG_FIELDS, RunConfig, explain, grid, run_name
 from .safe import clean
-from .store import Store, known_run
+from .store import Store, known_run, write_whole
 from .tracking import tracked
 from .workers import check_engine, check_measure, get_executor, here
 
@@ -214,10 +214,7 @@ def remember(
     "Note which runs a study has now"
     seen,now,file = _seen(study.store),datetime.now(timezone.utc).isoformat(timespec='minutes'),Path(f'{study.store.path}.study')
     if not (new := {c.id: now for c in study.cfgs if c.id not in seen}): return
-    part = file.with_suffix(f'.{os.getpid()}')
-    try:
-        part.write_text(json.dumps(dict(seen=seen | new)))
-        part.replace(file)
+    try: write_whole(file, json.dumps(dict(seen=seen | new)).encode())
     except OSError as e: warnings.warn(f'{file} could not be written ({e.strerror}): the next sweep cannot say which runs are new')
 
 @dataclass(frozen=True)
