@@ -155,14 +155,14 @@ def plot_to_target(
 ): # `Axes`
     "What each batch size takes to the target, as a multiple of the least"
     import matplotlib.pyplot as plt
-    from bs_lr_study.plots import line_styles, _log2_axis
+    from bs_lr_study.plots import line_styles, log2_axis
     labels = {k: v for k,v in labels.items() if k in t}
     t = t[t.steps.notna()]
     if t.empty: raise ValueError('nothing to draw: no trial reached the target')
     if ax is None: ax = plt.subplots(figsize=(6.4, 3.3), layout='constrained')[1]
     for k,style in line_styles(list(labels)).items(): ax.plot(t.bs, t[k]/t[k].min(), label=f'{labels[k]} (least: {_short(t[k].min())})', **style)
     ax.set_yscale('log')
-    _log2_axis(ax, t.bs)
+    log2_axis(ax, t.bs)
     ax.set_ylabel('Multiple of the least')
     ax.legend(loc='upper left', bbox_to_anchor=(1.01, 1))
     return ax

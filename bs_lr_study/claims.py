@@ -35,7 +35,7 @@ from .laws import LR_LAWS, fit_law, paper_table, params_table
 from .runs import CONFIG_FIELDS, fmt_lr
 from .scaling import FITTING, at_best, coincide, ratios, scaling_study, seed_ratio, steps_up, tuned_losses
 from .shape import lr_spread, taper_differences
-from .stats import batch_effects, best_sets, run_sd
+from .stats import batch_effects, best_sets, group_means, run_sd
 
 # %% ../nbs/07b_claims.ipynb #8174b43d
 VERDICTS = ('holds', 'within noise', 'does not hold', 'needs an experiment')
@@ -515,11 +515,9 @@ def sharpness(ev):
     "Change of log sharpness over training, at the largest batch size less at the smallest"
     needs = 'sharpness at checkpoints of runs at a small and a large batch size'
     t = need(ev.sharp.dropna(subset='sharpness') if 'sharpness' in ev.sharp else [], needs).sort_values('epoch')
-    grew = np.log(t.groupby(['bs', 'run']).sharpness.agg(lambda o: o.iloc[-1]/o.iloc[0])).groupby('bs').agg(['mean', 'sem', 'size'])
-    ends = need(grew[grew['size'] > 1], needs).iloc[[0, -1]]
-    half = t_dist.ppf((1 + ev.level**.5)/2, ends['size'] - 1)*ends['sem']
-    sign = np.array([-1, 1])
-    return Verdict(judge(sign*ends['mean'] - half, sign*ends['mean'] + half, least=0), f'times {np.exp(ends["mean"].iloc[0]):.2f} at bs {ends.index[0]} and {np.exp(ends["mean"].iloc[-1]):.2f} at bs {ends.index[-1]}, {ends["size"].min()} runs each')
+    grew = group_means(t.groupby(['bs', 'run']).sharpness.agg(lambda o: o.iloc[-1]/o.iloc[0]), 'bs', ev.level**.5, log=True).sort_index()
+    small,large = need(grew[grew.n > 1], needs).iloc[[0, -1]].itertuples()
+    return Verdict(judge([1/small.hi, large.lo], [1/small.lo, large.hi], least=1), f'times {small.mid:.2f} at bs {small.Index} and {large.mid:.2f} at bs {large.Index}, {min(small.n, large.n)} runs each')
 
 # %% ../nbs/07b_claims.ipynb #138ab511
 def _over_networks(ev, f):
@@ -776,10 +774,10 @@ def in_pairs(
     needs = 'runs of one effective batch size in one piece and in micro-batches, two seeds or more'
     t = need(parts[parts.acc.notna()] if 'micro_bs' in parts else parts[:0], needs).assign(of=lambda o: alike(o, 'micro_bs'))
     both = need(t[t.micro_bs.notna()].merge(t[t.micro_bs.isna()][['of', 'seed', 'acc']], on=['of', 'seed'], suffixes=('', '_whole')), needs)
-    d = both.assign(diff=both.acc - both.acc_whole).groupby(['of', 'norm', 'bs', 'lr', 'micro_bs'], sort=False)['diff'].agg(['mean', 'sem', 'size']).reset_index()
-    d = need(d[d['size'] > 1], needs)
-    half = t_dist.ppf(1 - (1 - level)/2/len(d), d['size'] - 1)*d['sem']
-    return d.assign(n=d['size'], diff=d['mean'], lo=d['mean'] - half, hi=d['mean'] + half)[['norm', 'bs', 'lr', 'micro_bs', 'n', 'diff', 'lo', 'hi']]
+    cell = ['of', 'norm', 'bs', 'lr', 'micro_bs']
+    both = need(both[both.groupby(cell).seed.transform('size') > 1], needs).set_index(cell)
+    d = group_means(both.acc - both.acc_whole, cell, 1 - (1 - level)/both.index.nunique())
+    return d.rename(columns=dict(mid='diff')).reset_index()[['norm', 'bs', 'lr', 'micro_bs', 'n', 'diff', 'lo', 'hi']]
 
 @claim('thread', 'same run in parts', 'A run in accumulated micro-batches ends as one with the larger batch does.')
 def same_run(ev):

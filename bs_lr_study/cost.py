@@ -9,7 +9,8 @@ __all__ = ['COSTS', 'run_costs', 'cost_by_bs', 'knee', 'plot_cost', 'reset_peak'
 
 # %% ../nbs/44_cost.ipynb #0d0f6b26
 import numpy as np, pandas as pd
-from scipy.stats import t as t_dist
+
+from .stats import group_means
 
 # %% ../nbs/44_cost.ipynb #4c19512d
 def run_costs(
@@ -36,9 +37,7 @@ def cost_by_bs(
 ): # DataFrame by `bs` and `what`: `mid`, `lo`, `hi`, `n` runs; no interval from one run
     "The geometric mean of each cost at each batch size"
     long = t.melt(['bs'], [o for o in COSTS if o in t], 'what').dropna(subset=['value'])
-    g = np.log(long.value.astype(float)).groupby([long.bs, long.what], sort=False).agg(['mean', 'sem', 'size'])
-    half = g['sem']*t_dist.ppf((1 + level)/2, (g['size'] - 1).clip(lower=1))
-    return pd.DataFrame(dict(mid=np.exp(g['mean']), lo=np.exp(g['mean'] - half), hi=np.exp(g['mean'] + half), n=g['size']))
+    return group_means(long.value.astype(float), [long.bs, long.what], level, log=True)
 
 # %% ../nbs/44_cost.ipynb #efad875a
 def knee(
@@ -64,7 +63,7 @@ def plot_cost(
 ): # `Figure`
     "Costs against batch size, with their intervals"
     import matplotlib.pyplot as plt
-    from bs_lr_study.plots import _log2_axis
+    from bs_lr_study.plots import log2_axis
     have = set(by.index.get_level_values('what'))
     if lack := [o for o in what if o not in have]: raise ValueError(f"no {lack[0]} in the table: it has {', '.join(o for o in COSTS if o in have)}")
     fig,axs = plt.subplots(1, len(what), figsize=(.6 + 2.9*len(what), 2.7), layout='constrained', squeeze=False)
@@ -73,7 +72,7 @@ def plot_cost(
         ax.plot(o.index, o.mid, marker='o')
         ax.fill_between(o.index, o.lo, o.hi, alpha=.25, lw=0)
         ax.set_yscale('log')
-        _log2_axis(ax, o.index, 5)
+        log2_axis(ax, o.index, 5)
         ax.set_title(COSTS[k])
     return fig
 

@@ -266,7 +266,7 @@ def plot_laws(
 ): # `Axes`
     "What was fitted, and the curves, against batch size"
     import matplotlib.pyplot as plt
-    from bs_lr_study.plots import line_styles, _log2_axis
+    from bs_lr_study.plots import line_styles, log2_axis
     fits = [fits] if isinstance(fits, Fit) else list(fits)
     if ax is None: ax = plt.subplots(figsize=(5.6, 3.4), layout='constrained')[1]
     x,z = fits[0].x,fits[0].z
@@ -275,7 +275,7 @@ def plot_laws(
     for o,style in zip(fits, line_styles([o.law.name for o in fits]).values()): ax.plot(at, o(at), label=o.law.name, **style | dict(marker=''))
     ax.plot(np.exp(x), np.exp(z), 'o', color=plt.rcParams['text.color'], label='measured', zorder=3)
     ax.set_yscale('log')
-    _log2_axis(ax, np.exp(x).round(6)) # exp(log(64)) is a little less than 64
+    log2_axis(ax, np.exp(x).round(6)) # exp(log(64)) is a little less than 64
     ax.set_ylabel(ylabel)
     ax.legend(loc='upper left', bbox_to_anchor=(1.01, 1))
     return ax

@@ -6,7 +6,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/stats.html.md"""
 
 # %% auto #0
 __all__ = ['binomial_sd', 'RunSd', 'run_sd', 'batch_effects', 'best_p', 'best_sets', 'range_sf', 'range_ppf', 'compare',
-           'winners_curse', 'calibrate']
+           'winners_curse', 'calibrate', 'group_means']
 
 # %% ../nbs/04_stats.ipynb #1d87692e
 from dataclasses import dataclass
@@ -257,3 +257,16 @@ def _parabola(y, se, level):
     half = t_dist.ppf((1+level)/2, 1e6)*se*np.sqrt(np.einsum('di,ij,dj->d', grad, cov[:2, :2], grad))
     to = lambda o: np.clip(np.round(o + (k-1)/2), 0, k-1).astype(int)
     return to(peak - half),to(peak + half)
+
+# %% ../nbs/04_stats.ipynb #bd67dcf9
+def group_means(
+    y, # Series of numbers
+    by, # What tells groups apart, as for `Series.groupby`
+    level=.9, # Share of intervals that hold the true mean
+    log=False, # The geometric mean, of numbers above 0?
+): # DataFrame, a row a group as they come: `mid`, `lo`, `hi`, `n`
+    "The mean of each group with its t interval"
+    g = (np.log(y) if log else y).groupby(by, sort=False).agg(['mean', 'sem', 'size'])
+    half = g['sem']*t_dist.ppf((1 + level)/2, (g['size'] - 1).clip(lower=1))
+    t = pd.DataFrame(dict(mid=g['mean'], lo=g['mean'] - half, hi=g['mean'] + half))
+    return (np.exp(t) if log else t).assign(n=g['size'])

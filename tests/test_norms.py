@@ -2,7 +2,6 @@
 import pickle
 
 import pytest, torch
-from fastai.learner import Recorder
 from fastai.torch_core import no_random
 from torch import nn
 
@@ -10,27 +9,13 @@ from bs_lr_study.fast import Digits, train_many, train_row
 from bs_lr_study.models import build_model, small
 from bs_lr_study.norms import CALIBRATED, NORMS, Affine, calibrate, n_groups, replace_norms, spared
 from bs_lr_study.runs import RunConfig, grid
-from bs_lr_study.train import Watch, fit, make_learner, train
+from bs_lr_study.train import fit, make_learner, train
+from reference import learned, state
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch): monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path/'cache'))
-
-def state(model, k=1, i=0):
-    "Parameters and statistics of one of `k` members"
-    return torch.cat([p.detach().reshape(k, -1)[i] for p in [*model.parameters(), *(b for b in model.buffers() if b.numel() > 1)]])
-
-def learned(cfg):
-    "What fastai's Learner ends with, in float64 and with PyTorch's loss"
-    with no_random():
-        learn = make_learner(cfg)
-        learn.model.double()
-        for dl in learn.dls.loaders: dl.dataset = [(x.double(), y) for x,y in dl.dataset]
-        learn.loss_func = nn.CrossEntropyLoss()
-        for o in (Recorder, Watch): learn.remove_cb(o) # keep their numbers in float32
-        fit(learn, cfg)
-    return state(learn.model)
 
 @pytest.mark.parametrize('kw', [*(dict(norm=o) for o in NORMS), dict(norm='ghost', ghost_bs=20), dict(beta2=.9999), dict(warmup=.6), dict(warmup=0),
                                 dict(schedule='flat_cos', warmup=.3, wd=.3, norm='group'), dict(schedule='constant', warmup=.21), dict(schedule='constant', opt='sgd', warmup=1e-9)],

@@ -3,9 +3,8 @@ import numpy as np, pandas as pd, pytest, torch
 from dataclasses import replace
 from torch import nn
 
-from fastai.learner import Learner, Recorder
+from fastai.learner import Learner
 from fastai.metrics import accuracy
-from fastai.torch_core import no_random
 
 from bs_lr_study.budgets import planned_steps, trials
 from bs_lr_study.data import get_dls
@@ -17,7 +16,8 @@ from bs_lr_study.regimes import RULES, linear, momentum, rescale, sgd_noise
 from bs_lr_study.runs import RunConfig, examples_seen, grid, run_to_dict, stages, steps_by_epoch
 from bs_lr_study.sweep import SettingsError, make_study
 from bs_lr_study.tracking import run_events
-from bs_lr_study.train import Untrainable, Watch, check_config, fit, make_learner, train
+from bs_lr_study.train import Untrainable, check_config, train
+from reference import learned, state
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -64,19 +64,6 @@ def test_what_is_seen():
     assert steps_by_epoch(GROW, n) == ends == [20, 40, 46, 48] and examples_seen(GROW, 48, n) == examples
 
 # Both engines
-
-def state(model): return torch.cat([p.detach().reshape(-1) for p in [*model.parameters(), *(b for b in model.buffers() if b.numel() > 1)]])
-
-def learned(cfg):
-    "What fastai's Learner ends with, in float64 and with PyTorch's loss"
-    with no_random():
-        learn = make_learner(cfg)
-        learn.model.double()
-        for dl in learn.dls.loaders: dl.dataset = [(x.double(), y) for x,y in dl.dataset]
-        learn.loss_func = nn.CrossEntropyLoss()
-        for o in (Recorder, Watch): learn.remove_cb(o) # keep their numbers in float32
-        fit(learn, cfg)
-    return state(learn.model)
 
 @pytest.mark.parametrize('cfg', [STEP, GROW, replace(GROW, max_bs=100, warmup=.3), replace(GROW, micro_bs=48, norm='group', max_bs=500), replace(STEP, opt='sgd', mom=0), replace(GROW, opt='sgd', lr=.1, mom=.5, warmup=.2),
                                  *(RunConfig('digits', 'small', 128, 1e-2, epochs=2, **kw) for kw in (dict(mom=.3), dict(mom=0), dict(eps=1e-2), dict(schedule='constant', mom=.5, eps=.1)))],
