@@ -73,6 +73,12 @@ def flat(came): return [r for runs in came for r in runs]
 
 def raylet_of(node): return node.all_processes['raylet'][0].process.pid
 
+def lose(raylet):
+    "A machine with all that runs on it, as when its plug is pulled; its processes"
+    pids = [raylet, *map(int, Path(f'/proc/{raylet}/task/{raylet}/children').read_text().split())]
+    for pid in pids: os.kill(pid, signal.SIGKILL) # first what would tell of a worker's death
+    return pids
+
 def alive(pid):
     try: return 'Z' not in Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0]
     except OSError: return False
@@ -87,11 +93,11 @@ def gone(pids, seconds=20):
 class TestCluster:
     def test_runs_that_end_their_process(self, nodes, stub):
         "By a signal or by a fault in memory, or do not end it, among others of their group: these alone have failed"
-        group = [*cfgs(2), *cfgs(2, 9.), *cfgs(1, 8.), *cfgs(1, 6.), *cfgs(2, 1e-2)]
+        group = [*cfgs(2), *cfgs(1, 9.), *cfgs(1, 8.), *cfgs(1, 6.), *cfgs(1, 1e-2)]
         begun = []
-        runs = flat(on_cluster([group, cfgs(1, .5)], 'stub', {}, begun.append, address=nodes.address, timeout=3))
+        runs = flat(on_cluster([group, cfgs(1, .5)], 'stub', {}, begun.append, address=nodes.address, workers=2, timeout=3))
         assert Counter(r.cfg for r in runs) == Counter([*group, *cfgs(1, .5)])
-        assert {r.cfg for r in runs if r.status != 'ok'} == {*cfgs(2, 9.), *cfgs(1, 8.), *cfgs(1, 6.)}
+        assert {r.cfg for r in runs if r.status != 'ok'} == {*cfgs(1, 9.), *cfgs(1, 8.), *cfgs(1, 6.)}
         assert all(r.status == 'failed' and ('took longer than the 3 s' if r.cfg.lr == 6 else 'the worker process died (') in r.message for r in runs if r.cfg.lr > 1)
         assert group in begun and [group[-1]] in begun
 
@@ -113,10 +119,10 @@ class TestCluster:
 
     def test_a_full_cluster_is_waited_for_and_a_node_that_joins_is_used(self, nodes, stub, monkeypatch):
         monkeypatch.setattr(cluster, 'PATIENCE', 1)
-        hold = f'import ray, sys\nray.init({nodes.address!r}, log_to_driver=False)\nclass A:\n  def ping(self): pass\na = [ray.remote(A).options(num_cpus=1).remote() for _ in range(int(ray.cluster_resources()["CPU"]))]\nray.get([o.ping.remote() for o in a])\nprint("held", flush=True)\nsys.stdin.read()'
+        hold = f'import ray, sys\nray.init({nodes.address!r}, log_to_driver=False)\nheld = ray.util.placement_group([dict(CPU=1)]*int(ray.cluster_resources()["CPU"]))\nprint(held.wait(60), flush=True)\nsys.stdin.read()'
         told,joined = [],[]
         with subprocess.Popen([sys.executable, '-c', hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as holder:
-            assert holder.stdout.readline() == 'held\n'
+            assert holder.stdout.readline() == 'True\n'
             monkeypatch.setattr(cluster.warnings, 'warn', lambda o: told.append(o) or joined or joined.append(nodes.join(num_cpus=1)))
             runs = flat(on_cluster([[c] for c in cfgs(2)], 'stub', {}, address=nodes.address))
             holder.stdin.close()
@@ -129,7 +135,7 @@ class TestCluster:
             import stub_engine, bs_lr_study.cli as cli, bs_lr_study.workers as w
             w.ENGINES['stub'] = 'stub_engine'
             cli._report = lambda *_, **__: print('reported')
-            sys.argv = ['bslr', 'run', 's', '--settings', 's.ini', '--store', 's.jsonl', '--engine', 'stub', '--on', 'ray', '--address', '{nodes.address}', '--show', 'none']
+            sys.argv = ['bslr', 'run', 's', '--settings', 's.ini', '--store', 's.jsonl', '--engine', 'stub', '--on', 'ray', '--address', '{nodes.address}', '--workers', '2', '--show', 'none']
             if __name__ == '__main__': cli.main()
         '''))
         (tmp_path/'s.ini').write_text('[s]\ndata = digits\nmodels = small\nbatch_sizes = 1 2 3 4 5 6 7 8 9 10 11 12\nlrs = 1e-3\n')
@@ -154,19 +160,16 @@ class TestCluster:
         assert p.returncode == 0 and 'reported' in out, err
         assert sorted(d['config']['bs'] for d in kept()) == list(range(1, 13))
 
-    @pytest.mark.slow # Ray takes its time to miss a machine, and more on a busy one
     def test_a_node_is_lost(self, nodes, stub, tmp_path, monkeypatch, capfd):
         "In mid-sweep: each run is recorded once, as a sweep in this process has it; a warning is all there is to read, and no secret travels"
         monkeypatch.setenv('A_SECRET_OF_MINE', 'hush')
         keys = dict(data='digits', models='small', batch_sizes=list(range(1, 17)), lrs=1e-3)
         study,killed = make_study('s', tmp_path/'ray.jsonl', **keys),[]
         def on_run(r): # its worker has begun the next one when the third run is there
-            if len(study.store.read()[0]) < 3 or killed: return
-            killed.extend([r.env['ppid'], r.env['pid']])
-            for pid in killed: os.kill(pid, signal.SIGKILL) # first what would tell of a worker's death, then all else
+            if len(study.store.read()[0]) == 3: killed.extend(lose(r.env['ppid']))
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter('always')
-            ended = run(study, engine='stub', on=get_executor('ray', address=nodes.address), show=False, on_run=on_run, told=.5)
+            ended = run(study, engine='stub', on=get_executor('ray', address=nodes.address, workers=2), show=False, on_run=on_run, told=.5)
         assert any('a machine of the cluster was lost' in str(o.message) for o in said), ([str(o.message) for o in said], killed)
         assert killed[0] in {raylet_of(o) for o in nodes.worker_nodes}
         assert ended == Counter(ok=16)
@@ -178,11 +181,11 @@ class TestCluster:
         assert not any('A_SECRET_OF_MINE' in d['env']['names'] for d in good)
         out = capfd.readouterr()
         assert (out.out, out.err) == ('', '')
-        assert gone({d['env']['pid'] for d in good} - set(killed)) == [] # nobody buries the children of a dead machine here
+        assert gone({d['env']['pid'] for d in good}) == []
 
     def test_the_fast_engine(self, nodes, tmp_path):
         "By the command line; the results are those of worker processes here, to the last bit"
-        keys = dict(data='digits', models='small', batch_sizes=[256, 512], lrs=[1e-3, 1e-2], epochs=1)
+        keys = dict(data='digits', models='small', batch_sizes=256, lrs=[1e-3, 1e-2], epochs=1)
         (tmp_path/'s.ini').write_text('[s]\n' + ''.join(f'{k} = {" ".join(map(str, v)) if isinstance(v, list) else v}\n' for k,v in keys.items()))
         bslr = Path(sys.executable).parent/'bslr'
         done = subprocess.run([bslr, 'run', 's', '--settings', 's.ini', '--on', 'ray', '--address', nodes.address, '--show', 'none'], cwd=tmp_path, capture_output=True, text=True, timeout=300)
