@@ -113,7 +113,7 @@ def run(
     asked = f'; {len(left)} of them now' if only or limit else ''
     with _events_alone() if json else nullcontext() as events:
         print(f'{study}: {sweep.standing(s, retry, known)}{asked}', flush=True)
-        if dry_run: return print(forecast(left, known, 'fastai' if learner else engine, workers, device))
+        if dry_run: return print(forecast(left, known, 'fastai' if learner else engine, workers, device, budget))
         from bs_lr_study.workers import get_executor
         on = get_executor(on, workers=workers, address=address, gpus=gpus, timeout=timeout and in_seconds(timeout, 'timeout'))
         ended = sweep.run(part, data=data, engine=engine, on=on, device=device, amp=amp, learner=learner, retry=retry, limit=limit,

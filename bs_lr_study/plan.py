@@ -6,7 +6,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/plan.html.md"""
 
 # %% auto #0
 __all__ = ['BASES', 'words', 'done_ids', 'only', 'parse_only', 'in_seconds', 'fmt_seconds', 'Guess', 'an_epoch', 'Times',
-           'work_of', 'weigher', 'in_order', 'last_end', 'Forecast', 'forecast']
+           'work_of', 'weigher', 'in_order', 'begins', 'last_end', 'Forecast', 'forecast']
 
 # %% ../nbs/18_plan.ipynb #c64dc67f
 import heapq, re
@@ -165,7 +165,7 @@ class Times:
         one = self._guessed[key]
         return one and Guess(one.seconds*cfg.epochs, one.basis)
 
-# %% ../nbs/18_plan.ipynb #90e28fc1
+# %% ../nbs/18_plan.ipynb #87de58b4
 def work_of(
     cfg, # `RunConfig`
 ): # float
@@ -189,16 +189,22 @@ def in_order(
     weight = weigher(times, cfgs)
     return sorted(together(cfgs, engine), key=lambda g: -sum(map(weight, g)))
 
-def last_end(
+def begins(
     spans, # Seconds of each group, in the order in which they are begun
     n,     # How many go on at once
-): # float
-    "Seconds until the last is done, if whoever is free takes the next"
-    ends = [0.]*max(n, 1)
-    for s in spans: heapq.heapreplace(ends, ends[0] + s)
-    return max(ends)
+): # list of seconds
+    "When each group is begun, if whoever is free takes the next"
+    free = [0.]*max(n, 1)
+    return [heapq.heapreplace(free, free[0] + s) for s in spans]
 
-# %% ../nbs/18_plan.ipynb #671d6e5a
+def last_end(
+    spans, # As for `begins`
+    n,     # As for `begins`
+): # float
+    "Seconds until the last is done"
+    return max((b + s for b,s in zip(begins(spans, n), spans)), default=0.)
+
+# %% ../nbs/18_plan.ipynb #e17e229d
 @dataclass(frozen=True)
 class Forecast:
     "What a sweep would make, and how long that may take; printed, it is a table"
@@ -207,6 +213,8 @@ class Forecast:
     spans: list   # Seconds of each group
     workers: int  # How many groups go on at once
     rests_on: str # Which finished runs the estimates are from
+    budget: float|None = None # Seconds after which none is begun
+    left: int|None = 0 # How many more the budget has no time for; None where that cannot be said
 
     @property
     def unknown(self): return sum(o is None for o in self.guesses)
@@ -238,13 +246,24 @@ def _table(cfgs, guesses):
     wide = [max(map(len, o)) for o in zip(*rows)]
     return ['  '.join(f'{o:<{w}}' if i in (1, 3, 6) else f'{o:>{w}}' for i,(o,w) in enumerate(zip(r, wide))).rstrip() for r in rows]
 
+def _within(f):
+    "What a budget leaves, in a line"
+    if f.budget is None: return []
+    said = f'with a budget of {fmt_seconds(f.budget)}, '
+    if f.left is None: return [said + 'some of them may be left: how many, the finished runs do not tell']
+    return [said + (f'{f.left} more runs are left; the same command goes on from there' if f.left else 'none is left')]
+
 def _sums(f):
     n = len(f.cfgs)
     if not n: return ['Nothing is to be done.']
-    if f.seconds is None: return [f'{n} runs; no estimate: nothing like them is finished']
+    if f.seconds is None: return [f'{n} runs; no estimate: nothing like them is finished', *_within(f)]
     at_once = f', {fmt_seconds(f.wall)} with {f.workers} workers' if f.workers > 1 else ''
     lacking = [f'{f.unknown} of the {n} runs are not in it: nothing like them is finished']*bool(f.unknown)
-    return [f'{n} runs, about {fmt_seconds(f.seconds)} of training{at_once}; this rests on {f.rests_on}', *lacking]
+    return [f'{n} runs, about {fmt_seconds(f.seconds)} of training{at_once}; this rests on {f.rests_on}', *lacking, *_within(f)]
+
+def _in_time(groups, spans, workers, budget):
+    "The groups that are begun before the time is over"
+    return groups[:sum(o < budget for o in begins(spans, workers))]
 
 def forecast(
     cfgs,  # `RunConfig`s that are to be trained
@@ -252,12 +271,15 @@ def forecast(
     engine='fast', # Who is to train them
     workers=None,  # As for `here`
     device=None,   # torch device
+    budget=None,   # As for a sweep: seconds, or a text such as '2h'
 ): # `Forecast`
-    "What training some runs would be"
-    times = Times(known.values(), engine)
+    "What training some runs would be, as many as a budget has time for"
+    times,budget = Times(known.values(), engine),budget if budget is None else in_seconds(budget)
+    workers,n,told = (default_workers(device) if workers is None else workers) or 1,len(cfgs),all(map(times.of, cfgs))
     groups = in_order(cfgs, engine, times)
+    def seconds(g): return sum(t.seconds for c in g if (t := times.of(c)))
+    if told and budget: groups = _in_time(groups, [*map(seconds, groups)], workers, budget)
     cfgs = [c for g in groups for c in g]
     on = sorted({', '.join(o.env.get(k, '?') for k in ('engine', 'device_name')) for o in known.values() if o.status == 'ok'})
     rests_on = f'{sum(map(len, (o for row in times.seen.values() for o in row.values())))} finished runs ({"; ".join(on)})'
-    spans = [sum(t.seconds for c in g if (t := times.of(c))) for g in groups]
-    return Forecast(cfgs, [times.of(c) for c in cfgs], spans, (default_workers(device) if workers is None else workers) or 1, rests_on)
+    return Forecast(cfgs, [times.of(c) for c in cfgs], [*map(seconds, groups)], workers, rests_on, budget, n - len(cfgs) if told else None)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bs_lr_study import sweep
+from bs_lr_study import cli, sweep
 from bs_lr_study.live import live
 from bs_lr_study.plan import forecast, only
 from bs_lr_study.runs import Run
@@ -158,6 +158,28 @@ def test_the_forecast_counts_what_is_left(study):
     run(only(study, bs=[8, 32]), on=stub(), show=False)
     f = forecast(todo(study), study.store.known(), workers=2)
     assert f.seconds == pytest.approx(4*(4 + 1), rel=.01) and f.wall == pytest.approx(16, rel=.01) # between two batch sizes, and beyond the larger by its price an update
+
+def test_a_dry_run_reckons_with_the_budget(tmp_path, monkeypatch, capsys):
+    "It says how many runs are left, and so many are; nothing is written"
+    (tmp_path/'s.ini').write_text('[s]\ndata = digits\nmodels = small\nbatch_sizes = 8 64 16 32\nlrs = 1e-3 1e-2\nseeds = 0 1\n')
+    made,now = sweep.load_study('s', tmp_path/'s.ini', tmp_path/'s.jsonl'),[0.]
+    monkeypatch.setattr(sweep.time, 'monotonic', lambda: now[0])
+    def execute(groups, engine, opts, begun=None):
+        for g in groups:
+            for c in g:
+                now[0] += 60
+                yield replace(ended(c), cost=dict(seconds=60., steps=3))
+    def dry(budget):
+        before = made.store.path.read_bytes() if made.store.path.exists() else None
+        cli.run('s', settings=tmp_path/'s.ini', store=made.store.path, seeds=[2, 3], out=str(tmp_path/'plots'), workers=1, dry_run=True, budget=budget)
+        assert (made.store.path.read_bytes() if before else None) == before
+        return capsys.readouterr().out.splitlines()[-1]
+    assert dry('5m') == 'with a budget of 5 min, some of them may be left: how many, the finished runs do not tell'
+    run(made, on=execute, show=False)
+    assert dry('5m') == 'with a budget of 5 min, 8 more runs are left; the same command goes on from there'
+    assert run(sweep.load_study('s', tmp_path/'s.ini', made.store.path, seeds=[2, 3]), on=execute, show=False, budget='5m') == {'ok': 8} # four are a group; the second begins after four minutes
+    assert dry('5m') == 'with a budget of 5 min, none is left'
+    with pytest.raises(ValueError, match='budget'): dry('soon')
 
 SCRIPT = '''
 import os, sys
