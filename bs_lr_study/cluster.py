@@ -385,6 +385,7 @@ def _on_device(opts, gpus):
     "The options with the device that a worker is to use"
     usual = 'cuda' if gpus else 'cpu'
     if (d := opts.get('device')) not in (None, usual): raise ValueError(f"device {d!r}: on a cluster a worker's device is {usual}; `gpus` says how many GPUs each takes, and Ray which")
+    if opts.get('amp') == 'fp16' and not gpus: raise ValueError('amp fp16 needs a GPU, which a worker on a cluster has if `gpus` says how many, such as 0.25; bf16 works on a CPU too')
     return dict(opts, device=usual)
 
 def on_cluster(

@@ -360,7 +360,8 @@ def run(
     execute = on if callable(on) else get_executor(on, workers=workers)
     end = time.monotonic() + in_seconds(budget) if budget is not None else float('inf')
     def in_time(_=None): return time.monotonic() < end
-    kept = None if checkpoint is None or getattr(execute, 'func', None) is not here else Checkpoints(str(Path(f'{study.store.path}.unfinished').absolute()), checkpoint)
+    local = getattr(execute, 'func', execute) is here
+    kept = None if checkpoint is None or not local else Checkpoints(str(Path(f'{study.store.path}.unfinished').absolute()), checkpoint)
     if kept: opts = opts | dict(checkpoints=kept)
     if learner: engine,opts = 'fastai',opts | dict(learner=learner)
     ids = None if on_oom == 'accumulate' else {c.id for c in study.cfgs} # what follows lack of memory is not known yet
@@ -369,7 +370,8 @@ def run(
         remember(study)
         if on_oom == 'accumulate': study = with_answers(study, known)
         while cfgs := todo(study, retry, known)[:limit and limit - ended.total()]:
-            given = opts | dict(path=check(study, cfgs, data, models, device, amp, learner, known), device=device, amp=amp, models=models) | (dict(measure=study.measure) if study.measure else {})
+            on_device = (device, amp) if local else () # elsewhere there may be others
+            given = opts | dict(path=check(study, cfgs, data, models, *on_device, learner=learner, known=known), device=device, amp=amp, models=models) | (dict(measure=study.measure) if study.measure else {})
             ended += _train(study, cfgs, known, execute, engine, given, in_time, show, [on_run] if callable(on_run) else on_run, kept)
             if on_oom == 'record' or not in_time(): break
             study,retry = with_answers(study, known),()

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from bs_lr_study.runs import Run
 from bs_lr_study.store import Store
-from bs_lr_study.sweep import SettingsError, load_study, make_study, run, todo
+from bs_lr_study.sweep import SettingsError, SweepError, load_study, make_study, run, todo
 
 SETTINGS = """
 [tiny]
@@ -108,6 +109,20 @@ def test_stopped_before_the_first_run(folder):
     # where the signal meets Python in the middle of an import, Python itself drops it with these words; the second one counts
     ours = re.sub(r'Exception ignored in: .*\nTraceback .*\n(?:  .*\n)*KeyboardInterrupt: ?\n', '', out)
     assert p.returncode != 0 and 'Traceback' not in ours, out
+
+def test_what_this_machine_lacks_is_refused_only_where_the_runs_would_run(folder, monkeypatch):
+    "A GPU may be where the workers are"
+    import torch
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.chdir(folder)
+    study,given = load_study('tiny'),[]
+    def elsewhere(groups, engine, opts, begun=None):
+        given.append((opts['device'], opts['amp']))
+        yield from (Run(c, metrics=[dict(epoch=1, acc=.5)]) for g in groups for c in g)
+    with pytest.raises(SweepError, match='amp fp16 needs a CUDA device'): run(study, amp='fp16', show=False)
+    with pytest.raises(SweepError, match="device 'nothing' cannot be used here"): run(study, device='nothing', show=False)
+    with pytest.raises(ValueError, match='amp fp16 needs a GPU.*`gpus`'): run(study, on='ray', amp='fp16', show=False)
+    assert run(study, on=elsewhere, device='cuda', amp='fp16', show=False) == Counter(ok=8) and given == [('cuda', 'fp16')]
 
 def test_other_images_do_not_go_into_the_same_store(folder):
     from bs_lr_study.runs import Run
