@@ -82,6 +82,7 @@ def plot_cost(
 ): # `Figure`
     "Costs against batch size, with their intervals"
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
     from bs_lr_study.plots import log2_axis
     have = set(by.index.get_level_values('what'))
     if lack := [o for o in what if o not in have]: raise ValueError(f"no {lack[0]} in the table: it has {', '.join(o for o in COSTS if o in have)}")
@@ -91,6 +92,9 @@ def plot_cost(
         ax.plot(o.index, o.mid, marker='o')
         ax.fill_between(o.index, o.lo, o.hi, alpha=.25, lw=0)
         ax.set_yscale('log')
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_major_formatter(StrMethodFormatter('{x:g}'))
         log2_axis(ax, o.index, 5)
         ax.set_title(COSTS[k])
     return fig
