@@ -1,5 +1,5 @@
 """A real Ray cluster of several nodes on this machine, with an engine that only sleeps; one sweep is trained for real."""
-import asyncio, os, signal, socket, subprocess, sys, textwrap, time, warnings
+import asyncio, os, signal, socket, subprocess, sys, textwrap, threading, time, warnings
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +12,7 @@ from bs_lr_study.runs import Run, grid
 pytest.importorskip('ray', reason='Ray is an extra')
 from bs_lr_study import cluster
 from bs_lr_study.cluster import ClusterError, on_cluster
+from bs_lr_study.store import Store
 from bs_lr_study.sweep import make_study, run
 from bs_lr_study.workers import WorkerError, get_executor
 
@@ -89,6 +90,30 @@ def gone(pids, seconds=20):
     while (left := [p for p in pids if alive(p)]) and time.time() < end: time.sleep(.1)
     return left
 
+@pytest.fixture
+def driver(nodes, stub, tmp_path):
+    "A function that begins a sweep by the command line, and waits until so many runs are kept; and one that gives these"
+    (tmp_path/'sweep.py').write_text(textwrap.dedent(f'''
+        import sys; sys.path.insert(0, {str(stub)!r})
+        import stub_engine, bs_lr_study.cli as cli, bs_lr_study.cluster as cluster, bs_lr_study.workers as w
+        w.ENGINES['stub'] = 'stub_engine'
+        cluster.SILENT = 2
+        cli._report = lambda *_, **__: print('reported')
+        sys.argv = ['bslr', 'run', 's', '--settings', 's.ini', '--store', 's.jsonl', '--engine', 'stub', '--show', 'none', *sys.argv[1:]]
+        if __name__ == '__main__': cli.main()
+    '''))
+    (tmp_path/'s.ini').write_text('[s]\ndata = digits\nmodels = small\nbatch_sizes = 1 2 3 4 5 6 7 8 9 10 11 12\nlrs = 1e-3\n')
+    (stub/'stub_engine.py').write_text(STUB.replace('told or 0', '1'))
+    store = Store(tmp_path/'s.jsonl')
+    def kept(): return store.read()[0]
+    def begin(n, workers=2, on='ray'):
+        args = ['--workers', str(workers), '--on', on, *(['--address', nodes.address] if on == 'ray' else [])]
+        p = subprocess.Popen([sys.executable, 'sweep.py', *args], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        while len(kept()) < n and p.poll() is None: time.sleep(.05)
+        return p
+    yield begin,kept
+    (stub/'stub_engine.py').write_text(STUB)
+
 @pytest.mark.skipif(not Path('/proc').exists(), reason='/proc tells which processes are left')
 class TestCluster:
     def test_runs_that_end_their_process(self, nodes, stub):
@@ -128,26 +153,9 @@ class TestCluster:
             holder.stdin.close()
         assert 'no room for a worker' in told[0] and [(r.status, r.env['ppid']) for r in runs] == [('ok', raylet_of(joined[0]))]*2
 
-    def test_a_driver_that_is_ended(self, nodes, stub, tmp_path):
+    def test_a_driver_that_is_ended(self, driver):
         "Ctrl-C is quiet and quick, and like `kill -9` it leaves nothing on the cluster; the same command goes on"
-        (tmp_path/'sweep.py').write_text(textwrap.dedent(f'''
-            import sys; sys.path.insert(0, {str(stub)!r})
-            import stub_engine, bs_lr_study.cli as cli, bs_lr_study.workers as w
-            w.ENGINES['stub'] = 'stub_engine'
-            cli._report = lambda *_, **__: print('reported')
-            sys.argv = ['bslr', 'run', 's', '--settings', 's.ini', '--store', 's.jsonl', '--engine', 'stub', '--on', 'ray', '--address', '{nodes.address}', '--workers', '2', '--show', 'none']
-            if __name__ == '__main__': cli.main()
-        '''))
-        (tmp_path/'s.ini').write_text('[s]\ndata = digits\nmodels = small\nbatch_sizes = 1 2 3 4 5 6 7 8 9 10 11 12\nlrs = 1e-3\n')
-        (stub/'stub_engine.py').write_text(STUB.replace('told or 0', '1'))
-        from bs_lr_study.store import Store
-        store = Store(tmp_path/'s.jsonl')
-        def kept(): return store.read()[0]
-        def begin(n):
-            "A driver of which at least `n` runs are kept"
-            p = subprocess.Popen([sys.executable, 'sweep.py'], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-            while len(kept()) < n and p.poll() is None: time.sleep(.05)
-            return p
+        begin,kept = driver
         with begin(2) as p:
             t = time.time()
             os.killpg(p.pid, signal.SIGINT)
@@ -194,6 +202,33 @@ class TestCluster:
         here = {r.cfg.id: r for r in workers.in_workers(workers.together(study.cfgs, 'fast'), 1, 'fast', {})}
         assert {k: d['metrics'] for k,d in study.store.records().items()} == {k: r.metrics for k,r in here.items()}
 
+    def test_the_head_is_lost(self, nodes, driver): # the last: without it there is no cluster
+        "The sweep ends with an error that says what is kept and how to go on, before Ray ends the process without a word; and so it goes on"
+        begin,kept = driver
+        with begin(2, workers=1) as p:
+            os.kill(nodes.head_node.all_processes['gcs_server'][0].process.pid, signal.SIGKILL)
+            t = time.time()
+            out,err = p.communicate(timeout=120)
+        assert p.returncode == 1 and time.time() - t < 45
+        assert err.startswith(f'bslr: the head of the cluster at {nodes.address} has not answered for 2 seconds') and len(err.splitlines()) == 1, err
+        before = kept()
+        assert 2 <= len(before) < 12
+        with begin(12, workers=0, on='here') as p: out,err = p.communicate(timeout=120)
+        assert p.returncode == 0 and kept()[:len(before)] == before, err
+        assert sorted(d['config']['bs'] for d in kept()) == list(range(1, 13))
+
+class Head:
+    "Answers as Ray's head does, while it is up"
+    def __init__(self):
+        self.up,self.server = True,socket.create_server(('127.0.0.1', 0))
+        self.address = f'127.0.0.1:{self.server.getsockname()[1]}'
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        with self.server:
+            while True:
+                with self.server.accept()[0] as s: s.sendall(b'\0\0\0\4\0\0\0\0\0'*self.up)
+
 class Fake:
     "What a crew needs of Ray: machines of one CPU each, and workers that do as told"
     def __init__(self, behave, machines=2, begin=lambda node: None):
@@ -232,8 +267,11 @@ class Fake:
 @pytest.fixture
 def crew(monkeypatch):
     "Have groups trained by fakes: what was told"
-    for k,v in dict(TICK=.05, PAUSE=.01).items(): monkeypatch.setattr(cluster, k, v)
-    def run(groups, behave=lambda c: None, **kw): return [o for said in cluster.heard(cluster._Crew(Fake(behave, **kw), iter(groups), None, ('', {}, None, None))) for o in said]
+    for k,v in dict(TICK=.05, PAUSE=.01, SILENT=1).items(): monkeypatch.setattr(cluster, k, v)
+    def run(groups, behave=lambda c: None, head=None, told=None, **kw):
+        told = [] if told is None else told
+        for said in cluster.heard(cluster._Crew(Fake(behave, **kw), iter(groups), None, ('', {}, None, None), head=head)): told += said
+        return told
     return run
 
 class TestCrew:
@@ -272,6 +310,28 @@ class TestCrew:
 
     def test_nobody_is_there(self, crew):
         with pytest.raises(ClusterError, match='no machine of the cluster has what a worker takes, 1 CPU: there are $'): crew([cfgs(1)], machines=0)
+
+    def test_the_head_is_lost(self, crew):
+        "Said once it has been silent for a while; what came before, and until then, is kept"
+        head,told,t = Head(),[],time.time()
+        def behave(c):
+            if c.bs == 4: head.up = False
+        with pytest.raises(ClusterError, match=rf'head of the cluster at {head.address} has not answered for 1 seconds: it is lost.*What is finished is kept.*same command'): crew([[c] for c in cfgs(800)], behave, head.address, told)
+        assert 4 <= len([o for o in told if isinstance(o, Run)]) < 800 and 1 < time.time() - t < 7
+
+    def test_the_head_is_silent_for_a_moment(self, crew):
+        head = Head()
+        def behave(c):
+            if c.bs == 4 and head.up:
+                head.up = False
+                threading.Timer(.3, setattr, (head, 'up', True)).start()
+        assert Counter(r.status for r in crew([[c] for c in cfgs(12)], behave, head.address) if isinstance(r, Run)) == Counter(ok=12)
+
+    def test_the_head_is_lost_when_all_is_begun(self, crew):
+        "What is under way on other machines is done without it"
+        head = Head()
+        def behave(c): head.up = False
+        assert Counter(r.status for r in crew([cfgs(12)], behave, head.address) if isinstance(r, Run)) == Counter(ok=12)
 
     def test_groups_are_taken_as_there_is_room(self, crew):
         "So a budget of time can end a sweep between two of them"
