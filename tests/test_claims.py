@@ -420,7 +420,7 @@ def test_flips_with_the_papers(ev, name, table, how, verdict): assert run(name, 
 def test_an_error_that_is_not_of_these_runs_is_called_assumed_or_not_used(ev):
     "One seed: losses and times have no error; accuracies have one that is assumed, and say so"
     once = replace(ev, own=ev.own[ev.own.seed == 0])
-    once = replace(once, **{k: o[o.seed == 0] for k in ('scaled', 'grown', 'remedied') for o in [getattr(ev, k)]})
+    once = replace(once, **{k: o[o.seed == 0] for k in ('scaled', 'grown', 'remedied', 'costs') for o in [getattr(ev, k)]})
     for name in ('fixed lr', 'lr doubled with bs', 'lr adjusted', 'lower validation loss', 'grow bs instead of decaying lr', 'uses the hardware better', 'lower cost', 'small for quick', 'what does it save'):
         v = run(name, once)
         assert (v.verdict, v.needs) == ('needs an experiment', 'a second seed'), name

@@ -4,7 +4,9 @@
 The notebooks become pages in a folder of their own, `_pages`, with what only a reader of the site needs: documentation of what they export, links to it,
 addresses without the numbers that put the notebooks in order, alternative texts for their pictures, and where a post can be run. Either renderer takes it from there."""
 import argparse, json, os, re, shutil, subprocess, sys, tomllib
+from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
 
 import yaml
@@ -157,16 +159,22 @@ def outputs(nb):
     one = lambda o: {k: joined(v) for k,v in o['data'].items()} if 'data' in o else joined(o.get('text', o.get('traceback', '')))
     return [[one(o) for o in c.get('outputs', [])] for c in nb.cells if c.cell_type == 'code']
 
-def run_again(path):
-    "A notebook as it is when all its cells run anew, but those that are for a machine without the package"
+def run_again(path, install=False):
+    "A notebook as it is when all its cells run anew; those that are for a machine without the package only with `install`"
     nb,shell,here = read_nb(path),CaptureShell(mpl_format='png'),os.getcwd()
     for c in nb.cells:
-        if c.cell_type != 'code' or 'eval: false' in c.source: continue
+        if c.cell_type != 'code' or 'eval: false' in c.source and not install: continue
         shell.cell(c)
         if shell.exc: raise RuntimeError(f'{Path(path).name}: {type(shell.exc).__name__} in the cell\n{c.source}\n{shell.exc}') from shell.exc
     os.chdir(here) # a post may work in a folder of its own
     clean_nb(nb)
     return nb
+
+def outputs_anew(path): return outputs(run_again(path))
+
+def apart(f, paths):
+    "`f` of each path, each in a process of its own: in one that has drawn before, a picture comes out a hair different"
+    with ProcessPoolExecutor(2, get_context('spawn'), max_tasks_per_child=1) as pool: yield from pool.map(f, paths)
 
 def post_faults(path, run=True):
     "What is wrong with a post, as sentences"
@@ -180,13 +188,15 @@ def post_faults(path, run=True):
     if path.stat().st_size > SIZE: yield f'{path.name}: {path.stat().st_size >> 10} kB'
     bare = [c.source for c in nb.cells if c.cell_type == 'code' and has_picture(c) and 'fig-alt' not in c.source]
     yield from (f'{path.name}: a picture has no fig-alt: {o.splitlines()[0]}' for o in bare)
-    if run and outputs(run_again(path)) != outputs(nb): yield f'{path.name}: its outputs are not those of its code: run it again and save it'
+    if run and next(apart(outputs_anew, [path])) != outputs(nb): yield f'{path.name}: its outputs are not those of its code: run it again and save it'
+
+def save(path):
+    write_nb(run_again(path), path)
+    return path
 
 def save_again():
     "Run what shows results of records that may have grown: posts, summaries, the home page"
-    for path in [*posts(), *(ROOT/o for o in ('nbs/index.ipynb', *found('nbs/9[1-9]_*.ipynb')))]:
-        write_nb(run_again(path), path)
-        print(path.relative_to(ROOT), flush=True)
+    for path in apart(save, [*posts(), *(ROOT/o for o in ('nbs/index.ipynb', *found('nbs/9[1-9]_*.ipynb')))]): print(path.relative_to(ROOT), flush=True)
     subprocess.run([sys.executable, ROOT/'tools'/'readme.py'], check=True)
 
 def posts(): return [ROOT/o for o in found('nbs/posts/*.ipynb')]
