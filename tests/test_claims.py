@@ -83,7 +83,7 @@ class TestLedger:
         with pytest.raises(ValueError, match="source is 'blog': choose one of grid"): ledger(ev, 'blog')
 
     def test_without_data_every_claim_asks_for_some(self, ev):
-        none = replace(ev, grid=ev.grid[:0], first=ev.first[:0], own=ev.own[:0], epochs=ev.epochs[:0], papers={}, parts=ev.parts[:0], noise=None, scaled=ev.scaled[:0], grown=ev.grown[:0], remedied=ev.remedied[:0], sharp=ev.sharp[:0])
+        none = replace(ev, grid=ev.grid[:0], first=ev.first[:0], own=ev.own[:0], epochs=ev.epochs[:0], papers={}, parts=ev.parts[:0], noise=None, scaled=ev.scaled[:0], grown=ev.grown[:0], remedied=ev.remedied[:0], sharp=ev.sharp[:0], costs=ev.costs[:0])
         none.__dict__['err'] = ev.err
         assert ledger(none).verdict.eq('needs an experiment').all() and ledger(none).needs.ne('').all()
 
