@@ -191,16 +191,17 @@ class TestCluster:
         assert (out.out, out.err) == ('', '')
         assert gone({d['env']['pid'] for d in good}) == []
 
-    def test_the_fast_engine(self, nodes, tmp_path):
-        "By the command line; the results are those of worker processes here, to the last bit"
+    def test_the_fast_engine(self, nodes, tmp_path, one_thread):
+        "By the command line; the results are those of a sweep in this process, to the last bit"
         keys = dict(data='digits', models='small', batch_sizes=256, lrs=[1e-3, 1e-2], epochs=1)
         (tmp_path/'s.ini').write_text('[s]\n' + ''.join(f'{k} = {" ".join(map(str, v)) if isinstance(v, list) else v}\n' for k,v in keys.items()))
         bslr = Path(sys.executable).parent/'bslr'
         done = subprocess.run([bslr, 'run', 's', '--settings', 's.ini', '--on', 'ray', '--address', nodes.address, '--show', 'none'], cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0 and not done.stderr, done.stderr
         study = make_study('s', tmp_path/'runs/s.jsonl', **keys)
-        here = {r.cfg.id: r for r in workers.in_workers(workers.together(study.cfgs, 'fast'), 1, 'fast', {})}
-        assert {k: d['metrics'] for k,d in study.store.records().items()} == {k: r.metrics for k,r in here.items()}
+        here = make_study('here', tmp_path/'here.jsonl', **keys)
+        run(here, workers=0, show=False)
+        assert {k: d['metrics'] for k,d in study.store.records().items()} == {k: d['metrics'] for k,d in here.store.records().items()}
 
     def test_the_head_is_lost(self, nodes, driver): # the last: without it there is no cluster
         "The sweep ends with an error that says what is kept and how to go on, before Ray ends the process without a word; and so it goes on"
