@@ -12,8 +12,7 @@ from bs_lr_study.runs import Run, grid
 pytest.importorskip('ray', reason='Ray is an extra')
 from bs_lr_study import cluster
 from bs_lr_study.cluster import ClusterError, on_cluster
-from bs_lr_study.store import Store
-from bs_lr_study.sweep import make_study, run
+from bs_lr_study.sweep import load_study, make_study, run
 from bs_lr_study.workers import WorkerError, get_executor
 
 STUB = '''
@@ -92,26 +91,23 @@ def gone(pids, seconds=20):
 
 @pytest.fixture
 def driver(nodes, stub, tmp_path):
-    "A function that begins a sweep by the command line, and waits until so many runs are kept; and one that gives these"
+    "A function that begins a sweep by the command line and waits until so many runs are kept; the study"
     (tmp_path/'sweep.py').write_text(textwrap.dedent(f'''
         import sys; sys.path.insert(0, {str(stub)!r})
         import stub_engine, bs_lr_study.cli as cli, bs_lr_study.cluster as cluster, bs_lr_study.workers as w
         w.ENGINES['stub'] = 'stub_engine'
-        cluster.SILENT = 2
-        cli._report = lambda *_, **__: print('reported')
-        sys.argv = ['bslr', 'run', 's', '--settings', 's.ini', '--store', 's.jsonl', '--engine', 'stub', '--show', 'none', *sys.argv[1:]]
+        cluster.TICK,cluster.SILENT = .5,2
+        sys.argv = ['bslr', 'run', 's', '--settings', 's.ini', '--store', 's.jsonl', '--engine', 'stub', '--show', 'none', '--on', 'ray', '--address', '{nodes.address}', '--workers', sys.argv[1]]
         if __name__ == '__main__': cli.main()
     '''))
-    (tmp_path/'s.ini').write_text('[s]\ndata = digits\nmodels = small\nbatch_sizes = 1 2 3 4 5 6 7 8 9 10 11 12\nlrs = 1e-3\n')
-    (stub/'stub_engine.py').write_text(STUB.replace('told or 0', '1'))
-    store = Store(tmp_path/'s.jsonl')
-    def kept(): return store.read()[0]
-    def begin(n, workers=2, on='ray'):
-        args = ['--workers', str(workers), '--on', on, *(['--address', nodes.address] if on == 'ray' else [])]
-        p = subprocess.Popen([sys.executable, 'sweep.py', *args], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-        while len(kept()) < n and p.poll() is None: time.sleep(.05)
+    (tmp_path/'s.ini').write_text(f'[s]\ndata = digits\nmodels = small\nbatch_sizes = {" ".join(map(str, range(1, 33)))}\nlrs = 1e-3\n')
+    (stub/'stub_engine.py').write_text(STUB.replace('told or 0', '.5'))
+    study = load_study('s', tmp_path/'s.ini', tmp_path/'s.jsonl')
+    def begin(n, workers=2):
+        p = subprocess.Popen([sys.executable, 'sweep.py', str(workers)], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        while len(study.store.read()[0]) < n and p.poll() is None: time.sleep(.05)
         return p
-    yield begin,kept
+    yield begin,study
     (stub/'stub_engine.py').write_text(STUB)
 
 @pytest.mark.skipif(not Path('/proc').exists(), reason='/proc tells which processes are left')
@@ -153,21 +149,6 @@ class TestCluster:
             holder.stdin.close()
         assert 'no room for a worker' in told[0] and [(r.status, r.env['ppid']) for r in runs] == [('ok', raylet_of(joined[0]))]*2
 
-    def test_a_driver_that_is_ended(self, driver):
-        "Ctrl-C is quiet and quick, and like `kill -9` it leaves nothing on the cluster; the same command goes on"
-        begin,kept = driver
-        with begin(2) as p:
-            t = time.time()
-            os.killpg(p.pid, signal.SIGINT)
-            out,err = p.communicate(timeout=60)
-        assert (p.returncode, err.strip().splitlines()) == (1, ['bslr: stopped. What is finished is kept; the same command goes on from there.']) and time.time() - t < 20
-        assert 2 <= (n := len(kept())) < 11 and gone({d['env']['pid'] for d in kept()}) == []
-        with begin(n + 1) as p: p.kill()
-        assert n < len(kept()) < 12 and gone({d['env']['pid'] for d in kept()}) == []
-        with begin(12) as p: out,err = p.communicate(timeout=120)
-        assert p.returncode == 0 and 'reported' in out, err
-        assert sorted(d['config']['bs'] for d in kept()) == list(range(1, 13))
-
     def test_a_node_is_lost(self, nodes, stub, tmp_path, monkeypatch, capfd):
         "In mid-sweep: each run is recorded once, as a sweep in this process has it; a warning is all there is to read, and no secret travels"
         monkeypatch.setenv('A_SECRET_OF_MINE', 'hush')
@@ -203,20 +184,27 @@ class TestCluster:
         run(here, workers=0, show=False)
         assert {k: d['metrics'] for k,d in study.store.records().items()} == {k: d['metrics'] for k,d in here.store.records().items()}
 
-    def test_the_head_is_lost(self, nodes, driver): # the last: without it there is no cluster
-        "The sweep ends with an error that says what is kept and how to go on, before Ray ends the process without a word; and so it goes on"
-        begin,kept = driver
-        with begin(2, workers=1) as p:
-            os.kill(nodes.head_node.all_processes['gcs_server'][0].process.pid, signal.SIGKILL)
+    def test_a_sweep_that_is_ended(self, nodes, driver): # the last, as it ends the cluster
+        "Ctrl-C is quiet and quick, and like `kill -9` it leaves nothing on the cluster; the loss of the head is told in words, before Ray would end the process. The same command goes on"
+        begin,study = driver
+        def kept(): return study.store.read()[0]
+        with begin(2) as p:
             t = time.time()
+            os.killpg(p.pid, signal.SIGINT)
+            out,err = p.communicate(timeout=60)
+        assert (p.returncode, err.strip().splitlines()) == (1, ['bslr: stopped. What is finished is kept; the same command goes on from there.']) and time.time() - t < 20
+        assert 2 <= (n := len(kept())) < 16 and gone({d['env']['pid'] for d in kept()}) == []
+        with begin(n + 1) as p: p.kill()
+        assert n < (n := len(kept())) < 16 and gone({d['env']['pid'] for d in kept()}) == []
+        with begin(n + 1, workers=1) as p:
+            t = time.time()
+            os.kill(nodes.head_node.all_processes['gcs_server'][0].process.pid, signal.SIGKILL)
             out,err = p.communicate(timeout=120)
         assert p.returncode == 1 and time.time() - t < 45
         assert err.startswith(f'bslr: the head of the cluster at {nodes.address} has not answered for 2 seconds') and len(err.splitlines()) == 1, err
-        before = kept()
-        assert 2 <= len(before) < 12
-        with begin(12, workers=0, on='here') as p: out,err = p.communicate(timeout=120)
-        assert p.returncode == 0 and kept()[:len(before)] == before, err
-        assert sorted(d['config']['bs'] for d in kept()) == list(range(1, 13))
+        assert n < len(before := kept()) < 32
+        run(study, engine='stub', workers=0, show=False)
+        assert kept()[:len(before)] == before and sorted(d['config']['bs'] for d in kept()) == list(range(1, 33))
 
 class Head:
     "Answers as Ray's head does, while it is up"
