@@ -45,10 +45,13 @@ def watched(train_many):
     return engine
 
 def calmly(fork):
-    "A fork that no Ctrl-C falls into: Python drops one there. Workers come from a server of forks, and only here from the sweep's own process"
+    "A fork that no Ctrl-C falls into: Python drops one there. Workers come from a server of forks, which ignores it as they do, and only here from the sweep's own process"
     def f():
         old = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        try: return fork()
+        try:
+            pid = fork()
+            if not pid: signal.signal(signal.SIGINT, signal.SIG_IGN) # before one arrives that would end a worker as if it were the sweep
+            return pid
         finally: signal.pthread_sigmask(signal.SIG_SETMASK, old)
     return f
 
