@@ -85,6 +85,11 @@ def describe_pictures(nb):
         elif has_picture(cell) and 'fig-alt' not in cell.source:
             cell.source = f'#| fig-alt: {json.dumps("Picture of what the text says: " + " ".join(before.split()), ensure_ascii=False)}\n{cell.source}'
 
+def fold_drawing(nb):
+    "The code of pictures stays folded, so that a post reads as a story"
+    for cell in nb.cells:
+        if has_picture(cell) and 'code-fold' not in cell.source: cell.source = f'#| code-fold: true\n#| code-summary: The code of this picture\n{cell.source}'
+
 def relink(text, src, pages, copies, site):
     "Links to notebooks as links to their pages, whether to the file or to where the site will stand; other files of the repository are taken along"
     here = address(src).parent
@@ -120,15 +125,26 @@ def page(src, pages, copies, repo, site, run=True):
         o['data']['text/markdown'] = relink(''.join(o['data']['text/markdown']), src, pages, copies, site)
     if 'image' in front: copies.add(os.path.normpath(path.parent.relative_to(ROOT)/front['image']))
     links = run_here(src, repo)
-    if 'posts/' in src: nb.cells.insert(0, dict2obj(dict(cell_type='markdown', metadata={}, source=badge(links))))
+    if 'posts/' in src:
+        fold_drawing(nb)
+        nb.cells.insert(0, dict2obj(dict(cell_type='markdown', metadata={}, source=badge(links))))
     elif src != 'nbs/index.ipynb': front['code-links'] = links[1:]
     nb.cells.insert(0, dict2obj(dict(cell_type='raw', metadata={}, source=f'---\n{yaml.dump(front, sort_keys=False, allow_unicode=True)}---')))
     return nb
 
+def front_matter(nb):
+    "What a notebook says of itself in its first cell"
+    first = nb.cells[0].source if nb.cells[0].cell_type == 'raw' else ''
+    return yaml.safe_load(first.strip().strip('-')) if first.startswith('---') else {}
+
+def in_order(paths):
+    "By `order`, where pages say one, and by name"
+    return sorted(paths, key=lambda o: front_matter(read_nb(ROOT/o)).get('order', 0) if o.endswith('.ipynb') else 0)
+
 def entries(o, pages):
     "The navigation with each `auto: pattern` as the pages it stands for, and pages by their address"
     auto = lambda x: isinstance(x, dict) and set(x) == {'auto'}
-    if isinstance(o, list): return [e for x in o for e in ([str(address(p)) for p in found(x['auto']) if p in pages] if auto(x) else [entries(x, pages)])]
+    if isinstance(o, list): return [e for x in o for e in ([str(address(p)) for p in in_order(found(x['auto'])) if p in pages] if auto(x) else [entries(x, pages)])]
     if isinstance(o, dict): return {k: entries(v, pages) for k,v in o.items()}
     return str(address(o)) if o in pages else o
 
@@ -179,8 +195,7 @@ def apart(f, paths):
 def post_faults(path, run=True):
     "What is wrong with a post, as sentences"
     nb = read_nb(path)
-    first = nb.cells[0].source if nb.cells[0].cell_type == 'raw' else ''
-    front = yaml.safe_load(first.strip().strip('-')) if first.startswith('---') else {}
+    front = front_matter(nb)
     yield from (f'{path.name}: the front matter lacks {o}' for o in POST if not front.get(o))
     if str(front.get('date')) != path.name[:10]: yield f'{path.name}: its date is {front.get("date")}'
     if front.get('image') and not (path.parent/front['image']).is_file(): yield f'{path.name}: there is no picture {front["image"]}: `make fix` writes it'
