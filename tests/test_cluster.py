@@ -96,11 +96,11 @@ def driver(nodes, stub, tmp_path):
         import sys; sys.path.insert(0, {str(stub)!r})
         import stub_engine, bs_lr_study.cli as cli, bs_lr_study.cluster as cluster, bs_lr_study.workers as w
         w.ENGINES['stub'] = 'stub_engine'
-        cluster.TICK,cluster.SILENT = .5,2
+        cluster.TICK,cluster.SILENT = .5,6
         sys.argv = ['bslr', 'run', 's', '--settings', 's.ini', '--store', 's.jsonl', '--engine', 'stub', '--show', 'none', '--on', 'ray', '--address', '{nodes.address}', '--workers', sys.argv[1]]
         if __name__ == '__main__': cli.main()
     '''))
-    (tmp_path/'s.ini').write_text(f'[s]\ndata = digits\nmodels = small\nbatch_sizes = {" ".join(map(str, range(1, 33)))}\nlrs = 1e-3\n')
+    (tmp_path/'s.ini').write_text(f'[s]\ndata = digits\nmodels = small\nbatch_sizes = {" ".join(map(str, range(1, 49)))}\nlrs = 1e-3\n')
     (stub/'stub_engine.py').write_text(STUB.replace('told or 0', '.5'))
     study = load_study('s', tmp_path/'s.ini', tmp_path/'s.jsonl')
     def begin(n, workers=2):
@@ -201,10 +201,10 @@ class TestCluster:
             os.kill(nodes.head_node.all_processes['gcs_server'][0].process.pid, signal.SIGKILL)
             out,err = p.communicate(timeout=120)
         assert p.returncode == 1 and time.time() - t < 45
-        assert err.startswith(f'bslr: the head of the cluster at {nodes.address} has not answered for 2 seconds') and len(err.splitlines()) == 1, err
-        assert n < len(before := kept()) < 32
+        assert err.startswith(f'bslr: the head of the cluster at {nodes.address} has not answered for 6 seconds') and len(err.splitlines()) == 1, err
+        assert n < len(before := kept()) < 48
         run(study, engine='stub', workers=0, show=False)
-        assert kept()[:len(before)] == before and sorted(d['config']['bs'] for d in kept()) == list(range(1, 33))
+        assert kept()[:len(before)] == before and sorted(d['config']['bs'] for d in kept()) == list(range(1, 49))
 
 class Head:
     "Answers as Ray's head does, while it is up"
