@@ -1227,4 +1227,5 @@ d = { 'settings': { 'branch': 'main',
                                      'bs_lr_study.workers.here': ('nbs/workers.html#here', 'bs_lr_study/workers.py'),
                                      'bs_lr_study.workers.in_batches': ('nbs/workers.html#in_batches', 'bs_lr_study/workers.py'),
                                      'bs_lr_study.workers.in_workers': ('nbs/workers.html#in_workers', 'bs_lr_study/workers.py'),
+                                     'bs_lr_study.workers.is_local': ('nbs/workers.html#is_local', 'bs_lr_study/workers.py'),
                                      'bs_lr_study.workers.together': ('nbs/workers.html#together', 'bs_lr_study/workers.py')}}}

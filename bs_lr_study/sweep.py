@@ -33,7 +33,7 @@ from .runs import CONFIG_FIELDS, RunConfig, explain, grid, run_name
 from .safe import clean
 from .store import Store, known_run, write_whole
 from .tracking import tracked
-from .workers import check_engine, check_measure, get_executor, here
+from .workers import check_engine, check_measure, get_executor, is_local
 
 # %% ../nbs/20_sweep.ipynb #d1720614
 PLURAL = {'models': 'model', 'batch_sizes': 'bs', 'lrs': 'lr', 'seeds': 'seed'}
@@ -360,7 +360,7 @@ def run(
     execute = on if callable(on) else get_executor(on, workers=workers)
     end = time.monotonic() + in_seconds(budget) if budget is not None else float('inf')
     def in_time(_=None): return time.monotonic() < end
-    local = getattr(execute, 'func', execute) is here
+    local = is_local(execute)
     kept = None if checkpoint is None or not local else Checkpoints(str(Path(f'{study.store.path}.unfinished').absolute()), checkpoint)
     if kept: opts = opts | dict(checkpoints=kept)
     if learner: engine,opts = 'fastai',opts | dict(learner=learner)

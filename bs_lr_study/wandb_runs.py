@@ -243,8 +243,8 @@ def log_records(
     raw, # What a `.wandb` file holds
 ): # list of bytes: records, up to the first that is torn
     "The records of W&B's log"
-    if not raw.startswith(_MARK[:4]): raise ValueError(f'no log of W&B: it begins with {raw[:7]}')
-    if not raw.startswith(_MARK): raise ValueError(f'a log of W&B of another form: it begins with {raw[:7]}')
+    if not raw.startswith(_MARK[:len(raw)][:4]): raise ValueError(f'no log of W&B: it begins with {raw[:7]}')
+    if not raw.startswith(_MARK[:len(raw)]): raise ValueError(f'a log of W&B of another form: it begins with {raw[:7]}')
     out,parts = [],[]
     for kind,data in _chunks(raw):
         parts = [data] if kind in (_FULL, _FIRST) else [*parts, data]
@@ -314,7 +314,7 @@ def offline_runs(
     "The runs in a folder of W&B, made offline or not; no server is asked"
     runs,untold = {},[]
     for p in find_logs(path):
-        run = read_log(p) if p.stat().st_size else {}
+        run = read_log(p)
         key = run.get('project'),p.stem
         if run.get('project') is None: untold.append(p) # killed before it said anything
         else: runs[key] = read_log(p, runs[key]) if key in runs else run

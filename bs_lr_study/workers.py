@@ -6,7 +6,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/workers.html.md"""
 
 # %% auto #0
 __all__ = ['MEMBERS', 'ENGINES', 'MEASURES', 'EXECUTORS', 'check_engine', 'get_engine', 'check_measure', 'get_measure',
-           'together', 'default_workers', 'WorkerError', 'in_batches', 'in_workers', 'here', 'get_executor']
+           'together', 'default_workers', 'WorkerError', 'in_batches', 'in_workers', 'here', 'is_local', 'get_executor']
 
 # %% ../nbs/19_workers.ipynb #20f8bfcb
 import math, os, shutil, signal, sys, threading, time, traceback, warnings
@@ -240,6 +240,12 @@ def here(
     if n: return in_batches(groups, n, engine, opts, begun, timeout)
     if timeout is not None: raise ValueError('timeout: only a run in a worker process can be ended; name one or more --workers')
     return _in_this_process(groups, get_engine(engine), opts, begun or (lambda group: None))
+
+def is_local(
+    execute, # An executor, as a function or as `get_executor` gives it
+): # bool
+    "Whether it trains on this machine"
+    return getattr(execute, 'func', execute) is here
 
 def _in_this_process(groups, train_many, opts, begun):
     for group in groups:

@@ -203,12 +203,19 @@ class TestLog:
 
     def test_zeros_after_a_crash(self): assert log_records(framed([b'a', b'b']) + bytes(5000)) == [b'a', b'b']
 
-    @pytest.mark.parametrize('raw,msg', [(b'', 'no log of W&B'), (b'run,acc\n', "no log of W&B: it begins with b'run,acc'"), (b':W&B\xe1\xbe\1xyz', 'another form')])
+    @pytest.mark.parametrize('raw,msg', [(b'run,acc\n', "no log of W&B: it begins with b'run,acc'"), (b':W&B\xe1\xbe\1xyz', 'another form')])
     def test_other_files(self, tmp_path, raw, msg):
         with pytest.raises(ValueError, match=msg): log_records(raw)
         (tmp_path/'run-x.wandb').write_bytes(raw)
         pytest.importorskip('wandb')
-        with pytest.raises(ValueError, match=f'run-x.wandb is .*{msg}' if raw else 'none of them says anything of its run, such as .*run-x.wandb'): load_runs(tmp_path)
+        with pytest.raises(ValueError, match=f'run-x.wandb is .*{msg}'): load_runs(tmp_path)
+
+    @pytest.mark.parametrize('raw', [b'', b':W&', b':W&B\xe1\xbe\0'])
+    def test_killed_before_its_first_record(self, tmp_path, raw):
+        assert log_records(raw) == []
+        (tmp_path/'run-x.wandb').write_bytes(raw)
+        pytest.importorskip('wandb')
+        with pytest.raises(ValueError, match='none of them says anything of its run, such as .*run-x.wandb'): load_runs(tmp_path)
 
 
 CFGS = grid(data='digits', model=['small', 'x-y'], bs=[8, 64], lr=[1e-5, .1], seed=1, epochs=2)[::3]
