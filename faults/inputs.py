@@ -55,9 +55,12 @@ def plain_settings(text):
         section[key] = v.split()
     return out
 
-def value(word):
-    "What a word says: a number if it is one"
+DECIMALS = {'lr', 'mom', 'warmup', *(k for k,v in CONFIG_DEFAULTS.items() if isinstance(v, float))}
+
+def value(word, field=None):
+    "What a word says: a number if it is one, for a field of decimals the nearest of these"
     word = re.sub(r'(?<=[0-9])_(?=[0-9])', '', word) # as Python writes large numbers
+    if field in DECIMALS and WHOLE.fullmatch(word): return float(word)
     if WHOLE.fullmatch(word): return int(float(word)) if '.' in word else int(word)
     return float(word) if DECIMAL.fullmatch(word) else None if word == 'None' else word
 
@@ -70,7 +73,7 @@ def plain_study(sections, name):
         above = part.split('.')
         keys = {k: v for o in ['DEFAULT', *('.'.join(above[:i+1]) for i in range(len(above)))] for k,v in sections.get(o, {}).items()}
         keys.pop('measure', None)
-        runs |= {frozenset({AXES.get(k, k): v if k in ('data', 'models') else value(v) for k,v in zip(keys, o)}.items()) for o in product(*keys.values())}
+        runs |= {frozenset({AXES.get(k, k): v if k in ('data', 'models') else value(v, AXES.get(k, k)) for k,v in zip(keys, o)}.items()) for o in product(*keys.values())}
     return runs
 
 def same_runs(study, want):
