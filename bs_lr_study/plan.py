@@ -251,7 +251,7 @@ def _within(f):
     if f.budget is None: return []
     said = f'with a budget of {fmt_seconds(f.budget)}, '
     if f.left is None: return [said + 'some of them may be left: how many, the finished runs do not tell']
-    return [said + (f'{f.left} more runs are left; the same command goes on from there' if f.left else 'none is left')]
+    return [said + (f'{f.left} more run{"s are" if f.left > 1 else " is"} left; the same command goes on from there' if f.left else 'none is left')]
 
 def _sums(f):
     n = len(f.cfgs)

@@ -96,7 +96,7 @@ def test_a_fork_changes_one_line(tmp_path):
 def test_addresses_agree():
     "What has to hold the address has that of pyproject.toml"
     repo,_ = pages.addresses()
-    said = {m for p in [ROOT/'CITATION.cff', *(ROOT/'nbs').rglob('*.ipynb')] for m in re.findall(r'(?:repository-code: "|pip install [^"\n]*git\+)(https://[^\s"\\]+)', p.read_text(encoding='utf-8'))}
+    said = {m for p in [ROOT/'CITATION.cff', *(ROOT/'nbs').rglob('*.ipynb')] for m in re.findall(r'(?:repository-code: "|pip install [^"\n]*git\+|git clone )(https://[^\s"\\`\']+)', p.read_text(encoding='utf-8'))}
     assert said == {repo}
 
 # The workflow, which runs on GitHub only: checked as configuration

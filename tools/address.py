@@ -14,4 +14,4 @@ def write(path, pattern, new):
 
 write(ROOT/'pyproject.toml', r'^(Documentation = ").*(?=")', f'https://{owner.lower()}.github.io/{name}/')
 write(ROOT/'CITATION.cff', r'^(repository-code: ").*(?=")', repo)
-for nb in (ROOT/'nbs').rglob('*.ipynb'): write(nb, r'(pip install [^"\n]*git\+|git clone )https://[^\s"\\`]+', repo)
+for nb in (ROOT/'nbs').rglob('*.ipynb'): write(nb, r'(pip install [^"\n]*git\+|git clone )https://[^\s"\\`\']+', repo)
