@@ -8,8 +8,15 @@ from bs_lr_study.analysis import load_runs
 from bs_lr_study.report import report
 
 CHROME = os.environ.get('BSLR_CHROME') or next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'))), None)
-if not CHROME: pytest.skip('no Chromium or Chrome here (BSLR_CHROME names one)', allow_module_level=True)
-sync_api = pytest.importorskip('playwright.sync_api', reason='playwright drives the browser: pip install playwright')
+
+def no_browser(why):
+    "A reason to skip, but where a browser is called for: there its tests must not vanish"
+    if os.environ.get('BSLR_NEED_BROWSER'): raise RuntimeError(f'BSLR_NEED_BROWSER is set: {why}')
+    pytest.skip(why, allow_module_level=True)
+
+if not CHROME: no_browser('no Chromium or Chrome here (BSLR_CHROME names one)')
+try: from playwright import sync_api
+except ImportError: no_browser('playwright drives the browser: pip install playwright')
 ARGS = ['--disable-gpu', '--disable-quic', '--disable-component-update', '--disable-sync']
 
 EVIL = '<script>window.hit=1</script><img src="http://example.com/x.png" onerror="window.hit=2">'
