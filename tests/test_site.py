@@ -1,5 +1,6 @@
 """The site: its posts are what their code makes, run where only the package is, and all its pages work in a browser."""
 import ast, json, os, re, runpy, shutil, subprocess, sys, threading, tomllib
+from datetime import datetime
 from functools import partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -245,6 +246,14 @@ def test_no_link_to_the_site_itself_goes_around(parsed):
 def test_each_notebook_has_a_page(site):
     for o in (ROOT/'nbs').glob('[0-9]*.ipynb'): assert (site/pages.address(o.relative_to(ROOT).as_posix()).with_suffix('.html')).is_file(), o
 
+def documented(module):
+    "Names of functions and classes, and of methods that stand apart; nbdev passes over those with a decorator beside `@patch`"
+    for o in ast.parse(module).body:
+        if not isinstance(o, (ast.FunctionDef, ast.ClassDef)) or o.name.startswith('_'): continue
+        marks = [ast.unparse(d) for d in o.decorator_list]
+        if 'patch' not in marks: yield o.name
+        elif len(marks) == 1: yield f'{ast.unparse(o.args.args[0].annotation)}.{o.name}'
+
 def test_modules_are_documented(site):
     "Where the docstrings of the modules say: the page, its places, and its Markdown"
     paths = [o for o in sorted((ROOT/'bs_lr_study').glob('*.py')) if o.name not in ('__init__.py', '_modidx.py')]
@@ -254,7 +263,7 @@ def test_modules_are_documented(site):
         where = re.search(r'Docs: ([^\s"]+)', module)[1].removeprefix(pages.addresses()[1])
         assert (site/where).read_text(encoding='utf-8').startswith('# ')
         ids = Page((site/where.removesuffix('.md')).read_text(encoding='utf-8')).ids
-        public = {f'{cls}.{name}'.strip('.').lower() for name,cls in re.findall(r'^(?:def|class) ([a-zA-Z]\w*)(?:\(self: ?(\w+))?', module, flags=re.M)} # methods may stand apart
+        public = {o.lower() for o in documented(module)}
         assert public and public - ids == set(), path.name
 
 def test_links_to_the_source_lead_to_its_lines(site):
@@ -283,8 +292,11 @@ def test_pictures_have_alternative_texts(parsed):
     assert bare == [] and sum(len(p.pictures) for p in parsed.values()) > 50
 
 def test_pictures_without_a_text_are_refused(tmp_path):
-    "In any notebook; an empty text is none"
-    assert [o for p in (ROOT/'nbs').glob('*.ipynb') for o in pages.undescribed(p)] == []
+    "In any notebook; an empty text is none, and each is one that Quarto can read"
+    notebooks = list((ROOT/'nbs').rglob('*.ipynb'))
+    assert [o for p in notebooks for o in pages.undescribed(p)] == []
+    texts = [o for p in notebooks for c in pages.read_nb(p).cells for o in re.findall(r'^#[|] (fig-alt: .*)', c.source, flags=re.M)]
+    assert len(texts) > 50 and all(isinstance(yaml.safe_load(o)['fig-alt'], str) for o in texts)
     pic = dict(output_type='display_data', metadata={}, data={'image/png': ''})
     cells = [dict(cell_type='code', metadata={}, execution_count=None, source=o, outputs=[pic]) for o in ('#| fig-alt: A line that rises.\nplot(a)', 'plot(b)', '#| fig-alt: \nplot(c)')]
     (tmp_path/'t.ipynb').write_text(json.dumps(dict(cells=cells, metadata={}, nbformat=4, nbformat_minor=5)))
@@ -301,8 +313,11 @@ def test_feed_and_sitemap(site, parsed):
     feed = ET.parse(site/'nbs/posts/index.xml').getroot()
     assert {o.findtext('link') for o in feed.iter('item')} == {f'{base}nbs/posts/{o.stem}.html' for o in POSTS}
     assert all(o.findtext('title') and o.findtext('description') and o.findtext('pubDate') for o in feed.iter('item'))
-    found = {o.text for o in ET.parse(site/'sitemap.xml').getroot().iter('{http://www.sitemaps.org/schemas/sitemap/0.9}loc')}
-    assert found == {base + o for o in parsed}
+    ns = '{http://www.sitemaps.org/schemas/sitemap/0.9}'
+    found = {o.findtext(f'{ns}loc'): o.findtext(f'{ns}lastmod') for o in ET.parse(site/'sitemap.xml').getroot().iter(f'{ns}url')}
+    assert set(found) == {base + o for o in parsed}
+    when = pages.committed().get('nbs/glossary.md', (ROOT/'nbs/glossary.md').stat().st_mtime)
+    assert datetime.fromisoformat(found[f'{base}nbs/glossary.html']).timestamp() == pytest.approx(when, abs=1)
 
 def test_pages_are_dated_by_their_commits(tmp_path, monkeypatch):
     "The last one that changed the notebook; without git nothing is known"
@@ -367,8 +382,18 @@ def visit(browsing):
     assert [o for o in asked if not o.startswith((base, 'data:', 'blob:'))] == []
 
 def test_each_page_loads(visit, site):
-    "Without an error, and without asking anything of anyone else"
-    for o in sorted(site.rglob('*.html')): assert visit(o.relative_to(site).as_posix()).title()
+    "Without an error, without asking anything of anyone else, and all of it is to be seen on a phone"
+    for o in sorted(site.rglob('*.html')):
+        page = visit(o.relative_to(site).as_posix(), width=390)
+        assert page.title() and page.evaluate(CUT) == [] and page.evaluate(LOW) == [], o.name
+
+def test_what_cannot_be_read_is_found(visit):
+    "What the tests here look for: a box that is too wide, and a text that is too pale"
+    page = visit('nbs/glossary.html')
+    assert page.evaluate(CUT) == page.evaluate(LOW) == []
+    page.evaluate("""() => document.querySelector('main').insertAdjacentHTML('beforeend',
+        '<div style="overflow-x: auto"><p style="width: 3000px">scrolls</p></div><p style="width: 2000px">wide</p><dl><dd style="color: #ccc">pale</dd></dl>')""")
+    assert [o.split()[:2] for o in page.evaluate(CUT)] == [['P', 'wide']] and [o.split()[:2] for o in page.evaluate(LOW)] == [['DD', 'pale']]
 
 @pytest.mark.parametrize('name', SHOWN)
 def test_fits_and_can_be_read(visit, name):
