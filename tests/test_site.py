@@ -296,7 +296,7 @@ def test_pictures_without_a_text_are_refused(tmp_path):
     notebooks = list((ROOT/'nbs').rglob('*.ipynb'))
     assert [o for p in notebooks for o in pages.undescribed(p)] == []
     texts = [o for p in notebooks for c in pages.read_nb(p).cells for o in re.findall(r'^#[|] (fig-alt: .*)', c.source, flags=re.M)]
-    assert len(texts) > 50 and all(isinstance(yaml.safe_load(o)['fig-alt'], str) for o in texts)
+    assert len(texts) > 40 and all(isinstance(yaml.safe_load(o)['fig-alt'], str) for o in texts)
     pic = dict(output_type='display_data', metadata={}, data={'image/png': ''})
     cells = [dict(cell_type='code', metadata={}, execution_count=None, source=o, outputs=[pic]) for o in ('#| fig-alt: A line that rises.\nplot(a)', 'plot(b)', '#| fig-alt: \nplot(c)')]
     (tmp_path/'t.ipynb').write_text(json.dumps(dict(cells=cells, metadata={}, nbformat=4, nbformat_minor=5)))
