@@ -192,7 +192,8 @@ class TestCluster:
             t = time.time()
             os.killpg(p.pid, signal.SIGINT)
             out,err = p.communicate(timeout=60)
-        assert (p.returncode, err.strip().splitlines()) == (1, ['bslr: stopped. What is finished is kept; the same command goes on from there.']) and time.time() - t < 20
+        said = [o for o in err.splitlines() if o and 'no room for a worker' not in o] # which is no fault where the machine is busy
+        assert (p.returncode, said) == (1, ['bslr: stopped. What is finished is kept; the same command goes on from there.']) and time.time() - t < 20
         assert 2 <= (n := len(kept())) < 16 and gone({d['env']['pid'] for d in kept()}) == []
         with begin(n + 1) as p: p.kill()
         assert n < (n := len(kept())) < 16 and gone({d['env']['pid'] for d in kept()}) == []

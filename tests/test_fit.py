@@ -39,7 +39,7 @@ class TestFits:
                 assert largest(lambda n: tried.append(n) or n <= true, most) == min(true, most)
                 assert len(set(tried)) == len(tried) <= 2*math.log2(most + 1) + 2
 
-    @pytest.mark.parametrize('most', [1, 37, 256, 1000])
+    @pytest.mark.parametrize('most', [1, pytest.param(37, marks=pytest.mark.slow), pytest.param(256, marks=pytest.mark.slow), 1000])
     def test_out_of_memory(self, most):
         learn = big(most)
         assert find_micro_bs(learn, limit=math.inf) == most
@@ -62,7 +62,7 @@ class TestFits:
         with pytest.raises(ValueError, match=r'On a cpu that has to be said: limit='): find_micro_bs(digits_learner())
         with pytest.raises(DoesNotFit, match='not even a batch of 1 fits: it takes [0-9]+ bytes, more than 1000'): find_micro_bs(digits_learner(), limit=1000)
 
-    @pytest.mark.parametrize('opt', ['adam', 'sgd'])
+    @pytest.mark.parametrize('opt', ['adam', pytest.param('sgd', marks=pytest.mark.slow)])
     def test_the_size_is_the_largest(self, opt):
         "Counted: it fits, one more does not; and what training takes is what was counted"
         learn,limit = digits_learner(opt=opt),5*mb
@@ -110,7 +110,7 @@ class TestNoTrace:
         elif isinstance(a, np.ndarray): assert (a == b).all()
         else: assert a is b or a == b
 
-    @pytest.mark.parametrize('how', ['fresh', 'fitted', 'with gradients', 'torch optimizer', 'failed'])
+    @pytest.mark.parametrize('how', [pytest.param('fresh', marks=pytest.mark.slow), pytest.param('fitted', marks=pytest.mark.slow), 'with gradients', 'torch optimizer', 'failed'])
     def test_all_is_as_before(self, how):
         learn = digits_learner()
         if how == 'torch optimizer': learn.opt_func = OptimWrapper(opt=torch.optim.AdamW(learn.model.parameters(), lr=1e-3))
