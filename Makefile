@@ -10,7 +10,7 @@ study: .venv/.ready
 # the posts are run by the tests, where only the package is installed
 test: .venv/.ready
 	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2 --skip-folder-re '^([_.]|posts$$)'
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-all: .venv/.ready
 	$(BIN)/nbdev-test --n-workers 2 --flags slow

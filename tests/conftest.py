@@ -7,12 +7,6 @@ def pytest_configure(config):
     "Ctrl-C is ignored by what was started in the background; the programs that tests start and stop must heed it"
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler)
 
-LONG = 'test_faults', 'test_cluster', 'test_sweep', 'test_fit', 'test_rerun', 'test_checkpoint', 'test_site', 'test_devices', 'test_workers', 'test_fast'
-
-def pytest_collection_modifyitems(items):
-    "Files of few and long tests first, so that no worker is left alone with them in the end"
-    items.sort(key=lambda o: o.path.stem not in LONG)
-
 @pytest.fixture
 def one_thread():
     "Torch on one thread: tests of small networks run side by side with others"
