@@ -27,8 +27,8 @@ class Reference:
     "fastai with the callback, on a batch in memory"
     def __init__(self, cfg, source, device):
         import torch
-        from bs_lr_study.models import build_model
-        from bs_lr_study.accumulate import Accumulate
+        from bs_lr_study.training.models import build_model
+        from bs_lr_study.training.accumulate import Accumulate
         from fastai.callback.core import TrainEvalCallback
         from fastai.learner import Learner
         from fastai.losses import CrossEntropyLossFlat
@@ -49,7 +49,7 @@ class Reference:
 def main():
     opt = options()
     import torch
-    from bs_lr_study.fast import Digits
+    from bs_lr_study.training.fast import Digits
     if opt.device == 'cpu': torch.set_num_threads(1)
     from bs_lr_study.runs import RunConfig
     source = noise(opt.size, max(opt.bs, 64)) if opt.size else Digits()

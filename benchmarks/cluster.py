@@ -10,11 +10,11 @@ import argparse, tempfile, time
 from pathlib import Path
 
 import noop # here, so that it is among the modules that travel
-from bs_lr_study import workers
-from bs_lr_study.cluster import connected, on_cluster
+from bs_lr_study.sweep import workers
+from bs_lr_study.sweep.cluster import connected, on_cluster
 from bs_lr_study.runs import grid
 from bs_lr_study.store import Store
-from bs_lr_study.workers import in_batches
+from bs_lr_study.sweep.workers import in_batches
 from results import record, write
 
 workers.ENGINES['noop'] = 'noop' # in worker processes too, which import this file

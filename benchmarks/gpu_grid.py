@@ -88,7 +88,7 @@ def clear(cuda):
 
 def once(make_way, cfg, args):
     "Seconds of an epoch of training and of validation, turn by turn, runs at once, and peak memory; or why there are none"
-    from bs_lr_study.train import ending
+    from bs_lr_study.training.learner import ending
     cuda = torch.device(args.device).type == 'cuda'
     clear(cuda)
     try:
@@ -138,7 +138,7 @@ def before(args):
 
 def measure(folder, cache, said, args):
     "Time each cell and write after each"
-    from bs_lr_study.images import load_images
+    from bs_lr_study.training.images import load_images
     cells,start = before(args),perf_counter()
     source = load_images(folder, args.size, cache, device=args.device)
     next(iter(source.valid_batches())) # cuts the images of validation
@@ -153,8 +153,8 @@ def measure(folder, cache, said, args):
     print(page if cells else 'nothing to measure')
 
 def main():
-    from bs_lr_study.data import find_data
-    from bs_lr_study.fast import AMP
+    from bs_lr_study.training.data import find_data
+    from bs_lr_study.training.fast import AMP
     (p := parser()).epilog = f'precisions: {", ".join(AMP)}'
     args = p.parse_args()
     if args.amp and args.amp not in AMP: p.error(f'--amp {args.amp}: the fast engine offers {", ".join(AMP)}')

@@ -25,7 +25,7 @@ def with_members(data, source, cfg, quick, repeats):
 
 def beside(group, case, source, cfg, quick, repeats):
     "The same by the published loop, by hand, and by the fast engine alone and in fours"
-    from bs_lr_study.models import small
+    from bs_lr_study.training.models import small
     from published import array_learner
     data = torch.utils.data.TensorDataset(source.xt, source.yt)
     ways = {'published loop': Published(array_learner(source.xt, source.yt, source.xv, source.yv, cfg.bs)), 'by hand': Loop(small(10, source.n_in), data, cfg.bs),
@@ -51,7 +51,7 @@ def memory(quick):
 
 def measure(quick=False, repeats=3):
     "Records of growth"
-    from bs_lr_study.fast import Digits
+    from bs_lr_study.training.fast import Digits
     torch.set_num_threads(1)
     digits = Digits()
     for bs in (16,) if quick else (1, 4, 16, 64, 256): yield with_members('digits', digits, cfg_of('digits', bs), quick, repeats)

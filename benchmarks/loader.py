@@ -7,7 +7,7 @@ import sys, tempfile, time
 
 import torch
 
-from bs_lr_study.images import load_images
+from bs_lr_study.training.images import load_images
 from pictures import pictures
 from results import TARGETS, record, tables
 from timing import turns

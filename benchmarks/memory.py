@@ -19,7 +19,7 @@ def peak(way, model, size, bs, k):
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)/2**10
 
 def learner(source, model, bs):
-    from bs_lr_study.models import builders
+    from bs_lr_study.training.models import builders
     from published import array_learner
     learn = array_learner(source.xt, source.yt, source.xv, source.yv, bs)
     learn.model = builders()[model](10, 3)
@@ -36,7 +36,7 @@ def peaks(cases, repeats, call):
 
 def main():
     ctx = get_context('forkserver')
-    ctx.set_forkserver_preload(['bs_lr_study.fast', 'torch._dynamo', 'fastai.vision.all']) # so that a process has no more to import
+    ctx.set_forkserver_preload(['bs_lr_study.training.fast', 'torch._dynamo', 'fastai.vision.all']) # so that a process has no more to import
     with ProcessPoolExecutor(1, ctx, max_tasks_per_child=1) as ex: print(json.dumps(peaks(CASES, 3, lambda *a: ex.submit(*a).result())))
 
 if __name__ == '__main__': main()

@@ -19,9 +19,9 @@ def half(learn):
     return learn.to_fp16()
 
 def digits(bs, n, repeats):
-    from bs_lr_study.data import digits
-    from bs_lr_study.fast import Digits
-    from bs_lr_study.models import small
+    from bs_lr_study.training.data import digits
+    from bs_lr_study.training.fast import Digits
+    from bs_lr_study.training.models import small
     from bs_lr_study.runs import RunConfig
     from published import digits_learner
     xt,yt = map(torch.from_numpy, digits()[:2])
@@ -43,7 +43,7 @@ def images(folder, source, said, bs, size, n, repeats):
 
 def measure(quick=False, repeats=3):
     "Records of the other ways"
-    from bs_lr_study.images import load_images
+    from bs_lr_study.training.images import load_images
     torch.set_num_threads(1)
     for bs in (64,) if quick else (1, 8, 64): yield digits(bs, 4 if quick else max(20, 512//bs), repeats)
     size = 64 if quick else 128

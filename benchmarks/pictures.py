@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bs_lr_study.data import find_data, has_split, image_files
+from bs_lr_study.training.data import find_data, has_split, image_files
 
 def archive():
     "The archive that `BSLR_IMAGENETTE` names, or one beside the repository; None if there is none"

@@ -13,8 +13,8 @@ from fastai.vision.all import (Callback, CancelFitException, CancelTrainExceptio
     parent_label, vision_learner)
 from fastai.vision.models.xresnet import xresnet18, xresnet34, xse_resnext50
 
-from bs_lr_study.data import digits
-from bs_lr_study.models import small
+from bs_lr_study.training.data import digits
+from bs_lr_study.training.models import small
 
 def image_dls(path, bs, size=128, device=None, num_workers=None):
     "A folder of images as batches; validation has the training's `bs`, fastai's default"

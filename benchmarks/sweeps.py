@@ -8,7 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
-from bs_lr_study import workers
+from bs_lr_study.sweep import workers
 from bs_lr_study.runs import Run, grid, run_to_dict
 from bs_lr_study.store import Store, append_bytes, encode
 from bs_lr_study.sweep import make_study, run, todo

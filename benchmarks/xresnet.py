@@ -23,7 +23,7 @@ class Logged:
 
 def ways_of(cfg, folder, source):
     "The published loop, the fast engine as it would train the study's row, and in bf16"
-    from bs_lr_study.fast import plan_row
+    from bs_lr_study.training.fast import plan_row
     from published import image_learner
     row = members(cfg, 3)
     plan = plan_row(row, source)
@@ -47,7 +47,7 @@ def compare(cfg, folder, source, said, n, repeats):
 
 def measure(quick=False, repeats=6):
     "Records of xresnet18"
-    from bs_lr_study.images import load_images
+    from bs_lr_study.training.images import load_images
     from bs_lr_study.runs import RunConfig
     torch.set_num_threads(1)
     size,steps = (64, {1: 2}) if quick else (128, {1: 16, 16: 3, 64: 1})

@@ -15,7 +15,7 @@ from typing import Annotated
 from fastcore.script import CliError, parse_cli
 
 from . import __version__
-from .safe import clean, file_name, without_secrets
+from .files import clean, file_name, without_secrets
 
 # %% ../nbs/90_cli.ipynb #9f0b49de
 def studies(
@@ -23,7 +23,7 @@ def studies(
     store:str=None,    # File with the runs; by default runs/STUDY.jsonl
 ):
     "List the studies that the settings declare: how many runs each has, and how many are done"
-    from bs_lr_study.sweep import load_study, study_names, todo
+    from bs_lr_study.sweep.runner import load_study, study_names, todo
     rows = [(o, s := load_study(o, settings, store), len(todo(s))) for o in study_names(settings)]
     wide = max([len(o) for o,*_ in rows] + [5])
     print(f'{"study":{wide}}  {"runs":>5}  {"done":>5}')
@@ -41,7 +41,7 @@ def report(
     "Print the tables of a set of runs, draw their plots, and write all of it as one page"
     if not files: raise CliError('which runs? Name a store (.jsonl), a CSV file, or a set that ships with the package')
     import pandas as pd
-    from bs_lr_study.analysis import load_runs
+    from bs_lr_study.readers.load import load_runs
     _check_folder(out)
     df = pd.concat([load_runs(o) for o in dict.fromkeys(files)], ignore_index=True)
     if 'id' in df: df = df[df.id.isna() | ~df.duplicated(['id'], keep='last')]
@@ -52,7 +52,7 @@ def _check_folder(path):
 
 def _report(df, out, title, fmt='png', dark=False, claims=None, html=None, md=None):
     "Report on runs, those of each setting by themselves"
-    from bs_lr_study.analysis import answer_oom, by_setting
+    from bs_lr_study.analysis.tables import answer_oom, by_setting
     for setting,part in by_setting(answer_oom(df)).items():
         setting = clean(setting)
         if not setting: _report_one(part, out, title, fmt, dark, claims, html, md)
@@ -63,7 +63,7 @@ def _report(df, out, title, fmt='png', dark=False, claims=None, html=None, md=No
             _report_one(part, f'{out}/{tail}', f'{title}: {setting}', fmt, dark, claims, *files)
 
 def _report_one(df, out, title, fmt, dark, claims, html, md):
-    from bs_lr_study.report import report, save_plots, tables
+    from bs_lr_study.report.compose import report, save_plots, tables
     print(tables(df, claims=claims))
     paths = save_plots(df, out, fmt, dark)
     print(f'\nPlots: {", ".join(map(str, paths))}' if paths else '\nNo plots: no run has an accuracy')
@@ -102,8 +102,8 @@ def run(
     log_every:int=0,     # Note loss and learning rate every so many updates, in the record and on W&B; 0: each epoch only
 ):
     "Train the runs of a study that are not done, then print its tables and draw its plots"
-    from bs_lr_study import sweep
-    from bs_lr_study.plan import forecast, in_seconds, only as part_of, parse_only
+    from bs_lr_study.sweep import runner as sweep
+    from bs_lr_study.sweep.plan import forecast, in_seconds, only as part_of, parse_only
     s,out,retry = sweep.load_study(study, settings, store, seeds),out or f'plots/{study}',retry or ()
     part,kept = part_of(s, **parse_only(only)),None if checkpoint == 'off' else in_seconds(checkpoint, 'checkpoint')
     _check_folder(out)
@@ -114,7 +114,7 @@ def run(
     with _events_alone() if json else nullcontext() as events:
         print(f'{study}: {sweep.standing(s, retry, known)}{asked}', flush=True)
         if dry_run: return print(forecast(left, known, 'fastai' if learner else engine, workers, device, budget))
-        from bs_lr_study.workers import get_executor
+        from bs_lr_study.sweep.workers import get_executor
         on = get_executor(on, workers=workers, address=address, gpus=gpus, timeout=timeout and in_seconds(timeout, 'timeout'))
         ended = sweep.run(part, data=data, engine=engine, on=on, device=device, amp=amp, learner=learner, retry=retry, limit=limit,
                           budget=budget, checkpoint=kept, on_oom=on_oom, num_workers=num_workers, show=events or dict(table=True, none=False).get(show, show), wandb=wandb, project=project, log_every=log_every)
@@ -155,10 +155,10 @@ def lr_find(
     dark:bool=False,     # Draw for a dark page
 ):
     "Run fastai's lr_find for each model and batch size of a study; print its advice, draw its curves"
-    from bs_lr_study import sweep
+    from bs_lr_study.sweep import runner as sweep
     s,out = sweep.load_study(study, settings, store, seeds),out or f'plots/{study}'
     _check_folder(out)
-    from bs_lr_study.lrfind import advice_text, find_study, save_curves
+    from bs_lr_study.probe.lr_find import advice_text, find_study, save_curves
     curves = find_study(s, data, num_it=num_it, learner=learner, device=device, amp=amp, num_workers=num_workers, retry=retry or ())
     print(advice_text(curves))
     print(f"\nPlots: {', '.join(map(str, save_curves(curves, out, fmt, dark))) or 'none, as there is no curve'}")
@@ -181,7 +181,7 @@ def merge(
 
 # %% ../nbs/90_cli.ipynb #a5c0de02
 def _print_told(s):
-    from bs_lr_study.tracking import told
+    from bs_lr_study.tracking.send import told
     print(f'W&B: {told(s.store, {c.id for c in s.cfgs})}')
 
 def sync(
@@ -191,7 +191,8 @@ def sync(
     wandb:Annotated[str, dict(choices=['auto', 'online', 'offline'])]='online', # Send them, or write them to the folder wandb
 ):
     "Send Weights & Biases the runs that it has not got"
-    from bs_lr_study import sweep, tracking
+    from bs_lr_study.sweep import runner as sweep
+    from bs_lr_study.tracking import send as tracking
     if os.path.isfile(study): path,ids = study,None
     else:
         s = sweep.load_study(study, settings)

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from bs_lr_study import cli, fast, train, workers
-from bs_lr_study.data import digits
+from bs_lr_study import cli
+from bs_lr_study.training import fast
+from bs_lr_study.training import learner as train
+from bs_lr_study.sweep import workers
+from bs_lr_study.training.data import digits
 from bs_lr_study.store import Store
 from bs_lr_study.sweep import load_study
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bs_lr_study.fast import train_many as fast_many
-from bs_lr_study.train import train_many as fastai_many
+from bs_lr_study.training.fast import train_many as fast_many
+from bs_lr_study.training.learner import train_many as fastai_many
 from bed import Bed
 import stub
 
@@ -84,7 +84,7 @@ def with_workers(row, beds, rng, n):
 @contextmanager
 def ray_head():
     "A cluster of Ray on this machine, of two CPUs and for a while; gives its address"
-    from bs_lr_study.cluster import ClusterError, check_address
+    from bs_lr_study.sweep.cluster import ClusterError, check_address
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         at = f'127.0.0.1:{s.getsockname()[1]}'

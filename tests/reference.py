@@ -4,7 +4,7 @@ from fastai.learner import Recorder
 from fastai.torch_core import no_random
 from torch import nn
 
-from bs_lr_study.train import Watch, fit, make_learner
+from bs_lr_study.training.learner import Watch, fit, make_learner
 
 def state(model, k=1, i=0):
     "Parameters and statistics of one of `k` members"

@@ -8,11 +8,12 @@ from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy, error_rate
 from torch import nn
 
-from bs_lr_study.data import digits, get_dls
-from bs_lr_study.models import small
+from bs_lr_study.training.data import digits, get_dls
+from bs_lr_study.training.models import small
 from bs_lr_study.runs import RunConfig
-from bs_lr_study.sweep import SweepError, make_study, run, todo
-from bs_lr_study.train import train
+from bs_lr_study.sweep import make_study, run, todo
+from bs_lr_study.sweep.runner import SweepError
+from bs_lr_study.training.learner import train
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 cfg = RunConfig('digits', 'own', bs=64, lr=1e-2, epochs=2, seed=3)
@@ -82,7 +83,7 @@ def loaders(n): return lambda learn: DataLoaders(*learn.dls.loaders[:n])
     (lambda: None, 'positional argument'),
     (lambda cfg: 1/0, 'ZeroDivisionError'),
     ('no.such:learner', "no.such:learner.*No module named 'no'"),
-    ('bs_lr_study.models:learner', 'bs_lr_study.models:learner.*no attribute'),
+    ('bs_lr_study.training.models:learner', 'bs_lr_study.training.models:learner.*no attribute'),
     ('learner', 'package.module:function'),
 ], ids=['bs', 'error_rate', 'no metric', 'no validation', 'model', 'nothing', 'no argument', 'fault', 'no module', 'no function', 'no colon'])
 def test_what_does_not_fit_is_told_before_the_first_run(tmp_path, learner, said):

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from bs_lr_study import cli, sweep
-from bs_lr_study.live import live
-from bs_lr_study.plan import forecast, only
+from bs_lr_study import cli
+from bs_lr_study.sweep import runner as sweep
+from bs_lr_study.sweep.live import live
+from bs_lr_study.sweep.plan import forecast, only
 from bs_lr_study.runs import Run
 from bs_lr_study.store import Store
 from bs_lr_study.sweep import make_study, run, standing, todo
@@ -183,7 +184,7 @@ def test_a_dry_run_reckons_with_the_budget(tmp_path, monkeypatch, capsys):
 
 SCRIPT = '''
 import os, sys
-from bs_lr_study import workers
+from bs_lr_study.sweep import workers
 workers.ENGINES['stub'] = 'stub'
 sys.argv = ['bslr', 'run', 's', '--settings', 's.ini', '--engine', 'stub', '--workers', '0', *sys.argv[1:]]
 from bs_lr_study.cli import main

@@ -30,11 +30,12 @@ import pandas as pd, pytest, yaml
 
 from bs_lr_study import cli
 from bs_lr_study.analysis import load_runs
-from bs_lr_study.data import DataError, find_data, unpack
-from bs_lr_study.live import live
+from bs_lr_study.training.data import DataError, find_data, unpack
+from bs_lr_study.sweep.live import live
 from bs_lr_study.runs import Run, RunConfig, grid, run_name
 from bs_lr_study.store import Store
-from bs_lr_study.sweep import SettingsError, load_study, make_study, read_settings, run, study_names
+from bs_lr_study.sweep import load_study, make_study, run, study_names
+from bs_lr_study.sweep.runner import SettingsError, read_settings
 
 ROOT = Path(__file__).parents[1]
 SECRETS = dict(WANDB_API_KEY='0123456789abcdef'*2 + 'deadbeef', AWS_SECRET_ACCESS_KEY='wJalrXUtnFEMI/K7MDENG', HF_TOKEN='hf_abcdefghij', MY_PASSWORD='correct horse battery')
@@ -84,7 +85,7 @@ def test_no_secret_is_left_behind(tmp_path, monkeypatch, secrets, engine, capfd,
     assert '401 for ***' in study.store.path.read_text() and '401 for ***' in out and held(tmp_path, secrets) == [] and not any(s in out for s in secrets)
 
 def test_no_part_of_a_secret_is_left_by_cutting_a_message_short(secrets):
-    from bs_lr_study.train import ending
+    from bs_lr_study.training.learner import ending
     key = SECRETS['WANDB_API_KEY']
     for n in range(950, 1001): assert key[:8] not in ending(RuntimeError('x'*n + key))['message']
 
@@ -99,7 +100,7 @@ def test_no_secret_in_errors_of_the_command_or_in_events(tmp_path, monkeypatch, 
 
 def test_no_secret_in_what_wandb_keeps(tmp_path, monkeypatch, secrets):
     pytest.importorskip('wandb')
-    from bs_lr_study.tracking import sync
+    from bs_lr_study.tracking.send import sync
     monkeypatch.setenv('WANDB_DIR', str(tmp_path))
     Store(tmp_path/'s.jsonl').append(Run(RunConfig('digits', 'small', 8, .1), metrics=[dict(epoch=1, train_loss=1., valid_loss=1., acc=.5)]))
     sync(tmp_path/'s.jsonl', project='p', mode='offline')
@@ -139,7 +140,7 @@ def test_tars_hold_files_and_folders_only(tmp_path, kind, link):
 
 def test_downloads_are_checked(tmp_path, monkeypatch):
     "All of the file, not its beginning alone; another one is refused and nothing of it unpacked"
-    import bs_lr_study.data as data
+    import bs_lr_study.training.data as data
     for split in ('train', 'val'):
         for c in 'ab':
             (tmp_path/'pics'/split/c).mkdir(parents=True)
@@ -155,7 +156,7 @@ def test_downloads_are_checked(tmp_path, monkeypatch):
 
 def test_the_checksum_is_torchvisions():
     from torchvision.datasets import Imagenette
-    from bs_lr_study.data import IMAGENETTE_MD5
+    from bs_lr_study.training.data import IMAGENETTE_MD5
     assert Imagenette._ARCHIVES['160px'][1] == IMAGENETTE_MD5
 
 # Processes of one sweep talk in pickles, over pipes that nobody else has; each place says what it reads
@@ -185,8 +186,8 @@ class Bomb:
 
 def test_a_cache_with_a_bomb_in_it(tmp_path, colours):
     "Decoded images that are a pickle are not read as one, and made anew"
-    from bs_lr_study.data import image_files
-    from bs_lr_study.images import cached_pixels
+    from bs_lr_study.training.data import image_files
+    from bs_lr_study.training.images import cached_pixels
     files = image_files(colours)
     want = cached_pixels(colours, files, tmp_path/'cache')[0].copy() # it is a map of the file
     for o in [p for p in (tmp_path/'cache').rglob('*') if p.is_file()]:
@@ -199,7 +200,7 @@ def test_a_cache_with_a_bomb_in_it(tmp_path, colours):
 def test_a_checkpoint_with_a_bomb_in_it(tmp_path):
     "It is set aside aloud, and the run begins anew"
     import torch
-    from bs_lr_study.checkpoint import Checkpoints
+    from bs_lr_study.training.checkpoint import Checkpoints
     def kept(): return Checkpoints(str(tmp_path/'unfinished'), 0).of(['a'], dict(v=1), 'model')
     kept().save(dict(x=torch.ones(2)))
     assert kept().load()['x'].sum() == 2
@@ -246,7 +247,7 @@ def test_to_list_and_to_load_a_study_imports_nothing(tmp_path, monkeypatch, bslr
     assert study_names() == ['a'] and len(load_study('a').runs) == 1
     bslr('studies')
     assert not (tmp_path/'ran').exists()
-    from bs_lr_study.models import check_model
+    from bs_lr_study.training.models import check_model
     check_model('evilnets:net')
     assert not (tmp_path/'ran').exists()
 

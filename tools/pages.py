@@ -224,7 +224,7 @@ def save_again():
 
 def posts(): return [ROOT/o for o in found('nbs/posts/*.ipynb')]
 
-def summaries(): return [ROOT/o for o in ('nbs/index.ipynb', *found('nbs/9[1-9]_*.ipynb'))]
+def summaries(): return [ROOT/o for o in ('nbs/index.ipynb', 'nbs/lab/90_verdicts.ipynb', 'nbs/lab/91_records.ipynb', 'nbs/guides/04_commands.ipynb')]
 
 # The renderers
 
@@ -269,7 +269,7 @@ def main():
     shutil.rmtree(pages, ignore_errors=True)
     stage(pages)
     if args.quarto: return render_quarto(pages, out)
-    faults = render(pages, out) + [o for path in posts() for o in post_faults(path, run=not args.no_run)] + [o for p in found('nbs/*.ipynb') for o in undescribed(ROOT/p)]
+    faults = render(pages, out) + [o for path in posts() for o in post_faults(path, run=not args.no_run)] + [o for p in found('nbs/**/[0-9]*.ipynb') for o in undescribed(ROOT/p)]
     for o in faults: print(o, file=sys.stderr)
     print(f'{len(list(out.rglob("*.html")))} pages in {out.name}; {len(faults)} things to mend')
     sys.exit(bool(faults))

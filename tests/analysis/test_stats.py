@@ -1,0 +1,90 @@
+"The error of a run and what follows from it, against closed forms, scipy, brute force and the published figures"
+import numpy as np, pandas as pd, pytest
+from scipy import stats as ss
+
+from bs_lr_study.analysis import inflection_table, load_runs
+from bs_lr_study.analysis.laws import best_lrs
+from bs_lr_study.analysis.curves import draw_curves, tapers
+from bs_lr_study.analysis.stats import batch_effects, best_p, best_sets, binomial_sd, calibrate, compare, range_ppf, run_sd, winners_curse
+
+@pytest.fixture(scope='module')
+def both(): return pd.concat([load_runs().assign(post='b'), load_runs('2025-06-01').assign(post='a')], ignore_index=True)
+
+def test_published_figures(both):
+    e = run_sd(both)
+    assert [round(100*o, 2) for o in (e.sd, *e.interval(), e.sd*2**.5)] == [.78, .54, 1.43, 1.10]
+    assert round(100*binomial_sd(.8, 3925), 2) == .64
+    assert (100*batch_effects(both, 'post').effect).round(2).tolist() == [.44, -.57, -1.49]
+
+def test_error_must_be_known():
+    with pytest.raises(ValueError, match='no cell has two runs.*sd'): best_sets(load_runs())
+    assert best_sets(load_runs(), sd=.008).sd_from.eq('assumed').all()
+
+@pytest.mark.parametrize('n,dof', [([1, 1, 1, 1], 9), ([1, 5, 2, 1], 6), ([3, 3, 3, 3], np.inf)])
+def test_best_p_by_brute_force(n, dof):
+    rng,n = np.random.default_rng(0),np.array(n)
+    y = np.array([.80, .79, .795, .785])
+    p = best_p(y, n, .01, dof)
+    z = rng.normal(size=(200_000, 4))/np.sqrt(n)
+    s = np.ones(len(z)) if np.isinf(dof) else np.sqrt(rng.chisquare(dof, len(z))/dof)
+    for i in range(4):
+        j = [o for o in range(4) if o != i]
+        se = np.sqrt(1/n[i] + 1/n[j])
+        seen = ((y[j] - y[i])/(.01*se)).max()
+        assert p[i] == pytest.approx((((z[:, j] - z[:, [i]])/se).max(1)/s >= seen).mean(), abs=.006)
+
+def test_range_is_scipys(): assert range_ppf(.9, 12, 9) == pytest.approx(ss.studentized_range.ppf(.9, 12, 9), abs=.03)
+
+def test_two_cells_are_a_t_test(both):
+    rng = np.random.default_rng(0)
+    d = pd.DataFrame(dict(run=[f'r{i}' for i in range(8)], model='m', bs=[4]*4 + [8]*4, lr=.1, acc=.5 + .01*rng.normal(size=8)))
+    got,want = compare(d).iloc[0],ss.ttest_ind(d.acc[:4], d.acc[4:])
+    assert 2*(1 - got.p_beats) == pytest.approx(want.pvalue, abs=1e-6) and got.p_all == pytest.approx(want.pvalue, abs=.01)
+
+@pytest.mark.parametrize('truth,n,dof', [(.78 + .0005*(np.arange(8) == 2), 3, None), (.78 - .03*(np.arange(8) - 4)**2, 3, None),
+    (.78 - .01*np.arange(8), 3, None), (.78 - .002*(np.arange(8) - 4)**2, 1, 9), (.78 - .002*(np.arange(8) - 4)**2, 5, None)])
+def test_intervals_hold_what_they_promise(truth, n, dof): assert calibrate(truth, n, dof=dof, draws=150).coverage.iloc[0] >= .85
+
+def test_plain_table_is_left_alone(both):
+    df = load_runs()
+    wide = inflection_table(df, interval=.9, sd=.0078)
+    for m in df.model.unique(): assert wide[m]['bs'].tolist() == inflection_table(df)[m].tolist() or pd.testing.assert_series_equal(wide[m]['bs'], inflection_table(df)[m], check_names=False) is None
+
+def test_winner_of_two_equal_cells(): assert winners_curse([.5, .5], .01)['flattery'] == pytest.approx(.01/np.pi**.5, rel=.02)
+
+def test_winners_curse_leaves_out_what_has_no_accuracy():
+    acc,n = np.array([[.5, np.nan], [.6, .55]]),np.array([[1, 0], [2, 4]])
+    assert winners_curse(acc, .01, n) == winners_curse([.5, .6, .55], .01, [1, 2, 4])
+
+def test_batch_effects_are_of_the_last_in_order_over_the_first(both):
+    want = batch_effects(both, 'post')
+    for d in (both[::-1], both.sample(frac=1, random_state=0), both.assign(post=both.post.map(dict(a=9, b=10)))):
+        pd.testing.assert_frame_equal(batch_effects(d, 'post').loc[want.index], want, check_exact=False)
+    pair = both[both.post == 'b'].merge(both[both.post == 'a'], on=['model', 'lr', 'bs'])
+    assert want.effect.to_dict() == pytest.approx((pair.acc_x - pair.acc_y).groupby(pair.model).mean().to_dict())
+
+def test_batches_without_a_common_cell():
+    d = pd.DataFrame(dict(run=[f'r{i}' for i in range(4)], model='m', bs=[4, 4, 8, 8], lr=.1, acc=[.5, .51, .6, .61], post=['a', 'a', 'b', 'b']))
+    with pytest.raises(ValueError, match="no cell has runs of both 'a' and 'b'"): batch_effects(d, 'post')
+    with pytest.raises(ValueError, match='post has 1 values'): batch_effects(d.assign(post='a'), 'post')
+
+class TestNothingToCompare:
+    none = load_runs().query('model == "xresnet18"').assign(acc=np.nan)
+
+    @pytest.mark.parametrize('d', [none, none.assign(status='diverged'), none.assign(status='oom', message='')])
+    def test_no_accuracy_is_said(self, d):
+        for f in (best_sets, compare, lambda d, sd: inflection_table(d, interval=.9, sd=sd), lambda d, sd: winners_curse(d.acc, sd), lambda d, sd: best_lrs(d)):
+            with pytest.raises(ValueError, match='acc is missing everywhere: no run has an accuracy'): f(d, sd=.01)
+
+    def test_one_cell_has_no_pairs(self):
+        assert compare(load_runs().head(1), sd=.01).empty and range_ppf(.9, 1) == 0
+        assert best_sets(load_runs().head(1), sd=.01).candidates.tolist() == [(1,)]
+
+    def test_counts_are_worded(self):
+        d = pd.DataFrame(dict(run=['a', 'b'], model='m', bs=4, lr=.1, acc=[.5, .51], seed=[0, 1]))
+        assert run_sd(d).how == '2 runs of 1 cell'
+
+def test_line_has_its_slope():
+    bs = 2**np.arange(8)
+    c = draw_curves(bs, .8 - .03*np.arange(8), .001)[1]
+    assert tapers(c[:, ::8], 4).mean() == pytest.approx(.03, abs=.001)
