@@ -10,7 +10,8 @@ from markdown_it import MarkdownIt
 
 from bs_lr_study import cli
 from bs_lr_study.analysis import find_record, load_runs
-from bs_lr_study.report import clean, report
+from bs_lr_study.report import report
+from bs_lr_study.files import clean
 from bs_lr_study.report.compose import _MOST, docs_url, md_text
 
 class Tables(HTMLParser):
