@@ -33,7 +33,7 @@ from .norms import CALIBRATED, calibrate, spared
 from ..runs import Run, examples_seen, stages
 from ..store import write_whole
 from .learner import N_CALIBRATE, check_config, check_updates, ending, free_memory, machine, peak_memory, train_many as reference
-from ..sweep.workers import together
+from .options import together
 
 # %% ../../nbs/training/11_fast.ipynb #6a984e0f
 def schedule(
