@@ -9,9 +9,6 @@ __all__ = ['printable', 'comparable', 'by_setting', 'top_runs', 'best_run', 'cel
            'crosstab_text', 'answer_oom', 'inflection_table', 'best_by']
 
 # %% ../../nbs/analysis/01_tables.ipynb #3696a8b6
-from importlib.resources import files
-from pathlib import Path
-
 import numpy as np, pandas as pd
 
 from ..runs import CONFIG_DEFAULTS, CONFIG_FIELDS, fmt_lr
