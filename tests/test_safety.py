@@ -79,8 +79,8 @@ def test_no_secret_is_left_behind(tmp_path, monkeypatch, secrets, engine, capfd,
     study = make_study('leak', data='digits', models=['leak', 'small'], batch_sizes=[512], lrs=1e-3, epochs=1)
     assert run(study, engine=engine, workers=0, models=dict(leak=leak), show='lines') == dict(failed=1, ok=1)
     df = load_runs('runs/leak.jsonl')
-    report(df, claims=False).save('report.html')
-    print(tables(df, claims=False))
+    report(df).save('report.html')
+    print(tables(df))
     out = ''.join(capfd.readouterr())
     assert '401 for ***' in study.store.path.read_text() and '401 for ***' in out and held(tmp_path, secrets) == [] and not any(s in out for s in secrets)
 

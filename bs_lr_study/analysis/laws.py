@@ -6,7 +6,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/analysis/laws.html.md"""
 
 # %% auto #0
 __all__ = ['LR_LAWS', 'STEP_LAWS', 'UNITS', 'Law', 'Fit', 'fit_law', 'params_table', 'rounding', 'paper_table', 'critical_bs',
-           'held_out', 'compare_laws', 'predict', 'plot_laws', 'best_lrs']
+           'held_out', 'compare_laws', 'predict', 'best_lrs']
 
 # %% ../../nbs/analysis/04_laws.ipynb #bdf7c875
 from dataclasses import dataclass
@@ -256,29 +256,6 @@ def predict(
     return pd.DataFrame(ends, columns=['lo', 'hi']).assign(bs=np.asarray(bs), value=fit(np.asarray(bs, float)))[['bs', 'value', 'lo', 'hi']]
 
 def _shape_at(law, x, phi): return law.shape(np.array(x), *phi)
-
-# %% ../../nbs/analysis/04_laws.ipynb #bb2f177a
-def plot_laws(
-    fits, # `Fit`, or several to the same points
-    ax=None, # `Axes` to draw into; else a new figure is made
-    ylabel='Updates to the target', # What was fitted
-    level=.9, # Of the band about a single fit
-): # `Axes`
-    "What was fitted, and the curves, against batch size"
-    import matplotlib.pyplot as plt
-    from bs_lr_study.report.plots import line_styles, log2_axis
-    fits = [fits] if isinstance(fits, Fit) else list(fits)
-    if ax is None: ax = plt.subplots(figsize=(5.6, 3.4), layout='constrained')[1]
-    x,z = fits[0].x,fits[0].z
-    at = np.exp(np.linspace(x.min(), x.max(), 60))
-    if len(fits) == 1: ax.fill_between(at, *predict(fits[0], at, level)[['lo', 'hi']].values.T, alpha=.25, lw=0, label=f'{level:.0%} interval')
-    for o,style in zip(fits, line_styles([o.law.name for o in fits]).values()): ax.plot(at, o(at), label=o.law.name, **style | dict(marker=''))
-    ax.plot(np.exp(x), np.exp(z), 'o', color=plt.rcParams['text.color'], label='measured', zorder=3)
-    ax.set_yscale('log')
-    log2_axis(ax, np.exp(x).round(6)) # exp(log(64)) is a little less than 64
-    ax.set_ylabel(ylabel)
-    ax.legend(loc='upper left', bbox_to_anchor=(1.01, 1))
-    return ax
 
 # %% ../../nbs/analysis/04_laws.ipynb #4a739cd6
 def best_lrs(

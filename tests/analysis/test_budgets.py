@@ -7,8 +7,8 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 
 from bs_lr_study.analysis import crosstab_acc, find_record, inflection_table
-from bs_lr_study.analysis.budgets import (any_length, at_updates, cell_costs, pareto, planned_steps, plot_pareto, plot_to_target, to_target,
-                                 trials, updates_plan)
+from bs_lr_study.analysis.budgets import any_length, at_updates, cell_costs, pareto, planned_steps, to_target, trials, updates_plan
+from bs_lr_study.report.charts import plot_pareto, plot_to_target
 from bs_lr_study.runs import Run, RunConfig, run_name
 from bs_lr_study.store import Store
 

@@ -5,7 +5,8 @@ import numpy as np, pandas as pd, pytest, torch
 from fastai.optimizer import Adam
 from torch import nn
 
-from bs_lr_study.probe.cost import cost_by_bs, knee, peak_since, plot_cost, reset_peak, run_costs
+from bs_lr_study.probe.cost import cost_by_bs, knee, peak_since, reset_peak, run_costs
+from bs_lr_study.report.charts import plot_cost
 from bs_lr_study.probe.meter import held_bytes
 from bs_lr_study.runs import RunConfig
 from bs_lr_study.training.learner import train
