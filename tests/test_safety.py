@@ -85,7 +85,7 @@ def test_no_secret_is_left_behind(tmp_path, monkeypatch, secrets, engine, capfd,
     assert '401 for ***' in study.store.path.read_text() and '401 for ***' in out and held(tmp_path, secrets) == [] and not any(s in out for s in secrets)
 
 def test_no_part_of_a_secret_is_left_by_cutting_a_message_short(secrets):
-    from bs_lr_study.training.learner import ending
+    from bs_lr_study.training.outcome import ending
     key = SECRETS['WANDB_API_KEY']
     for n in range(950, 1001): assert key[:8] not in ending(RuntimeError('x'*n + key))['message']
 
