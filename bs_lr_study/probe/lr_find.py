@@ -7,7 +7,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/probe/lr_find.html.md"""
 # %% auto #0
 __all__ = ['READINGS', 'untouched', 'lr_curve', 'find_lrs', 'smoothed', 'lag', 'suggestions', 'stable_range', 'three_lrs',
            'find_epochs', 'find_cfgs', 'curve_id', 'curve_store', 'find_one', 'find_study', 'load_curves', 'advice',
-           'over_seeds', 'plot_lr_find', 'advice_text', 'save_curves', 'followed', 'mean_regret']
+           'over_seeds', 'advice_text', 'followed', 'mean_regret']
 
 # %% ../../nbs/probe/01_lr_find.ipynb #45d41779
 import copy, hashlib, json, math
@@ -21,14 +21,15 @@ from time import perf_counter
 
 import numpy as np, pandas as pd
 
-from ..analysis.tables import cells, pick_model
+from ..analysis.tables import cells
 from ..training.data import fingerprint
 from ..sweep.plan import done_ids
-from ..runs import CONFIG_DEFAULTS, CONFIG_FIELDS, SCHEMA, fmt_lr, own_fields
+from ..runs import CONFIG_DEFAULTS, SCHEMA, fmt_lr, own_fields
 from ..analysis.stats import best_sets, run_sd
 from ..store import Store, StoreError
 from ..sweep.runner import check
-from ..training.learner import ending, machine, make_learner, n_items
+from ..training.learner import make_learner, n_items
+from ..training.outcome import ending, machine
 
 # %% ../../nbs/probe/01_lr_find.ipynb #0585eb55
 import torch
@@ -243,7 +244,7 @@ def find_one(
     try:
         env |= dict(data_fingerprint=None if learner and not path else fingerprint(cfg.data, path))
         with no_random(cfg.seed, reproducible=False):
-            learn = make_learner(cfg, path, dev, amp, num_workers, models, learner)
+            learn = make_learner(cfg, path=path, device=dev, amp=amp, num_workers=num_workers, models=models, learner=learner)
             env |= dict(n_train=n_items(learn.dls.train))
             losses = [_nine_digits(o) for o in lr_curve(learn, start_lr, end_lr, num_it).loss]
     except Exception as e: end = ending(e)
@@ -314,50 +315,6 @@ def over_seeds(
     t = 10**logs[cols].median()
     return pd.concat([logs.agg(epochs=('epochs', 'first'), curves=('seed', 'size')), t, logs.valley.std().rename('scatter')], axis=1).reset_index()
 
-# %% ../../nbs/probe/01_lr_find.ipynb #cbc77e57
-def _same_but_seed(curves):
-    "Refuse curves that differ in more than batch size and seed"
-    mixed = [k for k in CONFIG_FIELDS + ('num_it',) if k in curves and k not in ('bs', 'seed', *_NO_PART) and curves[k].nunique(dropna=False) > 1]
-    if mixed: raise ValueError(f'these curves cannot share a plot: they differ in {", ".join(mixed)}; select those of one')
-
-def _draw_find(ax, rows, a, styles):
-    "The curves of one batch size"
-    import matplotlib as mpl
-    ink = mpl.rcParams['text.color']
-    lo,hi = (10**np.log10(a[k]).median() for k in ('lo', 'hi'))
-    if not math.isnan(lo): ax.axvspan(lo, hi, color=ink, alpha=.12, lw=0, label='stable range')
-    for o,r in zip(rows.itertuples(), a.itertuples()):
-        ax.plot(o.lrs, o.smooth, color=ink, lw=1, alpha=.8, label='smoothed loss')
-        for k,style in styles.items():
-            x = getattr(r, k)
-            if not math.isnan(x): ax.plot(x, np.interp(x, o.lrs, o.smooth), label=k, **style | dict(linestyle='', markeredgecolor=ink, markeredgewidth=.4))
-    mids = 10**np.log10(a[['low', 'mid', 'high']]).median()
-    ax.plot(mids, [.03]*3, transform=ax.get_xaxis_transform(), linestyle='', marker='^', color=ink, label='chosen from it', clip_on=False)
-    ax.set_title(f'bs {rows.bs.iloc[0]}: {rows.epochs.iloc[0]:.2g} epoch{"s" if rows.epochs.iloc[0] > 1 else ""}', fontsize='small')
-
-def plot_lr_find(
-    curves, # As `load_curves` gives them
-    model=None, # Which model; may be left out when there is one
-): # `Figure`
-    "The curves and what is read off them, a panel a batch size"
-    import matplotlib.pyplot as plt
-    from bs_lr_study.report.plots import line_styles
-    d = curves[(curves.model == pick_model(curves, model)) & (curves.losses.map(len) > 0)]
-    if d.empty: raise ValueError(f'nothing to draw: no curve could be made; the first says: {curves.message.iloc[0]}')
-    _same_but_seed(d)
-    a,bss = advice(d),sorted(d.bs.unique())
-    n = min(4, len(bss))
-    fig,axs = plt.subplots(-(-len(bss)//n), n, figsize=(2.2 + 2*n, .7 + 1.6*-(-len(bss)//n)), sharex=True, sharey=True, squeeze=False, layout='constrained')
-    for bs,ax in zip(bss, axs.flat): _draw_find(ax, d[d.bs == bs], a[d.bs == bs], line_styles(list(READINGS)))
-    for ax in axs.flat[len(bss):]: ax.set_visible(False)
-    start = np.median([o[:20].mean() for o in d.losses])
-    axs[0, 0].set(xscale='log', ylim=(0, 1.4*start), xlim=(d.lrs.map(np.min).min(), d.lrs.map(np.max).max()))
-    fig.supxlabel('Learning rate', fontsize='medium'), fig.supylabel('Training loss, smoothed', fontsize='medium')
-    found = {h.get_label(): h for ax in axs.flat for h in ax.get_legend_handles_labels()[0]}
-    fig.legend(found.values(), found, loc='outside right upper', title=f'{d.model.iloc[0]},\n{d.num_it.iloc[0]} iterations', alignment='left')
-    fig.draw_without_rendering()
-    return fig
-
 # %% ../../nbs/probe/01_lr_find.ipynb #c6a14540
 def _short(o): return '–' if pd.isna(o) else fmt_lr(float(f'{o:.1e}'))
 
@@ -372,26 +329,6 @@ def advice_text(
     lost = [f'{o.model} at bs {o.bs}, seed {o.seed}: {o.status}: {o.message.splitlines()[0]}' for o in curves[curves.status != 'ok'].itertuples()]
     return '\n'.join([f'lr_find: {", ".join(map(str, curves.num_it.unique()))} iterations for each batch size, which are as many epochs as the column says.',
         'Medians over the seeds; scatter: standard deviation of valley over the seeds, in powers of ten.', '', table.to_string(index=False), *lost])
-
-def save_curves(
-    curves, # As `load_curves` gives them
-    folder='plots', # Made if need be
-    fmt='png', # 'png', 'svg' or 'pdf'
-    dark=False, # Draw for a dark page?
-): # list of Path
-    "Draw the curves of each model into a file"
-    import matplotlib.pyplot as plt
-    from bs_lr_study.report.plots import plot_style
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    def save(model):
-        path = folder/f'lr_find-{model.replace(":", "-")}.{fmt}'
-        with plot_style(dark):
-            fig = plot_lr_find(curves, model)
-            fig.savefig(path, dpi=150)
-            plt.close(fig)
-        return path
-    return [save(o) for o in curves[curves.losses.map(len) > 0].model.unique()]
 
 # %% ../../nbs/probe/01_lr_find.ipynb #165c7cb8
 def _follow(o, line, may_win):

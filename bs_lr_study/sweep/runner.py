@@ -270,7 +270,8 @@ def _check_device(device, amp):
 def _first_weights(cfg, learner, device, amp):
     "The weights that the reader's Learner begins with; None where it cannot train, which is a result"
     from fastai.torch_core import no_random
-    from bs_lr_study.training.learner import ending, make_learner, name_of
+    from bs_lr_study.training.learner import make_learner, name_of
+    from bs_lr_study.training.outcome import ending
     try:
         with no_random(cfg.seed, reproducible=False): return [p.detach() for p in make_learner(cfg, device=device, amp=amp, learner=learner).model.parameters()]
     except Exception as e:

@@ -227,7 +227,7 @@ def test_models_learn_as_much(tmp_path):
     loader = lambda n, get, **kw: DataLoader(range(n), after_batch=get, device='cpu', **kw)
     def acc(cfg, mine):
         with no_random(cfg.seed):
-            learn = make_learner(cfg, pics, 'cpu')
+            learn = make_learner(cfg, path=pics, device='cpu')
             g = torch.Generator().manual_seed(cfg.seed)
             ours = loader(len(ims.train), lambda i: ims.train_batch(i, g), bs=cfg.bs, shuffle=True, drop_last=True)
             valid = loader(len(ims.valid), lambda i: ims.valid_batch(i), bs=64) # the same for both, as another test shows
