@@ -20,6 +20,7 @@ from pickle import UnpicklingError
 
 import cloudpickle
 
+from ..files import UserError
 from ..runs import Run
 
 # %% ../../nbs/sweep/04_workers.ipynb #bb5a3bf5
@@ -70,7 +71,7 @@ def _end_with_parent():
         os._exit(1)
     threading.Thread(target=wait, daemon=True).start()
 
-class WorkerError(Exception):
+class WorkerError(UserError):
     "A worker that cannot work, with its traceback"
 
 def _work(conn, engine, opts):

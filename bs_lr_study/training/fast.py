@@ -25,13 +25,14 @@ from fastcore.basics import patch
 
 from .accumulate import micro_slices
 from .checkpoint import random_state, set_random_state
-from .data import check_size, digits, fingerprint, image_files, user_cache
+from .data import check_size, digits, fingerprint, image_files
+from ..files import user_cache
 from .images import cache_key, load_images
 from .members import Members, NotStackable, check_members, seed_dropout
 from .models import build_model
 from .norms import CALIBRATED, calibrate, spared
 from ..runs import Run, examples_seen, stages
-from ..store import write_whole
+from ..files import write_whole
 from .learner import N_CALIBRATE, train_many as reference
 from .outcome import check_config, check_updates, ending, free_memory, machine, peak_memory
 from .options import together
