@@ -28,7 +28,8 @@ from ..runs import CONFIG_DEFAULTS, SCHEMA, fmt_lr, own_fields
 from ..analysis.stats import best_sets, run_sd
 from ..store import Store, StoreError
 from ..sweep.runner import check
-from ..training.learner import ending, machine, make_learner, n_items
+from ..training.learner import make_learner, n_items
+from ..training.outcome import ending, machine
 
 # %% ../../nbs/probe/02_lr_find.ipynb #0585eb55
 import torch
@@ -243,7 +244,7 @@ def find_one(
     try:
         env |= dict(data_fingerprint=None if learner and not path else fingerprint(cfg.data, path))
         with no_random(cfg.seed, reproducible=False):
-            learn = make_learner(cfg, path, dev, amp, num_workers, models, learner)
+            learn = make_learner(cfg, path=path, device=dev, amp=amp, num_workers=num_workers, models=models, learner=learner)
             env |= dict(n_train=n_items(learn.dls.train))
             losses = [_nine_digits(o) for o in lr_curve(learn, start_lr, end_lr, num_it).loss]
     except Exception as e: end = ending(e)

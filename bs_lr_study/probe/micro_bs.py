@@ -23,7 +23,7 @@ from fastai.optimizer import OptimWrapper
 from fastai.torch_core import apply, find_bs, no_random
 from torch.autograd import ProfilerConfig, ProfilerState, _disable_profiler_legacy, _enable_profiler_legacy
 
-from ..training.learner import ending, free_memory
+from ..training.outcome import ending, free_memory
 
 # %% ../../nbs/probe/04_micro_bs.ipynb #ce8215c5
 def largest(
