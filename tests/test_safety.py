@@ -30,7 +30,8 @@ import pandas as pd, pytest, yaml
 
 from bs_lr_study import cli
 from bs_lr_study.analysis import load_runs
-from bs_lr_study.training.data import DataError, find_data, unpack
+from bs_lr_study.training.data import find_data
+from bs_lr_study.files import DataError, unpack
 from bs_lr_study.sweep.live import live
 from bs_lr_study.runs import Run, RunConfig, grid, run_name
 from bs_lr_study.store import Store
@@ -85,7 +86,7 @@ def test_no_secret_is_left_behind(tmp_path, monkeypatch, secrets, engine, capfd,
     assert '401 for ***' in study.store.path.read_text() and '401 for ***' in out and held(tmp_path, secrets) == [] and not any(s in out for s in secrets)
 
 def test_no_part_of_a_secret_is_left_by_cutting_a_message_short(secrets):
-    from bs_lr_study.training.learner import ending
+    from bs_lr_study.training.outcome import ending
     key = SECRETS['WANDB_API_KEY']
     for n in range(950, 1001): assert key[:8] not in ending(RuntimeError('x'*n + key))['message']
 

@@ -22,9 +22,10 @@ from queue import SimpleQueue
 from fastcore.basics import patch
 
 import bs_lr_study
-from ..training.data import DataError, fingerprint, image_files, unpack, user_cache
+from ..training.data import fingerprint, image_files
+from ..files import DataError, unpack, user_cache
 from ..runs import Run
-from ..store import locked
+from ..files import locked
 from .workers import ENGINES, WorkerError
 
 # %% ../../nbs/sweep/05_cluster.ipynb #1e8f0839

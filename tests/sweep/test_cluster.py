@@ -361,7 +361,7 @@ def test_without_ray(monkeypatch):
 
 def test_images_that_were_changed_on_the_way(tmp_path, colours):
     import io
-    from bs_lr_study.training.data import DataError
+    from bs_lr_study.files import DataError
     sha = cluster.pack(colours, f := io.BytesIO())
     with pytest.raises(DataError, match='changed on the way'): cluster.receive('colours', sha, [f.getvalue()[:-2048], bytes(2047), b'x'], tmp_path/'cache')
     assert not [o for o in (tmp_path/'cache').iterdir() if o.suffix != '.lock']
