@@ -7,7 +7,10 @@ import numpy as np, pandas as pd, pytest
 from scipy import stats as ss
 
 from bs_lr_study.analysis import find_record
-from bs_lr_study.lab.claims import CLAIMS, SOURCES, VERDICTS, evidence, in_pairs, judge, ledger, ledger_markdown, ledger_text
+from bs_lr_study.lab.claims_forum import parts_less_whole
+from bs_lr_study.lab.evidence import evidence
+from bs_lr_study.lab.verdicts import CLAIMS, ledger
+from bs_lr_study.lab.ledger import SOURCES, VERDICTS, judge, ledger_markdown, ledger_text
 from bs_lr_study.analysis.laws import paper_table
 from bs_lr_study.analysis.replicates import RunSd
 
@@ -213,12 +216,12 @@ class TestNumbers:
         d = load('accumulation').fillna(dict(micro_bs=0))
         w = d.pivot_table(index=['norm', 'bs', 'seed'], columns='micro_bs', values='acc')
         m = w.drop(columns=0.).notna().groupby(['norm', 'bs']).any().sum().sum()
-        for o in in_pairs(ev.parts).itertuples():
+        for o in parts_less_whole(ev.parts).itertuples():
             pair = w.loc[o.norm, o.bs][[o.micro_bs, 0.]].dropna()
             ci = ss.ttest_rel(pair[o.micro_bs], pair[0.]).confidence_interval(1 - .1/m)
             assert (o.n, o.diff) == (len(pair), pytest.approx((pair[o.micro_bs] - pair[0.]).mean()))
             if (pair[o.micro_bs] - pair[0.]).std() > 1e-12: assert (o.lo, o.hi) == pytest.approx((ci.low, ci.high))
-        assert len(in_pairs(ev.parts)) == m
+        assert len(parts_less_whole(ev.parts)) == m
 
 
 def test_judge():
