@@ -14,7 +14,6 @@ from collections import Counter, deque
 from concurrent.futures import Future
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
@@ -26,7 +25,8 @@ from ..training.data import fingerprint, image_files
 from ..files import DataError, unpack, user_cache
 from ..runs import Run
 from ..files import locked
-from .workers import ENGINES, WorkerError
+from ..register import ENGINES, import_object
+from .workers import WorkerError
 
 # %% ../../nbs/sweep/05_cluster.ipynb #1e8f0839
 class ClusterError(WorkerError):
@@ -120,13 +120,13 @@ class Trainer:
         return get_ray().get_runtime_context().get_node_id()
 
     def prepare(self,
-        module,    # Of the engine
+        engine,    # `package.module:train_many`
         opts,      # Options of its `train_many`
         data=None, # Name and fingerprint of the images, where `opts` has a path to them
         gpus=None, # Its share of GPUs
     ): # Are the images here?
         "Import all that is needed"
-        self.opts,self.train_many = dict(opts),import_module(module).train_many
+        self.opts,self.train_many = dict(opts),import_object(engine)
         if gpus and gpus < 1:
             import torch
             if torch.cuda.is_available(): torch.cuda.set_per_process_memory_fraction(gpus)
@@ -428,7 +428,7 @@ def on_cluster(
     if not (first := next(groups, None)): return
     data = (first[0].data, fingerprint(first[0].data, opts['path'])) if opts.get('path') else None
     with connected(address) as ray:
-        task = ENGINES[engine],opts,data,gpus
+        task = ENGINES.find(engine),opts,data,gpus
         head = ray.get_runtime_context().gcs_address
         with closing(heard(_Crew(ray, chain([first], groups), None, task, workers, gpus, timeout, head=head))) as crew:
             for said in crew:
