@@ -114,7 +114,7 @@ def run(
     with _events_alone() if json else nullcontext() as events:
         print(f'{study}: {sweep.standing(s, retry, known)}{asked}', flush=True)
         if dry_run: return print(forecast(left, known, 'fastai' if learner else engine, workers, device, budget))
-        from bs_lr_study.sweep.workers import get_executor
+        from bs_lr_study.sweep.executors import get_executor
         on = get_executor(on, workers=workers, address=address, gpus=gpus, timeout=timeout and in_seconds(timeout, 'timeout'))
         ended = sweep.run(part, data=data, engine=engine, on=on, device=device, amp=amp, learner=learner, retry=retry, limit=limit,
                           budget=budget, checkpoint=kept, on_oom=on_oom, num_workers=num_workers, show=events or dict(table=True, none=False).get(show, show), wandb=wandb, project=project, log_every=log_every)
@@ -210,7 +210,8 @@ def _help():
 
 def _user_errors():
     "What a user can put right, of those modules that are loaded; a package that is not installed, too"
-    known = [('sweep', 'SettingsError'), ('sweep', 'SweepError'), ('store', 'StoreError'), ('data', 'DataError'), ('workers', 'WorkerError'), ('tracking', 'TrackingError')]
+    known = [('sweep.runner', 'SettingsError'), ('sweep.runner', 'SweepError'), ('store', 'StoreError'),
+             ('training.data', 'DataError'), ('sweep.workers', 'WorkerError'), ('tracking.send', 'TrackingError')]
     return (CliError, ValueError, OSError, ImportError, *(getattr(m, e) for o,e in known if (m := sys.modules.get(f'bs_lr_study.{o}'))))
 
 def _say(e): return clean(without_secrets(str(e)))

@@ -33,7 +33,8 @@ from ..runs import CONFIG_FIELDS, RunConfig, explain, grid, run_name
 from ..files import clean
 from ..store import Store, known_run, write_whole
 from ..tracking.send import tracked
-from .workers import check_engine, check_measure, get_executor, is_local
+from .workers import check_engine, check_measure
+from .executors import get_executor, is_local
 
 # %% ../../nbs/sweep/07_runner.ipynb #d1720614
 PLURAL = {'models': 'model', 'batch_sizes': 'bs', 'lrs': 'lr', 'seeds': 'seed'}
