@@ -1,50 +1,67 @@
 # Each target sets up all it needs in .venv: it asks for git, make and Python 3.11 or later.
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: study test test-all bench faults site posts fix clean
+.PHONY: study test quick test-all bench faults site posts fix constraints hooks clean
 
+# ARGS: further options of `bslr run`
 study: .venv/.ready
-	$(BIN)/bslr run digits
+	$(BIN)/bslr run digits $(ARGS)
 
-# the posts are run by the tests, where only the package is installed
+# Every notebook and every test but those of minutes. A third worker for two cores: many tests wait for processes.
 test: .venv/.ready
-	OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2 --skip-folder-re '^([_.]|posts$$)'
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/ruff check
+	$(PYTEST) -m "not slow" -n 3 --dist loadgroup --no-loadscope-reorder --durations 10
 
+# While one works: what starts no processes and runs no notebooks
+quick: .venv/.ready
+	$(BIN)/ruff check
+	$(PYTEST) -m "not slow and not processes and not notebook" -n 2 --dist loadgroup
+
+# The slow ones too, in an order of their own, with ten times as many malformed tables
 test-all: .venv/.ready
-	$(BIN)/nbdev-test --n-workers 2 --flags slow
-	BSLR_FUZZ=2500 $(BIN)/python -m pytest
+	$(BIN)/ruff check
+	BSLR_FUZZ=2500 $(PYTEST) -n 2 --dist loadgroup --random-order-bucket module --random-order-seed $$(date +%s) --durations 10
 
-# times as fast as the published loop, W&B off and on; the better part of an hour
+# The fast engine beside the published loop: the better part of an hour; QUICK=1 takes a minute or two and proves nothing
 bench: .venv/.ready
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[wandb]'
-	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/bench.py $(if $(QUICK),--quick)
 
-# what a sweep survives, as a table: about a quarter of an hour
+# What a sweep survives, as a table: about a quarter of an hour; QUICK=1 harms it a few times only
 faults: .venv/.ready
-	OMP_NUM_THREADS=1 $(BIN)/python faults --save runs/faults.json
+	OMP_NUM_THREADS=1 $(BIN)/python faults $(if $(QUICK),--quick) --save runs/faults.json
 
-# the site, into _docs: a preview, and checks of it; RENDER=quarto renders it as the deployment does
+# The site, into _docs: a preview, and checks of it; RENDER=quarto renders it as the deployment does
 site: .venv/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python tools/pages.py $(if $(RENDER),--$(RENDER))
 
-# once records have grown: run the posts, the summaries and the home page again and save them
+# Once records have grown: run the posts, the summaries and the home page again and save them
 posts: .venv/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python tools/pages.py --save
 
-# after a change in nbs/: export the modules, clean the notebooks, write README.md and what follows from the repository's address
+# After a change in nbs/: export the modules, clean the notebooks, write README.md and what follows from the repository's address
 fix: .venv/.ready
 	$(BIN)/python tools/address.py
 	$(BIN)/nbdev-export
 	$(BIN)/nbdev-clean
 	$(BIN)/python tools/readme.py
 
+# The newest versions that pyproject.toml allows, as the ones to test with
+constraints: .venv/.ready
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras \
+		--no-header --no-annotate --no-emit-index-url pyproject.toml --output-file constraints.txt
+
+# Clean notebooks and check the style before each commit
+hooks: .venv/.ready
+	$(BIN)/pre-commit install
+
 clean:
-	rm -rf .venv runs plots build dist _docs _pages *.egg-info
+	rm -rf .venv runs plots build dist _docs _pages .pytest_cache .ruff_cache .hypothesis *.egg-info
 
 .venv/.ready: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is too old: Python 3.11 or later is needed (make PYTHON=python3.12 …)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is too old: Python 3.11 or later is needed (make PYTHON=python3.12 …)"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'

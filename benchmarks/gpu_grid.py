@@ -88,7 +88,7 @@ def clear(cuda):
 
 def once(make_way, cfg, args):
     "Seconds of an epoch of training and of validation, turn by turn, runs at once, and peak memory; or why there are none"
-    from bs_lr_study.training.learner import ending
+    from bs_lr_study.training.outcome import ending
     cuda = torch.device(args.device).type == 'cuda'
     clear(cuda)
     try:

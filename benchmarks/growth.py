@@ -43,8 +43,8 @@ def with_cores(quick, repeats):
 
 def memory(quick):
     "Peak memory, each measured in a process of its own, by `memory.py`"
-    from memory import peaks
-    if quick: said = peaks([('small', 32, 16, (1, 4))], 1, lambda f,*args: 1 + f(*args)) # in this process, which may hold that much already
+    from memory import QUICK, peaks
+    if quick: said = peaks(QUICK, 1, lambda f,*args: 1 + f(*args)) # in this process, which may hold that much already
     else: said = json.loads(subprocess.run([sys.executable, Path(__file__).with_name('memory.py')], stdout=subprocess.PIPE, check=True, text=True).stdout.splitlines()[-1])
     for case,measured in said.items():
         yield record('Peak memory', case, measured, 'MiB above that of the imports', note='ratios say how many times as much the published loop takes')

@@ -1,8 +1,8 @@
-"""Peak memory of a few updates by each way of training, each in a process of its own
+"""Peak memory of a few updates by each way of training, each measured in a process of its own
 
-`python benchmarks/memory.py` prints JSON: case -> way -> MiB, thrice, above what the imports take. Also part of `growth.py`.
+Print JSON: case -> way -> three values in MiB, above what the imports take. `growth.py` runs it too.
 """
-import json
+import argparse, json
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -26,6 +26,7 @@ def learner(source, model, bs):
     return learn
 
 CASES = [('small', 32, 64, (1, 4, 16)), ('small', 128, 64, (1, 4, 16)), ('xresnet18', 64, 16, (1, 3))]
+QUICK = [('small', 32, 16, (1, 4))]
 
 def peaks(cases, repeats, call):
     "Case -> way -> MiB, where `call(f, *args)` runs `f` in a process of its own"
@@ -35,8 +36,12 @@ def peaks(cases, repeats, call):
     return {f'{model}, {size} px, bs {bs}': of(model, size, bs, ks) for model,size,bs,ks in cases}
 
 def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--quick', action='store_true', help='see that it works, on one tiny case, once')
+    quick = p.parse_args().quick
+    cases,repeats = (QUICK,1) if quick else (CASES,3)
     ctx = get_context('forkserver')
     ctx.set_forkserver_preload(['bs_lr_study.training.fast', 'torch._dynamo', 'fastai.vision.all']) # so that a process has no more to import
-    with ProcessPoolExecutor(1, ctx, max_tasks_per_child=1) as ex: print(json.dumps(peaks(CASES, 3, lambda *a: ex.submit(*a).result())))
+    with ProcessPoolExecutor(1, ctx, max_tasks_per_child=1) as ex: print(json.dumps(peaks(cases, repeats, lambda *a: ex.submit(*a).result())))
 
 if __name__ == '__main__': main()

@@ -36,7 +36,8 @@ def published(cfgs, threads=1, wandb=False):
 def fast(cfgs, n=0, wandb=False):
     "CPU and wall seconds of the fast engine, in this process or in `n`, then with the time it takes to tell W&B of each epoch of each run"
     from bs_lr_study.training.fast import train_many
-    from bs_lr_study.sweep.workers import in_workers, together
+    from bs_lr_study.sweep.workers import in_workers
+    from bs_lr_study.training.options import together
     start = now()
     runs = list(in_workers(together(cfgs, 'fast'), n, 'fast', dict(device='cpu')) if n else train_many(cfgs, device='cpu'))
     trained = now() - start

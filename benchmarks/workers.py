@@ -1,12 +1,10 @@
-"""Wall time of one small sweep with different numbers of worker processes.
-
-    .venv/bin/python benchmarks/workers.py
+"""Wall time of one small sweep with different numbers of worker processes
 
 The same eight digits runs: in this process with all its threads (the baseline), in one worker with one thread, and in
 one worker a core. Each is done three times, in turn, so that a machine whose speed drifts is fair to all; the medians
 and their ratios to the baseline are printed. Starting the workers is part of the time.
 """
-import os, tempfile
+import argparse, os, tempfile
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -21,6 +19,7 @@ def seconds(workers):
         return perf_counter() - start
 
 if __name__ == '__main__':
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     ways = {'this process, all threads': 0, 'one worker': 1, f'{os.cpu_count()} workers': os.cpu_count()}
     for w in ways.values(): seconds(w) # imports, caches
     times = {k: [] for k in ways}

@@ -41,33 +41,35 @@ def report(
     "Print the tables of a set of runs, draw their plots, and write all of it as one page"
     if not files: raise CliError('which runs? Name a store (.jsonl), a CSV file, or a set that ships with the package')
     import pandas as pd
+    from bs_lr_study.lab.claims import report_parts
     from bs_lr_study.readers.load import load_runs
     _check_folder(out)
     df = pd.concat([load_runs(o) for o in dict.fromkeys(files)], ignore_index=True)
     if 'id' in df: df = df[df.id.isna() | ~df.duplicated(['id'], keep='last')]
-    _report(df.reset_index(drop=True), out, ', '.join(map(str, files)), fmt, dark, html=html, md=md)
+    _report(df.reset_index(drop=True), out, ', '.join(map(str, files)), fmt, dark, report_parts, html, md)
 
 def _check_folder(path):
     if os.path.exists(path) and not os.path.isdir(path): raise CliError(f'--out {path} is a file; expected a folder for the plots')
 
-def _report(df, out, title, fmt='png', dark=False, claims=None, html=None, md=None):
+def _report(df, out, title, fmt='png', dark=False, parts=lambda df: (), html=None, md=None):
     "Report on runs, those of each setting by themselves"
     from bs_lr_study.analysis.tables import answer_oom, by_setting
     for setting,part in by_setting(answer_oom(df)).items():
         setting = clean(setting)
-        if not setting: _report_one(part, out, title, fmt, dark, claims, html, md)
+        if not setting: _report_one(part, out, title, fmt, dark, parts, html, md)
         else:
             print(f'\n{setting}\n{"=" * len(setting)}')
             tail = file_name(setting)
             files = [o and '{0}-{2}{1}'.format(*os.path.splitext(o), tail) for o in (html, md)]
-            _report_one(part, f'{out}/{tail}', f'{title}: {setting}', fmt, dark, claims, *files)
+            _report_one(part, f'{out}/{tail}', f'{title}: {setting}', fmt, dark, parts, *files)
 
-def _report_one(df, out, title, fmt, dark, claims, html, md):
+def _report_one(df, out, title, fmt, dark, parts, html, md):
     from bs_lr_study.report.compose import report, save_plots, tables
-    print(tables(df, claims=claims))
+    parts = parts(df)
+    print(tables(df, parts=parts))
     paths = save_plots(df, out, fmt, dark)
     print(f'\nPlots: {", ".join(map(str, paths))}' if paths else '\nNo plots: no run has an accuracy')
-    page = report(df, f'Batch size and learning rate: {title}', claims=claims)
+    page = report(df, f'Batch size and learning rate: {title}', parts=parts)
     print(f'Report: {", ".join(str(page.save(o)[0]) for o in (html or f"{out}/report.html", md) if o)}')
 
 # %% ../nbs/90_cli.ipynb #fe709845
@@ -126,7 +128,7 @@ def run(
 def _report_study(s, out, title):
     df = s.store.to_df()
     print()
-    _report(df[df.id.isin([c.id for c in s.cfgs])].reset_index(drop=True), out, title, claims=False)
+    _report(df[df.id.isin([c.id for c in s.cfgs])].reset_index(drop=True), out, title)
 
 @contextmanager
 def _events_alone():
@@ -158,10 +160,11 @@ def lr_find(
     from bs_lr_study.sweep import runner as sweep
     s,out = sweep.load_study(study, settings, store, seeds),out or f'plots/{study}'
     _check_folder(out)
-    from bs_lr_study.probe.lr_find import advice_text, find_study, save_curves
+    from bs_lr_study.probe.lr_find import advice, advice_text, find_study
+    from bs_lr_study.report.charts import save_curves
     curves = find_study(s, data, num_it=num_it, learner=learner, device=device, amp=amp, num_workers=num_workers, retry=retry or ())
     print(advice_text(curves))
-    print(f"\nPlots: {', '.join(map(str, save_curves(curves, out, fmt, dark))) or 'none, as there is no curve'}")
+    print(f"\nPlots: {', '.join(map(str, save_curves(curves, advice(curves), out, fmt, dark))) or 'none, as there is no curve'}")
 
 # %% ../nbs/90_cli.ipynb #6b1e0c02
 def merge(

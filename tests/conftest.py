@@ -1,11 +1,84 @@
-"""What several test modules need."""
-import signal
+"""What several test modules need, and the care that none leaves something behind for the next."""
+import os, signal, sys
+from pathlib import Path
 
-import numpy as np, pytest
+import numpy as np, psutil, pytest
+
+# These start processes that they wait for: first in line, so that the rest fills the gaps
+PROCESSES = ('sweep/test_cluster', 'test_faults', 'tracking/test_send', 'training/test_devices', 'test_rerun', 'test_site',
+             'sweep/test_runner', 'sweep/test_workers', 'report/test_browser', 'training/test_checkpoint', 'test_package',
+             'test_safety', 'test_own', 'test_commands')
+TESTS = Path(__file__).parent
 
 def pytest_configure(config):
     "Ctrl-C is ignored by what was started in the background; the programs that tests start and stop must heed it"
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler)
+
+def file_of(item): return item.path.relative_to(TESTS).with_suffix('').as_posix()
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    "A file's tests stay with one worker, since they share what was dear to make; a notebook is a unit of its own"
+    for item in items:
+        notebook = file_of(item) == 'test_notebooks'
+        if notebook: item.add_marker('notebook')
+        if file_of(item) in PROCESSES: item.add_marker('processes')
+        item.add_marker(pytest.mark.xdist_group(item.name if notebook else file_of(item)))
+    if config.getoption('random_order_bucket', None) in (None, 'none'): items.sort(key=turn)
+
+def turn(item):
+    "What waits for processes begins first, notebooks follow, the many short tests fill up"
+    name = file_of(item)
+    if name in PROCESSES: return PROCESSES.index(name)
+    return len(PROCESSES) + (name != 'test_notebooks')
+
+# Set by libraries as they are imported, and harmless
+OWN_TO_LIBRARIES = 'PYTEST_', 'KMP_', 'TORCH', 'TRITON_', 'MPLBACKEND', 'CUDA_MODULE_LOADING', 'NCCL_', 'XLA_', 'WANDB_SERVICE'
+
+def surroundings():
+    "What a test could change for the others without being seen"
+    env = {k: v for k,v in os.environ.items() if not k.startswith(OWN_TO_LIBRARIES)}
+    return env | {'the current folder': os.getcwd(), 'the main module': id(sys.modules.get('__main__'))}
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    "The environment, the current folder and the main module are afterwards what they were"
+    before = surroundings()
+    main = sys.modules['__main__']
+    yield
+    after = surroundings()
+    sys.modules['__main__'] = main
+    os.chdir(before['the current folder'])
+    changed = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
+    for k in changed: # the next test is spared
+        if k in before and k in os.environ: os.environ[k] = before[k]
+        elif k in os.environ: del os.environ[k]
+    assert changed == [], 'the test has changed these for all that follow'
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    "Each test works in an empty folder of its own"
+    monkeypatch.chdir(tmp_path)
+
+def children():
+    "Processes that this one has started, less the helpers of multiprocessing, which live as long as it does"
+    found = {}
+    for p in psutil.Process().children(recursive=True):
+        try: command = ' '.join(p.cmdline())
+        except psutil.Error: continue
+        lasting = 'resource_tracker' in command or 'forkserver' in command or 'spawn_main' in command
+        if command and not lasting: found[p.pid] = command[:200]
+    return found
+
+@pytest.fixture(scope='module', autouse=True)
+def no_process_left(request):
+    "Whatever a file of tests has started has ended with it"
+    before = children()
+    yield
+    if 'wandb' in sys.modules: sys.modules['wandb'].teardown() # its service waits for more
+    psutil.wait_procs([psutil.Process(o) for o in children().keys() - before.keys() if psutil.pid_exists(o)], timeout=5)
+    left = {k: v for k,v in children().items() if k not in before}
+    assert left == {}, f'{request.node.name} has left these processes behind'
 
 @pytest.fixture
 def one_thread():
@@ -34,5 +107,7 @@ def colours(tmp_path):
 def reports():
     "The reports of the published runs and of the digits, which take seconds to make"
     from bs_lr_study.analysis import load_runs
+    from bs_lr_study.lab.claims import report_parts
     from bs_lr_study.report import report
-    return {k: report(load_runs(v), k) for k,v in dict(published='2025-06-04', digits='digits-fast').items()}
+    runs = {k: load_runs(v) for k,v in dict(published='2025-06-04', digits='digits-fast').items()}
+    return {k: report(df, k, parts=report_parts(df)) for k,df in runs.items()}

@@ -30,7 +30,8 @@ import pandas as pd, pytest, yaml
 
 from bs_lr_study import cli
 from bs_lr_study.analysis import load_runs
-from bs_lr_study.training.data import DataError, find_data, unpack
+from bs_lr_study.training.data import find_data
+from bs_lr_study.files import DataError, unpack
 from bs_lr_study.sweep.live import live
 from bs_lr_study.runs import Run, RunConfig, grid, run_name
 from bs_lr_study.store import Store
@@ -79,13 +80,13 @@ def test_no_secret_is_left_behind(tmp_path, monkeypatch, secrets, engine, capfd,
     study = make_study('leak', data='digits', models=['leak', 'small'], batch_sizes=[512], lrs=1e-3, epochs=1)
     assert run(study, engine=engine, workers=0, models=dict(leak=leak), show='lines') == dict(failed=1, ok=1)
     df = load_runs('runs/leak.jsonl')
-    report(df, claims=False).save('report.html')
-    print(tables(df, claims=False))
+    report(df).save('report.html')
+    print(tables(df))
     out = ''.join(capfd.readouterr())
     assert '401 for ***' in study.store.path.read_text() and '401 for ***' in out and held(tmp_path, secrets) == [] and not any(s in out for s in secrets)
 
 def test_no_part_of_a_secret_is_left_by_cutting_a_message_short(secrets):
-    from bs_lr_study.training.learner import ending
+    from bs_lr_study.training.outcome import ending
     key = SECRETS['WANDB_API_KEY']
     for n in range(950, 1001): assert key[:8] not in ending(RuntimeError('x'*n + key))['message']
 

@@ -6,7 +6,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/analysis/laws.html.md"""
 
 # %% auto #0
 __all__ = ['LR_LAWS', 'STEP_LAWS', 'UNITS', 'Law', 'Fit', 'fit_law', 'params_table', 'rounding', 'paper_table', 'critical_bs',
-           'held_out', 'compare_laws', 'predict', 'plot_laws', 'best_lrs']
+           'held_out', 'compare_laws', 'predict', 'best_lrs']
 
 # %% ../../nbs/analysis/04_laws.ipynb #bdf7c875
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from importlib.resources import files
 
 import numpy as np, pandas as pd
 
-from .tables import cells, pick_model
+from .tables import best_rows, cells, pick_model
 
 # %% ../../nbs/analysis/04_laws.ipynb #ee2bc039
 @dataclass(frozen=True)
@@ -222,19 +222,13 @@ def held_out(
     return t.assign(error=np.log(t.predicted/t.y), at_end=t.bs.isin([every[0], every[-1]]))
 
 # %% ../../nbs/analysis/04_laws.ipynb #7dd0af02
-def _sign_flips(diff):
-    "Share of all ways to flip the signs of `diff` whose mean is at least as large as it is"
-    from scipy.stats import permutation_test
-    if not np.any(diff): return 1.
-    how = dict(permutation_type='samples', alternative='greater', n_resamples=9999, rng=0)
-    return permutation_test((diff,), lambda o, axis: o.mean(axis), vectorized=True, **how).pvalue
-
 def compare_laws(
     bs,   # Batch sizes
     y,    # The best learning rate, or the steps to a target, at each
     laws, # `LR_LAWS` or `STEP_LAWS`, or a part of one
 ): # DataFrame, best first: `params` (how many), `sd` about the fit, then `off_by` as a factor on held-out batch sizes, at the ends and inside; `p`
     "Laws by how they predict batch sizes they were not fitted to"
+    from bs_lr_study.analysis.stats import sign_flip_p
     n = len(np.unique(bs))
     held = {k: held_out(bs, y, o) for k,o in laws.items() if n > len(o.params)}
     if not held: raise ValueError(f'{n} batch size(s) are too few to leave one out')
@@ -242,7 +236,7 @@ def compare_laws(
     ends,best = next(iter(held.values())).at_end,sq.mean().idxmin()
     off = lambda o: np.exp(np.sqrt(o.mean()))
     t = pd.DataFrame(dict(params={k: len(laws[k].params) for k in held}, sd={k: fit_law(bs, y, laws[k]).sd for k in held},
-                          off_by=off(sq), at_ends=off(sq[ends]), inside=off(sq[~ends]), p={k: _sign_flips((sq[k] - sq[best]).values) for k in held}))
+                          off_by=off(sq), at_ends=off(sq[ends]), inside=off(sq[~ends]), p={k: sign_flip_p((sq[k] - sq[best]).values) for k in held}))
     return t.rename_axis('law').sort_values('off_by')
 
 # %% ../../nbs/analysis/04_laws.ipynb #2a142f93
@@ -257,29 +251,6 @@ def predict(
 
 def _shape_at(law, x, phi): return law.shape(np.array(x), *phi)
 
-# %% ../../nbs/analysis/04_laws.ipynb #bb2f177a
-def plot_laws(
-    fits, # `Fit`, or several to the same points
-    ax=None, # `Axes` to draw into; else a new figure is made
-    ylabel='Updates to the target', # What was fitted
-    level=.9, # Of the band about a single fit
-): # `Axes`
-    "What was fitted, and the curves, against batch size"
-    import matplotlib.pyplot as plt
-    from bs_lr_study.report.plots import line_styles, log2_axis
-    fits = [fits] if isinstance(fits, Fit) else list(fits)
-    if ax is None: ax = plt.subplots(figsize=(5.6, 3.4), layout='constrained')[1]
-    x,z = fits[0].x,fits[0].z
-    at = np.exp(np.linspace(x.min(), x.max(), 60))
-    if len(fits) == 1: ax.fill_between(at, *predict(fits[0], at, level)[['lo', 'hi']].values.T, alpha=.25, lw=0, label=f'{level:.0%} interval')
-    for o,style in zip(fits, line_styles([o.law.name for o in fits]).values()): ax.plot(at, o(at), label=o.law.name, **style | dict(marker=''))
-    ax.plot(np.exp(x), np.exp(z), 'o', color=plt.rcParams['text.color'], label='measured', zorder=3)
-    ax.set_yscale('log')
-    log2_axis(ax, np.exp(x).round(6)) # exp(log(64)) is a little less than 64
-    ax.set_ylabel(ylabel)
-    ax.legend(loc='upper left', bbox_to_anchor=(1.01, 1))
-    return ax
-
 # %% ../../nbs/analysis/04_laws.ipynb #4a739cd6
 def best_lrs(
     df, # Runs, as `load_runs` gives them
@@ -287,11 +258,10 @@ def best_lrs(
     agg='mean', # How runs of one cell (seeds) become one number
 ): # DataFrame: a row a batch size: `bs`, `lr`, `acc`, `n_lrs` tried, `ratio` of neighbouring lrs there, `at_edge`
     "The learning rate of highest accuracy at each batch size"
-    c = cells(df[df.model == pick_model(df, model)], agg).query('tested').sort_values('lr')
-    def one(o):
-        i = o.acc.round(12).idxmax()
-        ratio = np.exp(np.diff(np.log(o.lr)).max()) if len(o) > 1 else np.nan
-        return pd.Series(dict(lr=o.lr[i], acc=o.acc[i], n_lrs=len(o), ratio=ratio, at_edge=o.lr[i] in (o.lr.min(), o.lr.max())))
-    rows = {bs: one(o) for bs,o in c.groupby('bs') if o.acc.notna().any()}
-    if not rows: raise ValueError('acc is missing everywhere: no run has an accuracy, so there is no best learning rate; were all runs lost?')
-    return pd.DataFrame(rows).T.rename_axis('bs').reset_index().astype(dict(lr=float, acc=float, n_lrs=int, ratio=float, at_edge=bool))
+    tried = cells(df[df.model == pick_model(df, model)], agg).query('tested').sort_values('lr')
+    best = best_rows(tried, 'lr', ['bs']).sort_values('bs', ignore_index=True)
+    if best.empty: raise ValueError('acc is missing everywhere: no run has an accuracy, so there is no best learning rate; were all runs lost?')
+    lrs = tried.groupby('bs').lr
+    ratio = lrs.agg(lambda o: np.exp(np.diff(np.log(o)).max()) if len(o) > 1 else np.nan)
+    found = best[['bs', 'lr', 'acc']].assign(n_lrs=best.bs.map(lrs.size()), ratio=best.bs.map(ratio))
+    return found.assign(at_edge=best['where'] != 'inside')

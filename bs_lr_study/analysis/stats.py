@@ -6,17 +6,19 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/analysis/stats.html.md"""
 
 # %% auto #0
 __all__ = ['binomial_sd', 'RunSd', 'run_sd', 'batch_effects', 'best_p', 'best_sets', 'range_sf', 'range_ppf', 'compare',
-           'winners_curse', 'calibrate', 'group_means']
+           'winners_curse', 'group_means', 'MeanInterval', 'mean_interval', 'each_level', 'paired', 'paired_ratio',
+           'sign_flip_p', 'best_lr_by_way', 'paired_at_best']
 
 # %% ../../nbs/analysis/02_stats.ipynb #1d87692e
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np, pandas as pd
 from scipy.optimize import brentq
 from scipy.special import ndtr, roots_hermitenorm
-from scipy.stats import chi2, f as f_dist, t as t_dist
+from scipy.stats import chi2, f as f_dist, permutation_test, t as t_dist
 
-from .tables import cells, pick_model
+from .tables import best_rows, cells, pick_model
 
 # %% ../../nbs/analysis/02_stats.ipynb #4fbd8ddc
 def binomial_sd(
@@ -214,50 +216,6 @@ def winners_curse(
     won = seen.argmax(1)
     return dict(found=float((won == acc.argmax()).mean()), flattery=float((seen.max(1) - acc[won]).mean()), regret=float((acc.max() - acc[won]).mean()))
 
-# %% ../../nbs/analysis/02_stats.ipynb #b83d48de
-def _percentile(i, k, level):
-    "The middle of the winners `i`, a row a draw: first and last cell"
-    counts = np.stack([(i == o).mean(-1) for o in range(k)], -1).cumsum(-1)
-    return (counts < (1-level)/2).sum(-1),np.minimum((counts < (1+level)/2).sum(-1), k-1)
-
-def calibrate(
-    truth, # True accuracies of a row
-    n, # Runs a cell
-    sd=.0078, # True run-to-run standard deviation
-    dof=None, # Degrees of freedom of its estimate; from the row's own runs if left out
-    draws=1000, # How many rows to draw
-    level=.9, # What the intervals promise
-    seed=0, # Of the random numbers
-): # DataFrame by method: `coverage` of the true best, `width` in cells
-    "How often intervals for the best cell of a row hold it, and how wide they are"
-    rng,k = np.random.default_rng(seed),len(truth)
-    runs = truth + sd*rng.standard_normal((draws, n, k))
-    y,dof = runs.mean(1),dof or (n-1)*k
-    s = runs.std(1, ddof=1).__pow__(2).mean(-1)**.5 if n > 1 else sd*np.sqrt(rng.chisquare(dof, draws)/dof)
-    p = np.concatenate([best_p(o, np.full(o.shape, n), e, dof) for o,e in zip(np.array_split(y, 20), np.array_split(s, 20))])
-    keep = p > 1 - level
-    ends = {'multiple comparison with the best': (keep.argmax(1), k-1-keep[:, ::-1].argmax(1))}
-    again = y[:, None] + s[:, None, None]/np.sqrt(n)*rng.standard_normal((draws, 200, k))
-    ends['parametric bootstrap'] = _percentile(again.argmax(-1), k, level)
-    if n > 1:
-        pick = rng.integers(n, size=(200, n, k))
-        ends['bootstrap of the runs'] = _percentile(np.stack([o[pick, np.arange(k)].mean(1).argmax(-1) for o in runs]), k, level)
-    ends['peak of a parabola'] = _parabola(y, s/np.sqrt(n), level)
-    best = int(np.argmax(truth))
-    return pd.DataFrame({m: dict(coverage=float(((lo <= best) & (best <= hi)).mean()), width=float((hi - lo + 1).mean())) for m,(lo,hi) in ends.items()}).T
-
-def _parabola(y, se, level):
-    "First and last cell within the peak of a least squares parabola ± its error"
-    k = y.shape[1]
-    x = np.vander(np.arange(k) - (k-1)/2, 3)
-    cov = np.linalg.inv(x.T @ x)
-    a,b,_ = (y @ x @ cov).T
-    peak = np.where(a < 0, -b/(2*a), np.where(y[:, -1] > y[:, 0], k, -k))
-    grad = np.stack([b/(2*a**2), -1/(2*a)], -1)
-    half = t_dist.ppf((1+level)/2, 1e6)*se*np.sqrt(np.einsum('di,ij,dj->d', grad, cov[:2, :2], grad))
-    to = lambda o: np.clip(np.round(o + (k-1)/2), 0, k-1).astype(int)
-    return to(peak - half),to(peak + half)
-
 # %% ../../nbs/analysis/02_stats.ipynb #bd67dcf9
 def group_means(
     y, # Series of numbers
@@ -270,3 +228,89 @@ def group_means(
     half = g['sem']*t_dist.ppf((1 + level)/2, (g['size'] - 1).clip(lower=1))
     t = pd.DataFrame(dict(mid=g['mean'], lo=g['mean'] - half, hi=g['mean'] + half))
     return (np.exp(t) if log else t).assign(n=g['size'])
+
+# %% ../../nbs/analysis/02_stats.ipynb #ea41fcf9
+class MeanInterval(NamedTuple):
+    "A mean with the ends of its t interval, and how many numbers it is of"
+    mid: float
+    lo: float
+    hi: float
+    n: int
+
+def mean_interval(
+    x, # Numbers
+    level=.9, # Probability that the interval holds the true mean
+): # `MeanInterval`, without ends for a single number
+    "The mean of a few numbers with its t interval"
+    x = np.asarray(x, float)
+    n = len(x)
+    half = t_dist.ppf((1 + level)/2, n - 1)*x.std(ddof=1)/n**.5 if n > 1 else np.nan
+    return MeanInterval(x.mean(), x.mean() - half, x.mean() + half, n)
+
+# %% ../../nbs/analysis/02_stats.ipynb #01a9895e
+def each_level(
+    level, # Probability that all intervals hold at once
+    k, # How many there are
+): # Probability that each must hold by itself
+    "Bonferroni's level of each of several intervals"
+    return 1 - (1 - level)/max(k, 1)
+
+# %% ../../nbs/analysis/02_stats.ipynb #f708120b
+def paired(
+    new, # Numbers, as a Series by what pairs them (the seed), or an array
+    old, # Those to compare with; of a Series what has no partner in `new` is left out
+    level=.9, # Probability that the interval holds the true mean difference
+): # `MeanInterval`; NaN where a partner or a number is missing, and of fewer than two pairs
+    "How far `new` lies above `old`, pair by pair"
+    new = pd.Series(new)
+    d = new - (old.reindex(new.index) if isinstance(old, pd.Series) else old)
+    if len(d) < 2 or d.isna().any(): return MeanInterval(np.nan, np.nan, np.nan, len(d))
+    return mean_interval(d, level)
+
+# %% ../../nbs/analysis/02_stats.ipynb #d8ccf9c7
+def paired_ratio(
+    new, old, level=.9, # As for `paired`, numbers above 0
+): # `MeanInterval` of the ratio; infinite where a number of `new` is missing
+    "How many times as large `new` is as `old`, pair by pair: the geometric mean"
+    new,old = pd.Series(new),pd.Series(old)
+    if new.isna().any(): return MeanInterval(np.inf, np.inf, np.inf, len(new))
+    *ratio,n = paired(np.log(new), np.log(old), level)
+    return MeanInterval(*np.exp(ratio), n)
+
+# %% ../../nbs/analysis/02_stats.ipynb #096dc46c
+def sign_flip_p(
+    x, # Differences
+): # p value, one-sided
+    "The share of all ways to flip the signs of `x` whose mean is at least as large as that of `x`"
+    if not np.any(x): return 1.
+    how = dict(permutation_type='samples', alternative='greater', n_resamples=9999, rng=0)
+    return permutation_test((x,), lambda o, axis: o.mean(axis), vectorized=True, **how).pvalue
+
+# %% ../../nbs/analysis/02_stats.ipynb #2dfa9e8d
+def best_lr_by_way(
+    df, # Runs: `way`, `bs`, `lr`, `seed`, and `y`
+    y='acc', # Column of what counts
+    lowest=False, # Is the lowest `y` the best, as of a loss?
+): # DataFrame, a row a batch size and way: its best `lr`, `mean` and `sem` over the seeds, `at_edge` of the learning rates tried
+    "The best learning rate of each way to train, at each batch size"
+    by = df.assign(y=df[y].astype(float)).groupby(['bs', 'way', 'lr']).y
+    c = by.agg(['mean', 'sem']).where(by.count() == by.size()).reset_index()
+    best = best_rows(c, 'lr', ['bs', 'way'], 'mean', lowest).sort_values(['bs', 'way'], ignore_index=True)
+    lost = c[~c.set_index(['bs', 'way']).index.isin(best.set_index(['bs', 'way']).index)]
+    if len(lost): raise ValueError(f'{lost.way.iloc[0]} at bs {lost.bs.iloc[0]}: no learning rate at which all runs ended well')
+    return best.assign(at_edge=best['where'] != 'inside').drop(columns='where')
+
+def paired_at_best(
+    df, # As for `best_lr_by_way`
+    way, # What the others are compared with
+    y='acc', # Column of what counts
+    lowest=False, # Is the lowest `y` the best?
+    level=.9, # Probability that all intervals hold
+): # DataFrame by batch size and way: `diff`, `lo`, `hi`, `n` seeds
+    "Each way at its best less `way` at its own, seed by seed"
+    best = df.merge(best_lr_by_way(df, y, lowest)[['bs', 'way', 'lr']])
+    wide = best.pivot(index=['bs', 'seed'], columns='way', values=y)
+    d = wide.sub(wide[way], axis=0).drop(columns=way).stack().dropna()
+    d = d[d.groupby(['bs', 'way']).transform('size') > 1]
+    by = group_means(d, ['bs', 'way'], each_level(level, d.groupby(['bs', 'way']).ngroups))
+    return by.rename(columns=dict(mid='diff')).sort_index()

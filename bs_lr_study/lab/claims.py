@@ -15,11 +15,12 @@ __all__ = ['VERDICTS', 'SOURCES', 'CLAIMS', 'PUBLISHED_POINTS', 'judge', 'Verdic
            'group_norm', 'weight_decay', 'other_opt', 'other_aug', 'group_norm_1', 'frozen_norm', 'longer_warmup',
            'scaled_beta2', 'accumulation', 'in_pairs', 'same_run', 'bs_finder', 'lamb', 'ranger', 'several_gpus',
            'measured', 'loss_in_millions', 'counted', 'over_weighted', 'partial_window', 'left_over', 'ledger',
-           'ledger_markdown', 'ledger_text']
+           'ledger_markdown', 'ledger_text', 'report_parts']
 
 # %% ../../nbs/lab/02_claims.ipynb #c6986a28
+import re
 from dataclasses import dataclass, field, replace
-from functools import cached_property, wraps
+from functools import cache, cached_property, wraps
 from importlib.resources import files
 
 import numpy as np, pandas as pd
@@ -29,11 +30,12 @@ from ..analysis.tables import cells, inflection_table
 from ..readers.load import find_record, load_runs
 from .noise import noise_study, prediction_errors
 from ..analysis.budgets import at_updates, planned_steps, trials
-from ..probe.cost import epoch_costs, retimed
+from ..analysis.budgets import epoch_costs, retimed
 from ..analysis.findings import margin, may_win, run_error
 from .generalization import gap_study, gains
 from .growing import against_step, grow_study
 from ..analysis.laws import LR_LAWS, fit_law, paper_table, params_table
+from ..report.page import Part, Table, Text, Value, docs_url
 from ..runs import CONFIG_FIELDS, fmt_lr
 from .scaling import FITTING, at_best, coincide, ratios, scaling_study, seed_ratio, steps_up, tuned_losses
 from ..analysis.curves import lr_spread, taper_differences
@@ -118,12 +120,12 @@ def evidence(
 ): # `Evidence`
     "All that ships with the package"
     from bs_lr_study.store import Store
-    stores = [Store(find_record(o)) for o in own]
+    stores,cost = [Store(find_record(o)) for o in own],Store(find_record('cost'))
     papers = {o: paper_table(o) for o in ('zhang2024_steps', 'goyal2017_lr_rules', 'hoffer2017_gap')} | {f'{o}_accumulation': _measured('accumulation', o) for o in ('fastai', 'gradients')}
     noise = noise_study(level=Evidence.level, family=True)
     return Evidence(load_runs('2025-06-04'), load_runs('2025-06-01'), pd.concat([load_runs(o).assign(record=o) for o in (*own, *ends)], ignore_index=True),
                     pd.concat([o.epochs_df() for o in stores], ignore_index=True), papers, load_runs('accumulation'), noise=noise,
-                    scaled=scaling_study(), grown=grow_study(), remedied=gap_study(), sharp=Store(find_record('sharpness')).epochs_df().query('lr == 1e-3'), costs=epoch_costs(find_record('cost')))
+                    scaled=scaling_study(), grown=grow_study(), remedied=gap_study(), sharp=Store(find_record('sharpness')).epochs_df().query('lr == 1e-3'), costs=epoch_costs(cost.to_df(), cost.epochs_df()))
 
 # %% ../../nbs/lab/02_claims.ipynb #fdabe374
 SOURCES = dict(grid='V. Bakshi, An Analysis of Batch Size vs. Learning Rate on Imagenette (June 2025)', first='V. Bakshi, Initial Experiments with Imagenette (1 June 2025)',
@@ -902,3 +904,34 @@ def ledger_text(
         o = t[t.verdict == verdict]
         if len(o): out += [f'{verdict}:', *(f"  {r.claim} ({r.source}: {_found(r)})" for r in o.itertuples())]
     return '\n'.join(out)
+
+# %% ../../nbs/lab/02_claims.ipynb #0c4855c0
+@cache
+def _shipped(): return evidence()
+
+@cache
+def _tested(): return ledger(_shipped())
+
+_COUNTS = {'holds': 'hold', 'within noise': 'lie within noise', 'does not hold': 'do not hold', 'needs an experiment': 'need an experiment'}
+
+def _page_of(cell):
+    "Address of the page on which a claim is worked out; '' if the package does not say where its pages are"
+    return docs_url() and f"{docs_url()}nbs/lab/{re.sub(r'(^|/)[0-9]+[a-z]*_', lambda m: m[1], cell).replace('.ipynb', '.html')}"
+
+def _as_part(t):
+    "The ledger as a part of a report"
+    rows = [[Value(o.claim, href=_page_of(o.cell)), Value(o.verdict, tag=True), Value(_found(o)), Value(o.source)] for o in t.itertuples()]
+    n = t.verdict.value_counts()
+    counts = ', '.join(f'{n[v]} {_COUNTS[v]}' for v in VERDICTS if v in n)
+    intro = 'What two posts, an article, its reader and a forum thread say, tested on the runs and tables that ship with the package'
+    table = Table('The claims, and what came of each', ['claim', 'verdict', 'what was found', 'source'], rows, '; '.join(f'{k}: {v}' for k,v in SOURCES.items()) + '.')
+    plain = f'Claims, tested on the runs and tables that ship with the package (worked out in nbs/lab/02_claims.ipynb)\n{ledger_text(t)}'
+    return Part('Claims', [Text(f'{intro}: of {len(t)} claims {counts}.'), table], plain)
+
+def report_parts(
+    df, # Runs, as `load_runs` gives them
+): # list of `Part`; empty unless all runs are among those that the claims are tested on
+    "What the ledger adds to a report of runs"
+    ev = _shipped()
+    known = {*ev.grid.run, *ev.first.run, *ev.own.run}
+    return [_as_part(_tested())] if set(df.run) <= known else []

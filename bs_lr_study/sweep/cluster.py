@@ -7,7 +7,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/sweep/cluster.html.md"""
 # %% auto #0
 __all__ = ['PART_BYTES', 'TICK', 'GRACE', 'PATIENCE', 'MAX_LOST', 'HEAD_TIMEOUT', 'check_gpus', 'n_workers', 'on_cluster']
 
-# %% ../../nbs/sweep/07_cluster.ipynb #8121a79a
+# %% ../../nbs/sweep/07_cluster.ipynb #8f3315eb
 import math, re, tempfile, time, warnings
 from collections import Counter
 from contextlib import closing
@@ -16,10 +16,11 @@ from itertools import chain
 
 from fastcore.basics import patch
 
+from ..register import ENGINES
 from ..runs import Run
 from .connect import ClusterError, check_address, connected
 from .remote import Task, Trainer, pack_images
-from .workers import ENGINES, Groups, WorkerError, check_timeout, too_long
+from .workers import Groups, WorkerError, check_timeout, too_long
 from ..training.data import fingerprint
 
 # %% ../../nbs/sweep/07_cluster.ipynb #1d2202fd
@@ -325,7 +326,7 @@ def on_cluster(
     opts,groups = _on_device(opts, gpus),iter(groups)
     if not (first := next(groups, None)): return
     data = (first[0].data, fingerprint(first[0].data, opts['path'])) if opts.get('path') else None
-    task,groups = Task(ENGINES[engine], opts, data, gpus),Groups(chain([first], groups))
+    task,groups = Task(ENGINES.find(engine), opts, data, gpus),Groups(chain([first], groups))
     with connected(address) as ray:
         head = ray.get_runtime_context().gcs_address
         with closing(_Crew(ray, groups, task, begun, workers or math.inf, timeout, head).batches()) as batches: yield from batches

@@ -7,11 +7,11 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/sweep/executors.html.md"""
 # %% auto #0
 __all__ = ['EXECUTORS', 'here', 'is_local', 'get_executor']
 
-# %% ../../nbs/sweep/08_executors.ipynb #e173bcee
+# %% ../../nbs/sweep/08_executors.ipynb #e87ec35b
 from functools import partial
-from importlib import import_module
 from inspect import signature
 
+from ..register import EXECUTORS
 from .workers import check_timeout, default_workers, get_engine, in_batches
 
 # %% ../../nbs/sweep/08_executors.ipynb #0ab3f216
@@ -43,16 +43,14 @@ def is_local(
     return getattr(execute, 'func', execute) is here
 
 # %% ../../nbs/sweep/08_executors.ipynb #758ee02f
-EXECUTORS = {'here': 'bs_lr_study.sweep.executors:here', 'ray': 'bs_lr_study.sweep.cluster:on_cluster'}
+EXECUTORS |= {'here': 'bs_lr_study.sweep.executors:here', 'ray': 'bs_lr_study.sweep.cluster:on_cluster'}
 
 def get_executor(
     name,   # Such as `here`
     **opts, # Its options, such as `workers`; None is left out
 ): # A function of groups, engine, options and `begun`, as `here` is
     "Import an executor; a ValueError names the choices"
-    if name not in EXECUTORS: raise ValueError(f'on is {name!r}: choose from {", ".join(EXECUTORS)}')
-    module,_,function = EXECUTORS[name].partition(':')
-    execute = getattr(import_module(module), function)
+    execute = EXECUTORS.load(name)
     opts = {k: v for k,v in opts.items() if v is not None}
     known = [k for k,o in signature(execute).parameters.items() if o.kind == o.KEYWORD_ONLY]
     if odd := [k for k in opts if k not in known]:

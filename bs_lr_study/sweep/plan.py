@@ -18,7 +18,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from ..runs import CONFIG_DEFAULTS, CONFIG_FIELDS, RunConfig, Status, explain, own_fields
-from .workers import default_workers, together
+from .workers import default_workers
+from ..training.options import together
 
 # %% ../../nbs/sweep/03_plan.ipynb #6e5ad909
 def words(

@@ -7,15 +7,15 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/sweep/remote.html.md"""
 # %% auto #0
 __all__ = ['pack_images', 'unpack_images', 'Task', 'Trainer']
 
-# %% ../../nbs/sweep/06_remote.ipynb #a4fe3eb7
+# %% ../../nbs/sweep/06_remote.ipynb #728729bf
 import hashlib, tarfile, tempfile
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
-from ..store import locked
+from ..files import DataError, locked, unpack, user_cache
+from ..register import import_object
 from .connect import get_ray
-from ..training.data import DataError, fingerprint, image_files, unpack, user_cache
+from ..training.data import fingerprint, image_files
 
 # %% ../../nbs/sweep/06_remote.ipynb #b73d0193
 def pack_images(
@@ -53,7 +53,7 @@ def unpack_images(
 @dataclass(frozen=True)
 class Task:
     "What each worker of a sweep is told"
-    module: str            # Of the engine
+    engine: str            # `package.module:train_many`
     opts: dict             # Options of its `train_many`
     data: tuple|None = None # Name and fingerprint of the images, where `opts` has a path to them
     gpus: float|None = None # GPUs of each worker
@@ -68,7 +68,7 @@ class Trainer:
         task, # `Task`
     ): # Are the images here?
         "Import all that is needed"
-        self.train_many = import_module(task.module).train_many
+        self.train_many = import_object(task.engine)
         self.opts = dict(task.opts)
         if task.gpus and task.gpus < 1:
             import torch

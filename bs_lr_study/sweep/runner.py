@@ -31,7 +31,8 @@ from .plan import Times, done_ids, in_order, in_seconds
 from .rules import check_rule, rescale
 from ..runs import CONFIG_FIELDS, RunConfig, explain, grid, run_name
 from ..files import clean
-from ..store import Store, known_run, write_whole
+from ..store import Store, known_run
+from ..files import UserError, write_whole
 from ..tracking.send import tracked
 from .workers import check_engine, check_measure
 from .executors import get_executor, is_local
@@ -40,7 +41,7 @@ from .executors import get_executor, is_local
 PLURAL = {'models': 'model', 'batch_sizes': 'bs', 'lrs': 'lr', 'seeds': 'seed'}
 KEYS = (*PLURAL, *(o for o in CONFIG_FIELDS if o not in PLURAL.values()), 'measure', 'scale', 'base_bs')
 
-class SettingsError(Exception):
+class SettingsError(UserError):
     "Settings that declare no study"
 
 def _check_value(key, value):
@@ -246,7 +247,7 @@ def standing(
     return Standing(len(study.runs), len(left), new, max(seen.values(), default=''), len(others), study.store.path)
 
 # %% ../../nbs/sweep/07_runner.ipynb #477bab45
-class SweepError(Exception):
+class SweepError(UserError):
     "A sweep that cannot begin"
 
 def _check_models(cfgs, models):
@@ -270,7 +271,8 @@ def _check_device(device, amp):
 def _first_weights(cfg, learner, device, amp):
     "The weights that the reader's Learner begins with; None where it cannot train, which is a result"
     from fastai.torch_core import no_random
-    from bs_lr_study.training.learner import ending, make_learner, name_of
+    from bs_lr_study.training.learner import make_learner, name_of
+    from bs_lr_study.training.outcome import ending
     try:
         with no_random(cfg.seed, reproducible=False): return [p.detach() for p in make_learner(cfg, device=device, amp=amp, learner=learner).model.parameters()]
     except Exception as e:

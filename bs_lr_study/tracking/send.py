@@ -22,7 +22,8 @@ from urllib.parse import urlsplit
 
 from ..runs import CONFIG_DEFAULTS, RunConfig, run_name, steps_by_epoch
 from ..files import without_secrets
-from ..store import Store, append_bytes
+from ..store import Store
+from ..files import UserError, append_bytes
 
 # %% ../../nbs/tracking/01_send.ipynb #d45a244c
 def wandb_id(
@@ -127,7 +128,7 @@ def _tell(wandb, events, project, mode, folder, timeout):
     if mode == 'online': _confirm(wandb, run, timeout)
     return url and without_secrets(url)
 
-class TrackingError(Exception):
+class TrackingError(UserError):
     "Runs that W&B has not got"
 
 @cache

@@ -245,8 +245,8 @@ class TestReport:
     @pytest.mark.parametrize('message,said', [(None, 'no reason given'), (np.nan, 'no reason given'), ('', 'no reason given'), (' \n', 'no reason given'), ('CUDA out of memory\nat line 3', 'CUDA out of memory')])
     def test_every_lost_run_is_told(self, message, said):
         d = self.lost.assign(message=['', None, message])
-        assert how_ended(d) == f'3 runs, one a cell\n1 oom: {said}' and f'1 oom: {said}' in tables(d, claims=False)
+        assert how_ended(d) == f'3 runs, one a cell\n1 oom: {said}' and f'1 oom: {said}' in tables(d)
 
     def test_status_without_message(self):
         assert how_ended(self.lost) == '3 runs, one a cell\n1 oom: no reason given'
-        assert '1 oom' in tables(self.lost, claims=False) and how_ended(self.lost.drop(columns='status')) == '3 runs, one a cell'
+        assert '1 oom' in tables(self.lost) and how_ended(self.lost.drop(columns='status')) == '3 runs, one a cell'

@@ -9,8 +9,8 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest
 from scipy import optimize, stats
 
 from bs_lr_study.analysis import load_runs
-from bs_lr_study.analysis.laws import (LR_LAWS, STEP_LAWS, UNITS, best_lrs, compare_laws, critical_bs, fit_law, held_out, paper_table,
-                              params_table, plot_laws, predict, rounding)
+from bs_lr_study.analysis.laws import LR_LAWS, STEP_LAWS, UNITS, best_lrs, compare_laws, critical_bs, fit_law, held_out, paper_table, params_table, predict, rounding
+from bs_lr_study.report.charts import plot_laws
 
 ALL = LR_LAWS | STEP_LAWS
 TRADE = STEP_LAWS['trade-off']

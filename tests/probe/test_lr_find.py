@@ -16,9 +16,9 @@ from torch import nn
 
 from bs_lr_study import cli
 from bs_lr_study.analysis import load_runs
-from bs_lr_study.probe.lr_find import (READINGS, advice, curve_store, find_cfgs, find_epochs, find_lrs, find_study, followed, load_curves, lr_curve, mean_regret,
-                                over_seeds, plot_lr_find, smoothed, stable_range, suggestions, three_lrs)
-from bs_lr_study.report.plots import plot_style
+from bs_lr_study.probe.lr_find import READINGS, advice, curve_store, find_cfgs, find_epochs, find_lrs, find_study, followed, load_curves, lr_curve, mean_regret, over_seeds, smoothed, stable_range, suggestions, three_lrs
+from bs_lr_study.report.charts import plot_lr_find
+from bs_lr_study.report.style import plot_style
 from bs_lr_study.runs import Run
 from bs_lr_study.store import StoreError
 from bs_lr_study.sweep import make_study
@@ -269,7 +269,7 @@ class TestPlot:
     @pytest.mark.parametrize('dark', [pytest.param(False, marks=pytest.mark.slow), True])
     def test_panels(self, dark):
         curves = load_curves('digits').query('num_it == 100 and seed < 2')
-        with plot_style(dark): fig = plot_lr_find(curves)
+        with plot_style(dark): fig = plot_lr_find(curves, advice(curves))
         axs = [a for a in fig.axes if a.get_visible() and a.lines]
         assert [a.get_title() for a in axs][:2] == ['bs 1: 0.077 epoch', 'bs 2: 0.15 epoch'] and len(axs) == 10
         a = advice(curves[curves.bs == 64])
@@ -280,8 +280,9 @@ class TestPlot:
 
     def test_curves_that_share_no_plot(self):
         curves = load_curves('digits')
-        with pytest.raises(ValueError, match='num_it'): plot_lr_find(curves)
-        with pytest.raises(ValueError, match='no curve could be made'): plot_lr_find(curves.assign(losses=[np.array([])]*len(curves)))
+        with pytest.raises(ValueError, match='num_it'): plot_lr_find(curves, advice(curves))
+        empty = curves.assign(losses=[np.array([])]*len(curves))
+        with pytest.raises(ValueError, match='no curve could be made'): plot_lr_find(empty, advice(empty))
 
 class TestTrust:
     def runs(self):

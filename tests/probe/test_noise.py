@@ -13,7 +13,8 @@ from torch import nn
 
 from bs_lr_study.analysis import find_record
 from bs_lr_study.lab.noise import noise_points, noise_study, prediction_errors
-from bs_lr_study.probe.noise import STATS, NoiseScale, bs_find, noise_curve, noise_of, plot_noise
+from bs_lr_study.probe.noise import STATS, NoiseScale, bs_find, noise_curve, noise_of
+from bs_lr_study.report.charts import plot_noise
 from bs_lr_study.analysis.noise_scale import BSimple, b_simple, best_bs, two_batch
 from bs_lr_study.runs import RunConfig
 from bs_lr_study.training.learner import make_learner, train
@@ -292,35 +293,35 @@ class TestFinder:
         learn = make_learner(RunConfig('digits', 'small', 32, 1e-3, epochs=1))
         if fitted: fit(learn, 1, 1e-3)
         before = state(learn)
-        bs_find(learn, updates=6, show_plot=False)
+        bs_find(learn, updates=6)
         assert same(before, state(learn))
-        with pytest.raises(KeyboardInterrupt): bs_find(learn, cbs=Stop(), show_plot=False)
+        with pytest.raises(KeyboardInterrupt): bs_find(learn, cbs=Stop())
         assert same(before, state(learn))
-        with pytest.raises(ValueError, match='the loss is .* a smaller learning rate than 1e.30'): bs_find(learn, 1e30, show_plot=False)
+        with pytest.raises(ValueError, match='the loss is .* a smaller learning rate than 1e.30'): bs_find(learn, 1e30)
         assert same(before, state(learn))
 
     def test_training_afterwards_is_the_same(self):
         def trained(search):
             with no_random(2, reproducible=False):
                 learn = make_learner(RunConfig('digits', 'small', 64, 1e-2, epochs=1))
-                if search: bs_find(learn, updates=5, show_plot=False)
+                if search: bs_find(learn, updates=5)
                 fit(learn, 1, 1e-2)
             return learn.model.state_dict()
         assert same(trained(False), trained(True))
 
     def test_truth(self):
-        found = bs_find(quadratic(.5, lr=1e-6), updates=100, show_plot=False)
+        found = bs_find(quadratic(.5, lr=1e-6), updates=100)
         assert found.bs == 4 and found.noise.lo < 4 < found.noise.hi and found.lr == 1e-6
         assert 'bs 4 (90%' in repr(found) and 'does not say at which bs accuracy will be highest' in repr(found)
 
     def test_no_upper_bound(self):
         "At the minimum there is nothing but noise"
-        found = bs_find(quadratic(0., lr=1e-6), updates=40, show_plot=False)
+        found = bs_find(quadratic(0., lr=1e-6), updates=40)
         assert math.isinf(found.noise.hi) and 'no upper bound' in repr(found) and (found.bs is None) == math.isinf(found.noise.value)
 
     def test_repeats(self):
         learn = quadratic(.5)
-        a,b = (bs_find(learn, updates=10, show_plot=False).steps for _ in range(2))
+        a,b = (bs_find(learn, updates=10).steps for _ in range(2))
         assert a.equals(b)
 
     def test_torch_loaders(self):
@@ -328,18 +329,18 @@ class TestFinder:
         learn = quadratic(.5, loader=lambda d, bs, **kw: TorchLoader(d, batch_size=bs, **kw))
         torch.manual_seed(3)
         before = torch.get_rng_state()
-        found = bs_find(learn, updates=10, show_plot=False)
+        found = bs_find(learn, updates=10)
         assert len(found.steps) == 10 and torch.equal(before, torch.get_rng_state())
 
     def test_mixed_precision_and_float32_gradients(self):
         from fastai.callback.fp16 import AMPMode, MixedPrecision
         learn = quadratic(.5)
-        plain,mixed = bs_find(learn, updates=10, show_plot=False),bs_find(learn, updates=10, cbs=MixedPrecision(amp_mode=AMPMode.BF16), show_plot=False)
+        plain,mixed = bs_find(learn, updates=10),bs_find(learn, updates=10, cbs=MixedPrecision(amp_mode=AMPMode.BF16), show_plot=False)
         assert mixed.steps.g2.iloc[0] == plain.steps.g2.iloc[0] # before the first update there is no difference at all
 
     @pytest.mark.parametrize('bs,updates,said', [(1, 10, 'of bs 1:'), (8, 2, 'updates = 2')])
     def test_refusals(self, bs, updates, said):
-        with pytest.raises(ValueError, match=said): bs_find(quadratic(.5, bs=bs), updates=updates, show_plot=False)
+        with pytest.raises(ValueError, match=said): bs_find(quadratic(.5, bs=bs), updates=updates)
 
 @pytest.mark.parametrize('r', [.05, .5, 1.2, 1.9])
 def test_best_bs_is_where_an_example_brings_most(r):

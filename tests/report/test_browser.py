@@ -34,7 +34,7 @@ SETS = 'published', 'digits', 'hostile'
 def files(reports, tmp_path_factory):
     "The reports, written once"
     folder = tmp_path_factory.mktemp('reports')
-    return {k: r.save(folder/f'{k}.html')[0] for k,r in (reports | dict(hostile=report(hostile(), claims=False))).items()}
+    return {k: r.save(folder/f'{k}.html')[0] for k,r in (reports | dict(hostile=report(hostile()))).items()}
 
 @pytest.fixture(scope='module')
 def browser():

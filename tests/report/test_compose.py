@@ -12,7 +12,8 @@ from bs_lr_study import cli
 from bs_lr_study.analysis import find_record, load_runs
 from bs_lr_study.report import report
 from bs_lr_study.files import clean
-from bs_lr_study.report.compose import _MOST, docs_url, md_text
+from bs_lr_study.report.compose import _MOST
+from bs_lr_study.report.page import docs_url, md_text
 
 class Tables(HTMLParser):
     "The tables of a page: rows of (text, value)"
@@ -70,7 +71,7 @@ def test_what_it_holds(published, digits):
         assert len(rep.html()) < 1_500_000
     assert 'What it cost' in [p.title for p in digits.parts] and 'What it cost' not in [p.title for p in published.parts]
     assert '±' in digits.html() and 'may be the best of their row, at 90 per cent' in published.html()
-    assert f'{docs_url()}nbs/claims.html#best-run' in published.html() and docs_url().startswith('https://')
+    assert f'{docs_url()}nbs/lab/claims.html#best-run' in published.html() and docs_url().startswith('https://')
 
 def test_nothing_from_outside(published, digits):
     "No address but links to read, no event handler, no style that loads"
@@ -116,7 +117,7 @@ def test_any_name_of_a_model(monkeypatch):
     monkeypatch.setitem(_MOST, 'models', 6) # to draw
     df = few().query('bs < 32 and lr > 1e-3')
     odd = pd.concat([df.assign(model=o, run=[f'{o}-{i}' for i in range(len(df))], data='d') for o in ODD], ignore_index=True)
-    rep = report(odd, ODD[0], claims=False)
+    rep = report(odd, ODD[0])
     names = {r[2][0] for k,t in html_tables(rep.html()).items() if k.endswith('best first') for r in t[1:]}
     assert names == {clean(o) for o in ODD}
     plots = [o.svg[0] for p in rep.parts for o in p.body if o.kind == 'plot']
@@ -128,7 +129,7 @@ def test_lost_runs():
     df = few().assign(status='ok', message='')
     df.loc[df.index[:3], ['status', 'message', 'acc']] = ['diverged', 'the loss is nan', np.nan]
     df.loc[df.index[3], ['status', 'message', 'acc']] = ['failed', 'first line\nsecond line', np.nan]
-    tables = html_tables(report(df, claims=False).html())
+    tables = html_tables(report(df).html())
     assert [[v for v,_ in r] for r in tables['Runs that did not go well'][1:]] == [['diverged', 'the loss is nan', '3'], ['failed', 'first line', '1']]
     rows = next(t for k,t in tables.items() if k.endswith('best first'))[1:]
     assert [r[1] for r in rows[-4:]] == [('–', '')]*4 and all(float(r[1][1]) > 0 for r in rows[:-4])
@@ -138,11 +139,11 @@ def test_odd_sets(change):
     "No accuracy, none different, no time: a report all the same"
     df = few().assign(**change)
     for o in (df, df.head(1)):
-        rep = report(o, claims=False)
+        rep = report(o)
         assert len(html_tables(rep.html())) >= 2 and rep.markdown()
 
 def test_one_run_and_none():
-    assert 'one a cell' in str(report(few().head(1), claims=False))
+    assert 'one a cell' in str(report(few().head(1)))
     with pytest.raises(ValueError, match='no runs to report on'): report(load_runs().head(0))
     with pytest.raises(ValueError, match='cannot share a table'): report(pd.concat([few(), load_runs('digits-fast')]))
 
@@ -151,7 +152,7 @@ def test_columns_of_ones_own():
     df = few()
     n = len(df)
     df = df.assign(tags=[['a', i] for i in range(n)], when=pd.date_range('2025-01-01', periods=n), flag=[i % 2 == 0 for i in range(n)], valid_loss=[np.inf, *range(n-1)], note=[None]*(n-1) + ['|x|'])
-    head,*rows = next(t for k,t in html_tables(report(df, claims=False).html()).items() if k.endswith('best first'))
+    head,*rows = next(t for k,t in html_tables(report(df).html()).items() if k.endswith('best first'))
     cols = [h for h,_ in head]
     by = {r[0][0]: dict(zip(cols, r)) for r in rows}
     first = by[df.run.iloc[0]]

@@ -6,7 +6,8 @@ mpl.use('Agg')
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest
 
 from bs_lr_study.analysis import crosstab_acc, load_runs
-from bs_lr_study.report.plots import line_styles, plot_acc, plot_curves, plot_heatmap, plot_style
+from bs_lr_study.report.plots import plot_acc, plot_curves, plot_heatmap
+from bs_lr_study.report.style import line_styles, plot_style
 
 @pytest.fixture(scope='module')
 def df(): return load_runs()
@@ -284,5 +285,5 @@ class TestStyle:
 
 
 def test_import_is_light():
-    code = "import sys, bs_lr_study.plots; print([m for m in ('torch', 'fastai', 'wandb') if m in sys.modules])"
+    code = "import sys, bs_lr_study.report.plots; print([m for m in ('torch', 'fastai', 'wandb') if m in sys.modules])"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-import bs_lr_study.sweep.workers as workers
+from bs_lr_study.register import ENGINES
 from bs_lr_study.runs import Run, grid
 
 pytest.importorskip('ray', reason='Ray is an extra')
@@ -42,10 +42,10 @@ def stub(tmp_path_factory):
     (folder/'helper_of_stub.py').write_text('def acc_of(c): return 1/(1 + c.bs*c.lr)\n')
     (folder/'.env').write_text('KEY=secret')
     sys.path.insert(0, str(folder))
-    import stub_engine
-    workers.ENGINES['stub'] = stub_engine.__name__
+    import stub_engine # noqa: F401, it travels because it is imported
+    ENGINES['stub'] = 'stub_engine:train_many'
     yield folder
-    del workers.ENGINES['stub']
+    del ENGINES['stub']
     sys.path.remove(str(folder))
 
 def patiently(f, n=3, **kw):
@@ -96,8 +96,9 @@ def driver(nodes, stub, tmp_path):
     "A function that begins a sweep by the command line and waits until so many runs are kept; the study"
     (tmp_path/'sweep.py').write_text(textwrap.dedent(f'''
         import sys; sys.path.insert(0, {str(stub)!r})
-        import stub_engine, bs_lr_study.cli as cli, bs_lr_study.sweep.cluster as cluster, bs_lr_study.sweep.workers as w
-        w.ENGINES['stub'] = 'stub_engine'
+        import stub_engine, bs_lr_study.cli as cli, bs_lr_study.sweep.cluster as cluster
+        from bs_lr_study.register import ENGINES
+        ENGINES['stub'] = 'stub_engine:train_many'
         cluster.TICK,cluster.HEAD_TIMEOUT = .5,6
         sys.argv = ['bslr', 'run', 's', '--settings', 's.ini', '--store', 's.jsonl', '--engine', 'stub', '--show', 'none', '--on', 'ray', '--address', '{nodes.address}', '--workers', sys.argv[1]]
         if __name__ == '__main__': cli.main()
@@ -137,7 +138,7 @@ class TestCluster:
         "Said once it is known, with the machines or the reason"
         with pytest.raises(ClusterError, match='1 CPU and 2 GPUs: there are .*0 GPUs'): flat(on_cluster([cfgs(1)], 'stub', {}, address=nodes.address, gpus=2))
         with pytest.raises(WorkerError, match='an engine that breaks'): flat(on_cluster([cfgs(1, 7.)], 'stub', {}, address=nodes.address))
-        monkeypatch.setitem(workers.ENGINES, 'stub', 'not_there')
+        monkeypatch.setitem(ENGINES, 'stub', 'not_there:train_many')
         with pytest.raises(ClusterError, match="could not begin(.|\n)*No module named 'not_there'"): flat(on_cluster([cfgs(1)], 'stub', {}, address=nodes.address))
 
     def test_a_full_cluster_is_waited_for_and_a_node_that_joins_is_used(self, nodes, stub, monkeypatch):
@@ -402,7 +403,7 @@ def test_without_ray(monkeypatch):
 
 def test_images_that_were_changed_on_the_way(tmp_path, colours):
     import io
-    from bs_lr_study.training.data import DataError
+    from bs_lr_study.files import DataError
     sha = remote.pack_images(colours, f := io.BytesIO())
     with pytest.raises(DataError, match='changed on the way'): remote.unpack_images('colours', sha, [f.getvalue()[:-2048], bytes(2047), b'x'], tmp_path/'cache')
     assert not [o for o in (tmp_path/'cache').iterdir() if o.suffix != '.lock']

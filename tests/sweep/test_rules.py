@@ -17,7 +17,8 @@ from bs_lr_study.runs import RunConfig, examples_seen, grid, run_to_dict, stages
 from bs_lr_study.sweep import make_study
 from bs_lr_study.sweep.runner import SettingsError
 from bs_lr_study.tracking.send import run_events
-from bs_lr_study.training.learner import Untrainable, check_config, train
+from bs_lr_study.training.learner import train
+from bs_lr_study.training.outcome import Untrainable, check_config
 from reference import learned, state
 
 pytestmark = pytest.mark.usefixtures('one_thread')

@@ -11,7 +11,8 @@ from bs_lr_study.analysis import load_runs
 from bs_lr_study.runs import Run, RunConfig, grid, run_from_dict, run_to_dict
 from bs_lr_study.store import Store
 from bs_lr_study.tracking.send import TrackingError, _installed, missing, read_sent, sent_path, sync, told, tracked, wandb_id
-from bs_lr_study.readers.wandb import frames_of, log_records, offline_runs, table_of
+from bs_lr_study.readers.wandb_table import frames_to_table, runs_to_frames
+from bs_lr_study.readers.wandb_log import log_records, offline_runs
 
 KEY = '0123456789'*4
 WAIT = 1.5 # Seconds for which W&B may hold up the end of a sweep here
@@ -240,7 +241,7 @@ def test_no_mood_of_wandb_reaches_a_sweep(swept, mood, tmp_path):
 
 def on_server(server):
     "What the server has, as `offline_runs` and `project_runs` have it"
-    return table_of(frames_of([dict(r, name=r['name']) for r in server.runs.values()]), None, 'the server')
+    return frames_to_table(runs_to_frames([dict(r, name=r['name']) for r in server.runs.values()]), None, 'the server')
 
 def as_recorded(server):
     "Each run on the server is its record"

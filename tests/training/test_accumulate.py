@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest, torch
 import torch.nn.functional as F
-import fastai.callback.schedule # gives Learner its fits
+import fastai.callback.schedule # noqa: F401 (gives Learner its fits)
 from fastai.callback.core import Callback, CancelBatchException, CancelEpochException, CancelFitException, CancelTrainException, TrainEvalCallback
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.mixup import MixUp

@@ -7,7 +7,8 @@ import numpy as np, pytest, torch
 from PIL import Image
 
 from bs_lr_study.training import images
-from bs_lr_study.training.data import DataError, find_data, get_dls, image_files
+from bs_lr_study.training.data import find_data, get_dls, image_files
+from bs_lr_study.files import DataError
 from bs_lr_study.training.images import crops, cut_batch, cut_each, decode, load_images
 from bs_lr_study.runs import RunConfig
 
@@ -226,7 +227,7 @@ def test_models_learn_as_much(tmp_path):
     loader = lambda n, get, **kw: DataLoader(range(n), after_batch=get, device='cpu', **kw)
     def acc(cfg, mine):
         with no_random(cfg.seed):
-            learn = make_learner(cfg, pics, 'cpu')
+            learn = make_learner(cfg, path=pics, device='cpu')
             g = torch.Generator().manual_seed(cfg.seed)
             ours = loader(len(ims.train), lambda i: ims.train_batch(i, g), bs=cfg.bs, shuffle=True, drop_last=True)
             valid = loader(len(ims.valid), lambda i: ims.valid_batch(i), bs=64) # the same for both, as another test shows

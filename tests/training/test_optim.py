@@ -6,7 +6,8 @@ from torch import nn
 from bs_lr_study.training.fast import left_out, train_many
 from bs_lr_study.training.optim import Lamb, opt_func
 from bs_lr_study.runs import RunConfig
-from bs_lr_study.training.learner import Untrainable, check_config, make_learner, train
+from bs_lr_study.training.learner import make_learner, train
+from bs_lr_study.training.outcome import Untrainable, check_config
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 OTHERS = 'lamb', 'radam', 'lookahead', 'ranger'

@@ -1,0 +1,48 @@
+"""Every notebook runs from its top, as `nbdev-test` runs it; the posts run where only the package is (tests/test_site.py)."""
+import io, multiprocessing as mp, sys
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted(o.relative_to(ROOT).as_posix() for o in (ROOT/'nbs').rglob('*.ipynb') if o.parent.name != 'posts')
+SKIPPED = 'notest', 'slow', 'cuda' # flags of cells, as [tool.nbdev] has them
+
+def run_notebook(path, force=()):
+    "Run the cells of a notebook in this process; the traceback of the one that fails, or an empty text"
+    from nbdev.test import test_nb
+    sys.__stderr__ = io.StringIO() # where nbdev writes a traceback
+    passed,_ = test_nb(path, skip_flags=SKIPPED, force_flags=force, cell_timeout=900)
+    return '' if passed else sys.__stderr__.getvalue() or 'failed without a traceback'
+
+class Kernel:
+    "A process that runs notebooks one after another, so that torch is imported once for all of them"
+    def __init__(self): self.pool = None
+
+    def run(self, *args):
+        if self.pool is None: self.pool = ProcessPoolExecutor(1, mp.get_context('spawn'))
+        try: return self.pool.submit(run_notebook, *args).result()
+        except BrokenProcessPool:
+            self.close()
+            raise
+
+    def close(self):
+        if self.pool: self.pool.shutdown()
+        self.pool = None
+
+@pytest.fixture(scope='session')
+def kernel():
+    kernel = Kernel()
+    yield kernel
+    kernel.close()
+
+@pytest.mark.parametrize('path', NOTEBOOKS)
+def test_notebook(kernel, path):
+    if failure := kernel.run(ROOT/path): pytest.fail(failure, pytrace=False)
+
+@pytest.mark.slow
+@pytest.mark.parametrize('path', [o for o in NOTEBOOKS if '#| slow' in (ROOT/o).read_text(encoding='utf-8')])
+def test_slow_cells(kernel, path):
+    if failure := kernel.run(ROOT/path, ('slow',)): pytest.fail(failure, pytrace=False)
