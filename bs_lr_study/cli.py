@@ -184,8 +184,8 @@ def merge(
 
 # %% ../nbs/90_cli.ipynb #a5c0de02
 def _print_told(s):
-    from bs_lr_study.tracking.send import told
-    print(f'W&B: {told(s.store, {c.id for c in s.cfgs})}')
+    from bs_lr_study.tracking.events import sent_summary
+    print(f'W&B: {sent_summary(s.store, {c.id for c in s.cfgs})}')
 
 def sync(
     study:str='digits',  # Which study, or a file: a store, or what the callback has left
