@@ -11,7 +11,8 @@ from pathlib import Path
 
 import noop # here, so that it is among the modules that travel
 from bs_lr_study.register import ENGINES
-from bs_lr_study.sweep.cluster import connected, on_cluster
+from bs_lr_study.sweep.cluster import on_cluster
+from bs_lr_study.sweep.connect import connected
 from bs_lr_study.runs import grid
 from bs_lr_study.store import Store
 from bs_lr_study.sweep.workers import in_batches

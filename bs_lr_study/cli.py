@@ -117,7 +117,7 @@ def run(
     with _events_alone() if json else nullcontext() as events:
         print(f'{study}: {sweep.standing(s, retry, known)}{asked}', flush=True)
         if dry_run: return print(forecast(left, known, 'fastai' if learner else engine, workers, device, budget))
-        from bs_lr_study.sweep.workers import get_executor
+        from bs_lr_study.sweep.executors import get_executor
         on = get_executor(on, workers=workers, address=address, gpus=gpus, timeout=timeout and in_seconds(timeout, 'timeout'))
         ended = sweep.run(part, data=data, engine=engine, on=on, device=device, amp=amp, learner=learner, retry=retry, limit=limit,
                           budget=budget, checkpoint=kept, on_oom=on_oom, num_workers=num_workers, show=events or dict(table=True, none=False).get(show, show), wandb=wandb, project=project, log_every=log_every)
@@ -185,8 +185,8 @@ def merge(
 
 # %% ../nbs/90_cli.ipynb #a5c0de02
 def _print_told(s):
-    from bs_lr_study.tracking.send import told
-    print(f'W&B: {told(s.store, {c.id for c in s.cfgs})}')
+    from bs_lr_study.tracking.events import sent_summary
+    print(f'W&B: {sent_summary(s.store, {c.id for c in s.cfgs})}')
 
 def sync(
     study:str='digits',  # Which study, or a file: a store, or what the callback has left
@@ -212,8 +212,11 @@ def _help():
     return '\n'.join(['usage: bslr VERB [options]', '', 'What do batch size and learning rate do to a model, and which to use?', '', *lines, '',
                       'bslr VERB --help tells the options of each.', f'bs_lr_study {__version__}'])
 
-# A package that is not installed can be mended, too
-_MENDABLE = CliError,UserError,ValueError,OSError,ImportError
+def _user_errors():
+    "What a user can put right, of those modules that are loaded; a package that is not installed, too"
+    known = [('sweep.runner', 'SettingsError'), ('sweep.runner', 'SweepError'), ('store', 'StoreError'),
+             ('training.data', 'DataError'), ('sweep.workers', 'WorkerError'), ('tracking.send', 'TrackingError')]
+    return (CliError, ValueError, OSError, ImportError, *(getattr(m, e) for o,e in known if (m := sys.modules.get(f'bs_lr_study.{o}'))))
 
 def _say(e): return clean(without_secrets(str(e)))
 

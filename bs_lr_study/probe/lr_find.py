@@ -25,7 +25,8 @@ from ..analysis.tables import cells
 from ..training.data import fingerprint
 from ..sweep.plan import done_ids
 from ..runs import CONFIG_DEFAULTS, SCHEMA, fmt_lr, own_fields
-from ..analysis.stats import best_sets, run_sd
+from ..analysis.stats import best_sets
+from ..analysis.replicates import run_sd
 from ..store import Store, StoreError
 from ..sweep.runner import check
 from ..training.learner import make_learner, n_items

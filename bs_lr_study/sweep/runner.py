@@ -35,7 +35,7 @@ from ..store import Store, known_run
 from ..files import UserError, write_whole
 from ..register import ENGINES, MEASURES
 from ..tracking.send import tracked
-from .workers import get_executor, is_local
+from .executors import get_executor, is_local
 
 # %% ../../nbs/sweep/07_runner.ipynb #d1720614
 PLURAL = {'models': 'model', 'batch_sizes': 'bs', 'lrs': 'lr', 'seeds': 'seed'}
