@@ -212,11 +212,8 @@ def _help():
     return '\n'.join(['usage: bslr VERB [options]', '', 'What do batch size and learning rate do to a model, and which to use?', '', *lines, '',
                       'bslr VERB --help tells the options of each.', f'bs_lr_study {__version__}'])
 
-def _user_errors():
-    "What a user can put right, of those modules that are loaded; a package that is not installed, too"
-    known = [('sweep.runner', 'SettingsError'), ('sweep.runner', 'SweepError'), ('store', 'StoreError'),
-             ('training.data', 'DataError'), ('sweep.workers', 'WorkerError'), ('tracking.send', 'TrackingError')]
-    return (CliError, ValueError, OSError, ImportError, *(getattr(m, e) for o,e in known if (m := sys.modules.get(f'bs_lr_study.{o}'))))
+# A package that is not installed can be mended, too
+_MENDABLE = CliError,UserError,ValueError,OSError,ImportError
 
 def _say(e): return clean(without_secrets(str(e)))
 
