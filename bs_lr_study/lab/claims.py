@@ -31,7 +31,8 @@ from ..readers.load import find_record, load_runs
 from .noise import noise_study, prediction_errors
 from ..analysis.budgets import at_updates, planned_steps, trials
 from ..analysis.budgets import epoch_costs, retimed
-from ..analysis.findings import margin, may_win, run_error
+from ..analysis.stats import margin, may_win
+from ..analysis.replicates import run_error
 from .generalization import gap_study, gains
 from .growing import against_step, grow_study
 from ..analysis.laws import LR_LAWS, fit_law, paper_table, params_table
@@ -39,7 +40,8 @@ from ..report.page import Part, Table, Text, Value, docs_url
 from ..runs import CONFIG_FIELDS, fmt_lr
 from .scaling import FITTING, at_best, coincide, ratios, scaling_study, seed_ratio, steps_up, tuned_losses
 from ..analysis.curves import lr_spread, taper_differences
-from ..analysis.stats import batch_effects, best_sets, group_means, run_sd
+from ..analysis.stats import best_sets, group_means
+from ..analysis.replicates import batch_effects, run_sd
 
 # %% ../../nbs/lab/02_claims.ipynb #8174b43d
 VERDICTS = ('holds', 'within noise', 'does not hold', 'needs an experiment')

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np, pandas as pd
 
 from ..analysis.stats import best_sets
-from ..analysis.findings import CERTAINTY, findings, findings_text, run_error
+from ..analysis.findings import CERTAINTY, findings, findings_text
+from ..analysis.replicates import run_error
 from ..analysis.tables import best_by, cells, crosstab_acc, crosstab_text, inflection_table, printable, top_runs
 from ..files import clean, file_name
 from .page import Part, Report, Statements, Table, Text, Value, as_plot, as_table
