@@ -6,7 +6,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/files.html.md"""
 
 # %% auto #0
 __all__ = ['UserError', 'DataError', 'clean', 'file_name', 'secrets', 'without_secrets', 'append_bytes', 'write_whole', 'locked',
-           'unpack', 'user_cache']
+           'unpack', 'user_cache', 'safe_path']
 
 # %% ../nbs/01_files.ipynb #93065bea
 import errno, hashlib, os, re, tarfile, tempfile, warnings, zipfile
@@ -150,3 +150,14 @@ def user_cache(): # Path
     "Where what can be made again is kept"
     from fastcore.xdg import xdg_cache_home
     return xdg_cache_home()/'bs_lr_study'
+
+# %% ../nbs/01_files.ipynb #019d687e
+@contextmanager
+def safe_path():
+    "Python processes that are started meanwhile import nothing from the current folder, unless `sys.path` names it"
+    before = os.environ.get('PYTHONSAFEPATH')
+    os.environ['PYTHONSAFEPATH'] = '1'
+    try: yield
+    finally:
+        if before is None: os.environ.pop('PYTHONSAFEPATH', None)
+        else: os.environ['PYTHONSAFEPATH'] = before
