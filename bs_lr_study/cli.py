@@ -14,8 +14,9 @@ from typing import Annotated
 
 from fastcore.script import CliError, parse_cli
 
+import bs_lr_study.probe # noqa: F401, so that settings can name its measurements
 from . import __version__
-from .files import clean, file_name, without_secrets
+from .files import UserError, clean, file_name, without_secrets
 
 # %% ../nbs/90_cli.ipynb #9f0b49de
 def studies(
@@ -211,11 +212,8 @@ def _help():
     return '\n'.join(['usage: bslr VERB [options]', '', 'What do batch size and learning rate do to a model, and which to use?', '', *lines, '',
                       'bslr VERB --help tells the options of each.', f'bs_lr_study {__version__}'])
 
-def _user_errors():
-    "What a user can put right, of those modules that are loaded; a package that is not installed, too"
-    known = [('sweep.runner', 'SettingsError'), ('sweep.runner', 'SweepError'), ('store', 'StoreError'),
-             ('training.data', 'DataError'), ('sweep.workers', 'WorkerError'), ('tracking.send', 'TrackingError')]
-    return (CliError, ValueError, OSError, ImportError, *(getattr(m, e) for o,e in known if (m := sys.modules.get(f'bs_lr_study.{o}'))))
+# A package that is not installed can be mended, too
+_MENDABLE = CliError,UserError,ValueError,OSError,ImportError
 
 def _say(e): return clean(without_secrets(str(e)))
 
@@ -233,4 +231,4 @@ def main():
         args,kwargs,_ = parse_cli(VERBS[verb], pos=['study'])
         VERBS[verb](*args, **kwargs)
     except KeyboardInterrupt: sys.exit('\nbslr: stopped. What is finished is kept; the same command goes on from there.')
-    except _user_errors() as e: sys.exit(f'bslr: {_say(e)}')
+    except _MENDABLE as e: sys.exit(f'bslr: {_say(e)}')
