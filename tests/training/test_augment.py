@@ -4,7 +4,8 @@ from fastai.torch_core import no_random
 from PIL import Image
 
 from bs_lr_study.training.data import DataError, get_dls
-from bs_lr_study.training.fast import get_source, train_many
+from bs_lr_study.training.fast import train_many
+from bs_lr_study.training.row import get_source
 from bs_lr_study.training.images import AUGS, load_images
 from bs_lr_study.runs import RunConfig, grid
 from bs_lr_study.training.learner import train
