@@ -5,8 +5,9 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: study test quick test-all bench faults site posts fix constraints hooks clean
 
+# ARGS: further options of `bslr run`
 study: .venv/.ready
-	$(BIN)/bslr run digits
+	$(BIN)/bslr run digits $(ARGS)
 
 # Every notebook and every test but those of minutes. A third worker for two cores: many tests wait for processes.
 test: .venv/.ready

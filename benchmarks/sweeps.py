@@ -10,7 +10,8 @@ from statistics import median
 
 from bs_lr_study.sweep import workers
 from bs_lr_study.runs import Run, grid, run_to_dict
-from bs_lr_study.store import Store, append_bytes, encode
+from bs_lr_study.store import Store, encode
+from bs_lr_study.files import append_bytes
 from bs_lr_study.sweep import make_study, run, todo
 
 AIMS = dict(overhead='under 5 ms a run', open='3 s, 500 MB', append='constant', writer='1,000 records a second')

@@ -170,6 +170,6 @@ def test_a_merge_that_cannot_be_written_changes_nothing(store, tmp_path, monkeyp
     write(store.path, 0, 2), write(tmp_path/'b.jsonl', 1, 40)
     before = store.path.read_bytes()
     def full(fd): raise OSError(errno.ENOSPC, 'No space left on device')
-    monkeypatch.setattr('bs_lr_study.store.os.fsync', full)
+    monkeypatch.setattr('bs_lr_study.files.os.fsync', full)
     with pytest.raises(StoreError, match='what it held is as it was'): store.merge(Store(tmp_path/'b.jsonl'))
     assert store.path.read_bytes() == before

@@ -1,47 +1,40 @@
-"""Make the site from the notebooks: `python tools/pages.py` renders a preview with smalldocs and checks it, `--quarto` renders it with Quarto, as the deployment does,
-`--save` runs the posts and the summaries again and keeps what comes out.
+"""Make the site from the notebooks: `python tools/pages.py` renders a preview with smalldocs and checks it, `--quarto` renders it with
+Quarto, as the deployment does, `--save` runs the posts and the summaries again and keeps what comes out.
 
-The notebooks become pages in a folder of their own, `_pages`, with what only a reader of the site needs: documentation of what they export, links to it,
-addresses without the numbers that put the notebooks in order, and where a post can be run. Either renderer takes it from there."""
-import argparse, inspect, os, re, shutil, subprocess, sys, tomllib
-from concurrent.futures import ProcessPoolExecutor
+The notebooks become pages in a folder of their own, `_pages`, with what only a reader of the site needs: documentation of what they
+export, links to it, addresses without the numbers that put the notebooks in order, and where a post can be run. Either renderer takes
+it from there."""
+import inspect, os, re, shutil, subprocess, sys
 from importlib import import_module
-from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
 
 import yaml
 from execnb.shell import CaptureShell
-from fastcore.xtras import dict2obj
 from fastcore.nbio import read_nb, write_nb
-from nbdev.clean import clean_nb
+from fastcore.script import call_parse
+from fastcore.xtras import dict2obj
 from nbdev.process import NBProcessor, Processor
 from nbdev.processors import FilterDefaults, exec_show_docs
 from nbdev.showdoc import show_doc
 
-ROOT = Path(__file__).parents[1]
-POST = 'title', 'date', 'description', 'categories', 'image', 'image-alt' # what each post says of itself
-SIZE = 1 << 20 # bytes that a post may have
-
-def addresses():
-    "Of the repository and of the site, from the one place that has them"
-    urls = tomllib.loads((ROOT/'pyproject.toml').read_text(encoding='utf-8'))['project']['urls']
-    return urls['Repository'].rstrip('/').removesuffix('.git'), urls['Documentation'].rstrip('/') + '/'
+from address import ROOT, addresses
+from notebooks import apart, found, front_matter, has_picture, kept_main, post_faults, posts, save, summaries, undescribed
 
 def config(): return yaml.safe_load((ROOT/'_quarto.yml').read_text(encoding='utf-8'))
-
-def found(pattern): return sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob(pattern))
 
 def sources(cfg): return list(dict.fromkeys(o for pattern in cfg['project']['render'] for o in found(pattern)))
 
 def address(src):
-    "Where the page of a file stands: the index is the home page, numbers in front only put notebooks in order"
-    if src == 'nbs/index.ipynb': return PurePosixPath('index.ipynb')
+    "Where the page of a file stands: nbs/index is the home page, a folder's first notebook its index; other numbers only put notebooks in order"
     path = PurePosixPath(src)
+    if src == 'nbs/index.ipynb': return PurePosixPath('index.ipynb')
+    if path.name.startswith('00_') and len(path.parts) > 2: return path.with_name('index.ipynb')
     return path.with_name(re.sub(r'^\d+[a-zA-Z0-9]*_', '', path.name))
 
 def committed():
     "When each file under nbs/ was last committed, in seconds; without git or its history nothing is known"
-    try: log = subprocess.run(['git', '-c', 'core.quotePath=false', 'log', '--relative', '--format=%x00%ct', '--name-only', '--', 'nbs'], cwd=ROOT, capture_output=True, text=True).stdout
+    args = 'git -c core.quotePath=false log --relative --format=%x00%ct --name-only -- nbs'.split()
+    try: log = subprocess.run(args, cwd=ROOT, capture_output=True, text=True).stdout
     except FileNotFoundError: return {}
     commits = [o.split('\n') for o in reversed(log.split('\0')[1:])] # the last comes last, and stays
     return {name: int(when) for when,*names in commits for name in names if name}
@@ -57,7 +50,7 @@ class ShowDocs(Processor):
     "Document what a notebook exports, from the module that was made of it; a notebook runs only if a cell of it says `exec_doc`"
     def begin(self):
         name = next((c.directives_['default_exp'] for c in self.nb.cells if 'default_exp' in c.directives_), None)
-        self.names = vars(import_module(f'bs_lr_study.{name}')) if name else {}
+        self.names = vars(import_module(f'bs_lr_study.{name.removesuffix(".__init__")}')) if name else {}
         self.shell = CaptureShell(mpl_format='png') if any('exec_doc' in c.directives_ for c in self.nb.cells) else None
 
     def cell(self, cell):
@@ -81,156 +74,134 @@ def process(path, run):
     docs = ShowDocs if run else Saved
     procs = [docs if o is exec_show_docs else o for o in FilterDefaults().procs()]
     nb = read_nb(path)
-    NBProcessor(nb=nb, procs=procs, rm_directives='quarto').process()
+    with kept_main(): NBProcessor(nb=nb, procs=procs, rm_directives='quarto').process()
     front = {k: v for k,v in getattr(nb, 'frontmatter_', {}).items() if k != 'output-file'}
     nb.cells = [c for c in nb.cells if c.cell_type != 'raw' and 'WARNING: THIS FILE WAS AUTOGENERATED' not in c.source]
     return nb,front
 
-def has_picture(cell): return any(k.startswith('image/') for o in cell.get('outputs', []) for k in o.get('data', {}))
-
 def fold_drawing(nb):
     "The code of pictures stays folded, so that a post reads as a story"
     for cell in nb.cells:
-        if has_picture(cell) and 'code-fold' not in cell.source: cell.source = f'#| code-fold: true\n#| code-summary: The code of this picture\n{cell.source}'
+        if has_picture(cell) and 'code-fold' not in cell.source:
+            cell.source = f'#| code-fold: true\n#| code-summary: The code of this picture\n{cell.source}'
+
+def target(to, src, pages, copies, site):
+    "Where a link leads on the site, from its root; None for what lies elsewhere. Files of the repository are taken along"
+    if to.startswith(site): return to.removeprefix(site).removesuffix('.md') or 'index.html'
+    if not to or re.match(r'[a-z]+:|//', to): return None
+    file = to[1:] if to.startswith('/') else os.path.normpath(PurePosixPath(src).parent/to)
+    if file in pages: return address(file).with_suffix('.html')
+    if not (ROOT/file).is_file(): return None
+    copies.add(file)
+    return file
 
 def relink(text, src, pages, copies, site):
-    "Links to notebooks as links to their pages, whether to the file or to where the site will stand; other files of the repository are taken along"
+    "Links to notebooks as links to their pages, whether to the file or to where the site will stand"
     here = address(src).parent
     def one(m):
-        to,_,tail = m[2].partition('#')
-        tail = _ and '#' + tail
-        if to.startswith(site): target = to.removeprefix(site).removesuffix('.md') or 'index.html'
-        elif not to or re.match(r'[a-z]+:|//', to): return m[0]
-        else:
-            file = os.path.normpath(PurePosixPath(src).parent/to) if not to.startswith('/') else to[1:]
-            if file in pages: target = address(file).with_suffix('.html')
-            elif (ROOT/file).is_file(): copies.add(file); target = file
-            else: return m[0]
-        return f'{m[1]}{os.path.relpath(target, here)}{tail}{m[3]}'
+        to,mark,tail = m[2].partition('#')
+        found = target(to, src, pages, copies, site)
+        return m[0] if found is None else f'{m[1]}{os.path.relpath(found, here)}{mark}{tail}{m[3]}'
     return re.sub(r'(\]\(|href="|src=")([^)"\s]+)([)"]?)', one, text)
+
+def the_map():
+    "The section of the home page that says where things are"
+    texts = [c.source for c in read_nb(ROOT/'nbs/index.ipynb').cells if c.cell_type == 'markdown']
+    return next(o for o in texts if o.startswith('## The map')).partition('\n')[2].strip()
 
 def run_here(src, repo):
     "Where a post can be read as a notebook, and run"
     at = repo.removeprefix('https://github.com/')
-    return [dict(text='Run it on Colab', href=f'https://colab.research.google.com/github/{at}/blob/main/{src}', icon='play-circle'),
+    colab = f'https://colab.research.google.com/github/{at}/blob/main/{src}'
+    return [dict(text='Run it on Colab', href=colab, icon='play-circle'),
             dict(text='The notebook', href=f'{repo}/blob/main/{src}', icon='github')]
 
 def badge(links): return '::: {.badges}\n' + ' '.join(f'[{o["text"]}]({o["href"]}){{.badge-link}}' for o in links) + '\n:::'
 
+def markdown(source): return dict2obj(dict(cell_type='markdown', metadata={}, source=source))
+
+def relink_cells(nb, link):
+    "Follow the links of texts and of what cells wrote"
+    for c in nb.cells:
+        if c.cell_type == 'markdown': c.source = link(c.source)
+        for o in c.get('outputs', []):
+            if 'text/markdown' in o.get('data', {}): o['data']['text/markdown'] = link(''.join(o['data']['text/markdown']))
+
 def page(src, pages, copies, repo, site, run=True):
     "The text of one page"
-    path = ROOT/src
-    if path.suffix != '.ipynb': return relink(path.read_text(encoding='utf-8'), src, pages, copies, site)
+    path,link = ROOT/src,lambda text: relink(text, src, pages, copies, site)
+    if path.suffix != '.ipynb': return link(path.read_text(encoding='utf-8').replace('<!-- the map -->', the_map()))
     nb,front = process(path, run)
-    for o in [c for c in nb.cells if c.cell_type == 'markdown']: o.source = relink(o.source, src, pages, copies, site)
-    for o in [o for c in nb.cells for o in c.get('outputs', []) if 'text/markdown' in o.get('data', {})]:
-        o['data']['text/markdown'] = relink(''.join(o['data']['text/markdown']), src, pages, copies, site)
+    relink_cells(nb, link)
     if 'image' in front: copies.add(os.path.normpath(path.parent.relative_to(ROOT)/front['image']))
     links = run_here(src, repo)
     if 'posts/' in src:
         fold_drawing(nb)
-        nb.cells.insert(0, dict2obj(dict(cell_type='markdown', metadata={}, source=badge(links))))
+        nb.cells.insert(0, markdown(badge(links)))
     elif src != 'nbs/index.ipynb': front['code-links'] = links[1:]
-    nb.cells.insert(0, dict2obj(dict(cell_type='raw', metadata={}, source=f'---\n{yaml.dump(front, sort_keys=False, allow_unicode=True)}---')))
+    head = f'---\n{yaml.dump(front, sort_keys=False, allow_unicode=True)}---'
+    nb.cells.insert(0, dict2obj(dict(cell_type='raw', metadata={}, source=head)))
     return nb
 
-def front_matter(nb):
-    "What a notebook says of itself in its first cell"
-    first = nb.cells[0].source if nb.cells[0].cell_type == 'raw' else ''
-    return yaml.safe_load(first.strip().strip('-')) if first.startswith('---') else {}
+# The folder that the renderers read
 
 def in_order(paths):
     "By `order`, where pages say one, and by name"
     return sorted(paths, key=lambda o: front_matter(read_nb(ROOT/o)).get('order', 0) if o.endswith('.ipynb') else 0)
 
+def expand(o, pages):
+    "One entry of a list of the navigation as entries: `auto: pattern` stands for pages, but for the index of their folder"
+    if not isinstance(o, dict) or set(o) != {'auto'}: return [entries(o, pages)]
+    return [str(address(p)) for p in in_order(found(o['auto'])) if p in pages and address(p).name != 'index.ipynb']
+
 def entries(o, pages):
-    "The navigation with each `auto: pattern` as the pages it stands for, and pages by their address"
-    auto = lambda x: isinstance(x, dict) and set(x) == {'auto'}
-    if isinstance(o, list): return [e for x in o for e in ([str(address(p)) for p in in_order(found(x['auto'])) if p in pages] if auto(x) else [entries(x, pages)])]
+    "The navigation with pages by their address"
+    if isinstance(o, list): return [e for x in o for e in expand(x, pages)]
     if isinstance(o, dict): return {k: entries(v, pages) for k,v in o.items()}
     return str(address(o)) if o in pages else o
 
-def stage(to, run=True):
+def clashes(pages):
+    "Refuse two files with one address"
+    by = {}
+    for o in pages: by.setdefault(address(o), []).append(o)
+    for where,files in by.items():
+        if len(files) > 1: raise ValueError(f'{" and ".join(files)} would both be the page {where}: rename one')
+
+def copy_files(copies, to):
+    "Take along what pages and _quarto.yml name"
+    for o in sorted(copies):
+        if not (ROOT/o).is_file():
+            why = 'and there is no such file; `make fix` writes the pictures by which posts are shown'
+            raise FileNotFoundError(f'a page or _quarto.yml names {o}, {why}')
+        (to/o).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT/o, to/o)
+
+def stage(to, run=True, out='_docs'):
     "Write all pages into a folder, with the configuration that either renderer reads; without `run`, summaries are as they were saved"
     cfg,(repo, site) = config(),addresses()
     pages,copies,when = sources(cfg),{cfg['format']['html']['css'], cfg['website']['favicon']},committed()
+    clashes(pages)
     if str(ROOT) not in sys.path: sys.path.insert(0, str(ROOT))
     for src in pages:
-        out = to/address(src)
-        out.parent.mkdir(parents=True, exist_ok=True)
+        path = to/address(src)
+        path.parent.mkdir(parents=True, exist_ok=True)
         text = page(src, pages, copies, repo, site, run)
-        out.write_text(text, encoding='utf-8') if isinstance(text, str) else write_nb(text, out)
-        os.utime(out, (when.get(src, (ROOT/src).stat().st_mtime),)*2) # the map of the site tells when a page changed
-    for o in sorted(copies):
-        if not (ROOT/o).is_file(): raise FileNotFoundError(f'a page or _quarto.yml names {o}, and there is no such file; `make fix` writes the pictures by which posts are shown')
-        (to/o).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT/o, to/o)
-    cfg['project'] |= {'render': [str(address(o)) for o in pages], 'output-dir': '../' + cfg['project']['output-dir']}
+        path.write_text(text, encoding='utf-8') if isinstance(text, str) else write_nb(text, path)
+        os.utime(path, (when.get(src, (ROOT/src).stat().st_mtime),)*2) # the map of the site tells when a page changed
+    copy_files(copies, to)
+    cfg['project'] |= {'render': [str(address(o)) for o in pages], 'output-dir': os.path.relpath(out, to)}
     cfg['website'] = entries(cfg['website'], pages) | {'site-url': site, 'repo-url': repo}
     (to/'_quarto.yml').write_text(yaml.dump(cfg, sort_keys=False, allow_unicode=True), encoding='utf-8')
     return to
 
-# What is wrong with the posts
-
-def outputs(nb):
-    "What cells printed, showed and drew"
-    joined = lambda o: ''.join(o) if isinstance(o, list) else o
-    one = lambda o: {k: joined(v) for k,v in o['data'].items()} if 'data' in o else joined(o.get('text', o.get('traceback', '')))
-    return [[one(o) for o in c.get('outputs', [])] for c in nb.cells if c.cell_type == 'code']
-
-def run_again(path, install=False):
-    "A notebook as it is when all its cells run anew; those that are for a machine without the package only with `install`"
-    nb,shell,here = read_nb(path),CaptureShell(mpl_format='png'),os.getcwd()
-    try:
-        for c in nb.cells:
-            if c.cell_type != 'code' or 'eval: false' in c.source and not install: continue
-            shell.cell(c)
-            if shell.exc: raise RuntimeError(f'{Path(path).name}: {type(shell.exc).__name__} in the cell\n{c.source}\n{shell.exc}') from shell.exc
-    finally: os.chdir(here) # a post may work in a folder of its own
-    clean_nb(nb)
-    return nb
-
-def outputs_anew(path): return outputs(run_again(path))
-
-def apart(f, paths):
-    "`f` of each path, each in a process of its own: in one that has drawn before, a picture comes out a hair different"
-    with ProcessPoolExecutor(2, get_context('spawn'), max_tasks_per_child=1) as pool: yield from pool.map(f, paths)
-
-def undescribed(path):
-    "Pictures of a notebook that lack an alternative text, as sentences"
-    bare = [c.source for c in read_nb(path).cells if c.cell_type == 'code' and has_picture(c) and not re.search(r'^#[|] fig-alt: *\S', c.source, re.M)]
-    yield from (f'{path.name}: a picture has no fig-alt: {o.splitlines()[0]}' for o in bare)
-
-def post_faults(path, run=True):
-    "What is wrong with a post, as sentences"
-    nb = read_nb(path)
-    front = front_matter(nb)
-    yield from (f'{path.name}: the front matter lacks {o}' for o in POST if not front.get(o))
-    if str(front.get('date')) != path.name[:10]: yield f'{path.name}: its date is {front.get("date")}'
-    if front.get('image') and not (path.parent/front['image']).is_file(): yield f'{path.name}: there is no picture {front["image"]}: `make fix` writes it'
-    if f'git+{addresses()[0]}' not in next((c.source for c in nb.cells if c.cell_type == 'code'), ''): yield f'{path.name}: the first cell does not install the package from {addresses()[0]}'
-    if path.stat().st_size > SIZE: yield f'{path.name}: {path.stat().st_size >> 10} kB'
-    yield from undescribed(path)
-    if run and next(apart(outputs_anew, [path])) != outputs(nb): yield f'{path.name}: its outputs are not those of its code: run it again and save it'
-
-def save(path):
-    write_nb(run_again(path), path)
-    return path
-
-def save_again():
-    "Run what shows results of records that may have grown: posts, the home page, summaries"
-    for path in apart(save, posts() + summaries()): print(path.relative_to(ROOT), flush=True)
-    subprocess.run([sys.executable, ROOT/'tools'/'readme.py'], check=True)
-
-def posts(): return [ROOT/o for o in found('nbs/posts/*.ipynb')]
-
-def summaries(): return [ROOT/o for o in ('nbs/index.ipynb', 'nbs/lab/90_verdicts.ipynb', 'nbs/lab/91_records.ipynb', 'nbs/guides/04_commands.ipynb')]
-
 # The renderers
 
 def copies_for_docstrings(out):
-    "Each page as Markdown too, at the address that the modules give"
-    for o in out.rglob('*.llms.md'): shutil.copy2(o, o.with_name(o.name.removesuffix('.llms.md') + '.html.md'))
+    "Each page as Markdown too, at the address that the modules give; that of a folder is given by the name of its first notebook"
+    for o in out.rglob('*.llms.md'):
+        name = o.name.removesuffix('.llms.md')
+        shutil.copy2(o, o.with_name(f'{name}.html.md'))
+        if name == 'index' and o.parent != out: shutil.copy2(o, o.with_name(f'{o.parent.name}.html.md'))
 
 def no_foreign_fonts(out):
     "Themes name fonts of Google's; the page does without them, and its readers are not told of to anyone"
@@ -249,7 +220,8 @@ def render(pages, out):
     site.build()
     no_foreign_fonts(out)
     copies_for_docstrings(out)
-    return site.warnings + [f'{p.src}:{line}: {what}' for p in site.pages.values() if p.src.suffix != '.ipynb' for line,what in scan((pages/p.src).read_text(encoding='utf-8'))]
+    texts = [o.src for o in site.pages.values() if o.src.suffix != '.ipynb']
+    return site.warnings + [f'{o}:{line}: {what}' for o in texts for line,what in scan((pages/o).read_text(encoding='utf-8'))]
 
 def render_quarto(pages, out):
     shutil.rmtree(out, ignore_errors=True) # nothing of an earlier preview is published
@@ -257,21 +229,36 @@ def render_quarto(pages, out):
     no_foreign_fonts(out)
     copies_for_docstrings(out)
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    p.add_argument('--quarto', action='store_true', help='render with Quarto, which has to be installed')
-    p.add_argument('--save', action='store_true', help='run posts and summaries again and save them; render nothing')
-    p.add_argument('--no-run', action='store_true', help='do not run the posts again')
-    args = p.parse_args()
-    os.chdir(ROOT)
-    if args.save: return save_again()
-    pages,out = ROOT/'_pages',ROOT/config()['project']['output-dir']
-    shutil.rmtree(pages, ignore_errors=True)
-    stage(pages)
-    if args.quarto: return render_quarto(pages, out)
-    faults = render(pages, out) + [o for path in posts() for o in post_faults(path, run=not args.no_run)] + [o for p in found('nbs/**/[0-9]*.ipynb') for o in undescribed(ROOT/p)]
-    for o in faults: print(o, file=sys.stderr)
-    print(f'{len(list(out.rglob("*.html")))} pages in {out.name}; {len(faults)} things to mend')
-    sys.exit(bool(faults))
+# The command
 
-if __name__ == '__main__': main()
+def save_again():
+    "Run what shows results of records that may have grown: posts, the home page, summaries"
+    for path in apart(save, posts() + summaries()): print(path.relative_to(ROOT), flush=True)
+    subprocess.run([sys.executable, ROOT/'tools'/'readme.py'], check=True)
+
+def faults(run):
+    "What is wrong with posts, those whose name holds `run` run again, and with pictures anywhere"
+    for path in posts(): yield from post_faults(path, run=run is not None and run in path.stem)
+    for o in found('nbs/**/[0-9]*.ipynb'):
+        if not o.startswith('nbs/posts/'): yield from undescribed(ROOT/o)
+
+@call_parse
+def main(
+    quarto:bool=False, # Render with Quarto, which has to be installed
+    save:bool=False,   # Run posts and summaries again and save them; render nothing
+    run:str='',        # Run only the posts again whose name holds this; by default all
+    no_run:bool=False, # Run no post again
+    out:str=None,      # Folder for the site; by default the one that _quarto.yml names
+):
+    "Make the site from the notebooks and check it: a preview, without Quarto, unless asked otherwise"
+    os.chdir(ROOT)
+    if save: return save_again()
+    out = Path(out or config()['project']['output-dir']).resolve()
+    pages = out.with_name('_pages')
+    shutil.rmtree(pages, ignore_errors=True)
+    stage(pages, out=out)
+    if quarto: return render_quarto(pages, out)
+    wrong = render(pages, out) + [*faults(None if no_run else run)]
+    for o in wrong: print(o, file=sys.stderr)
+    print(f'{len(list(out.rglob("*.html")))} pages in {out.name}; {len(wrong)} things to mend')
+    sys.exit(bool(wrong))

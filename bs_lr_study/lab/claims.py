@@ -30,8 +30,9 @@ from ..analysis.tables import cells, inflection_table
 from ..readers.load import find_record, load_runs
 from .noise import noise_study, prediction_errors
 from ..analysis.budgets import at_updates, planned_steps, trials
-from ..probe.cost import epoch_costs, retimed
-from ..analysis.findings import margin, may_win, run_error
+from ..analysis.budgets import epoch_costs, retimed
+from ..analysis.stats import margin, may_win
+from ..analysis.replicates import run_error
 from .generalization import gap_study, gains
 from .growing import against_step, grow_study
 from ..analysis.laws import LR_LAWS, fit_law, paper_table, params_table
@@ -39,7 +40,8 @@ from ..report.page import Part, Table, Text, Value, docs_url
 from ..runs import CONFIG_FIELDS, fmt_lr
 from .scaling import FITTING, at_best, coincide, ratios, scaling_study, seed_ratio, steps_up, tuned_losses
 from ..analysis.curves import lr_spread, taper_differences
-from ..analysis.stats import batch_effects, best_sets, group_means, run_sd
+from ..analysis.stats import best_sets, group_means
+from ..analysis.replicates import batch_effects, run_sd
 
 # %% ../../nbs/lab/02_claims.ipynb #8174b43d
 VERDICTS = ('holds', 'within noise', 'does not hold', 'needs an experiment')
@@ -120,12 +122,12 @@ def evidence(
 ): # `Evidence`
     "All that ships with the package"
     from bs_lr_study.store import Store
-    stores = [Store(find_record(o)) for o in own]
+    stores,cost = [Store(find_record(o)) for o in own],Store(find_record('cost'))
     papers = {o: paper_table(o) for o in ('zhang2024_steps', 'goyal2017_lr_rules', 'hoffer2017_gap')} | {f'{o}_accumulation': _measured('accumulation', o) for o in ('fastai', 'gradients')}
     noise = noise_study(level=Evidence.level, family=True)
     return Evidence(load_runs('2025-06-04'), load_runs('2025-06-01'), pd.concat([load_runs(o).assign(record=o) for o in (*own, *ends)], ignore_index=True),
                     pd.concat([o.epochs_df() for o in stores], ignore_index=True), papers, load_runs('accumulation'), noise=noise,
-                    scaled=scaling_study(), grown=grow_study(), remedied=gap_study(), sharp=Store(find_record('sharpness')).epochs_df().query('lr == 1e-3'), costs=epoch_costs(find_record('cost')))
+                    scaled=scaling_study(), grown=grow_study(), remedied=gap_study(), sharp=Store(find_record('sharpness')).epochs_df().query('lr == 1e-3'), costs=epoch_costs(cost.to_df(), cost.epochs_df()))
 
 # %% ../../nbs/lab/02_claims.ipynb #fdabe374
 SOURCES = dict(grid='V. Bakshi, An Analysis of Batch Size vs. Learning Rate on Imagenette (June 2025)', first='V. Bakshi, Initial Experiments with Imagenette (1 June 2025)',

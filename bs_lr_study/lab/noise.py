@@ -12,7 +12,8 @@ import numpy as np, pandas as pd
 
 from ..readers.load import find_record
 from ..analysis.noise_scale import b_simple
-from ..analysis.stats import best_sets, run_sd
+from ..analysis.stats import best_sets
+from ..analysis.replicates import run_sd
 from ..store import Store
 
 # %% ../../nbs/lab/11_noise.ipynb #0973df64

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from ..analysis.findings import CERTAINTY, findings, findings_text, run_error
+from ..analysis.stats import best_sets
+from ..analysis.findings import CERTAINTY, findings, findings_text
+from ..analysis.replicates import run_error
 from ..analysis.tables import best_by, cells, crosstab_acc, crosstab_text, inflection_table, printable, top_runs
 from ..files import clean, file_name
 from .page import Part, Report, Statements, Table, Text, Value, as_plot, as_table
@@ -163,7 +165,7 @@ def _pictures(df, agg):
 def _inflections(df, agg, sd, level=.9):
     "Inflection points, and which batch sizes may be the best"
     err = run_error(df, sd) if agg == 'mean' and df.acc.notna().any() else None
-    t = inflection_table(df, agg, detail=True, **(dict(interval=level, sd=err) if err else {}))
+    t = inflection_table(df, agg, detail=True, sets=best_sets(df, level=level, sd=err) if err else None)
     note = f'In brackets the batch sizes that may be the best of their row, at {100*level:.0f} per cent, for runs that move by {100*err.sd:.1f} points ({err.how}).' if err else ''
     return as_table('Inflection point: the batch size past which accuracy falls, for each learning rate', t.reset_index(), note, lr=fmt_lr)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..store import write_whole
+from ..files import write_whole
 
 # %% ../../nbs/training/07_checkpoint.ipynb #071272fb
 def plain(

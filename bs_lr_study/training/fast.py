@@ -20,9 +20,9 @@ import torch
 from fastai.torch_core import no_random
 from fastcore.meta import delegates
 
+from ..files import user_cache, write_whole
 from ..runs import Run, examples_seen
-from ..store import write_whole
-from .data import fingerprint, user_cache
+from .data import fingerprint
 from .learner import train_many as reference
 from .member_opt import MEMBER_OPTS
 from .members import NotStackable

@@ -18,7 +18,8 @@ from filelock import FileLock
 from PIL import Image
 from torch.nn import functional as F
 
-from .data import DataError, has_split, image_files, user_cache
+from .data import has_split, image_files
+from ..files import DataError, user_cache
 
 # %% ../../nbs/training/02_images.ipynb #1af7e11c
 def decode(

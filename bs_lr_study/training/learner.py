@@ -17,8 +17,8 @@ from time import perf_counter
 
 from fastcore.meta import delegates
 
+from ..register import MEASURES
 from ..runs import Run, stages
-from ..sweep.workers import get_measure
 from .accumulate import Accumulate
 from .checkpoint import resume_fit
 from .data import fingerprint, get_dls, n_channels
@@ -233,7 +233,7 @@ def _env(cfg, how):
     "What a record says of the engine, the machine and the options"
     env = machine('fastai', how.device) | dict(amp=how.amp)
     env |= dict(learner=name_of(how.learner)) if how.learner else dict(num_workers=how.num_workers)
-    return env | (dict(measure=measure) if (measure := how.measure_of(cfg)) else {})
+    return env | (dict(measure=name_of(measure)) if (measure := how.measure_of(cfg)) else {})
 
 def _cost(watch, device):
     "What a run cost so far"
@@ -263,7 +263,7 @@ def train(
     "Train one run with fastai; divergence, lack of memory and errors are records too. Leaves the random state as it was"
     how = on_device(train_options(how, **opts))
     env,learn,end = _env(cfg, how),None,dict(status='ok')
-    measure = get_measure(env['measure']) if 'measure' in env else None
+    measure = MEASURES.load(how.measure_of(cfg))() if 'measure' in env else None
     free_memory(how.device)
     try:
         env['data_fingerprint'] = None if how.learner and not how.path else fingerprint(cfg.data, how.path)

@@ -1,5 +1,5 @@
 "Budgets against definitions worked out the long way"
-import warnings
+import subprocess, sys, warnings
 
 import matplotlib as mpl
 mpl.use('Agg')
@@ -7,7 +7,8 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 
 from bs_lr_study.analysis import crosstab_acc, find_record, inflection_table
-from bs_lr_study.analysis.budgets import any_length, at_updates, cell_costs, pareto, planned_steps, to_target, trials, updates_plan
+from bs_lr_study.analysis.budgets import (any_length, at_updates, cell_costs, cost_by_bs, knee, pareto, planned_steps, run_costs, to_target,
+                                          trials, updates_plan)
 from bs_lr_study.report.charts import plot_pareto, plot_to_target
 from bs_lr_study.runs import Run, RunConfig, run_name
 from bs_lr_study.store import Store
@@ -188,3 +189,55 @@ class TestPareto:
         assert drawn['front'].get_xdata().tolist() == [1, 3] and drawn['front'].get_ydata().tolist() == [.9, .95]
         assert ax.get_xlabel() == 'Peak memory (GiB)' and list(drawn) == ['front', '8', '16']
         with pytest.raises(ValueError, match="cost is 'joules'"): plot_pareto(t, 'joules')
+
+N = 2**14 # images
+
+def timed_runs(seconds, bss=tuple(2**i for i in range(11)), seeds=3):
+    "Runs of two epochs, each of which takes `seconds(bs, seed)`"
+    def one(b, s):
+        return dict(run=f'{b}-{s}', model='m', bs=b, lr=.1, seed=s, epochs=2, steps=2*N//b, examples=2*N, n_train=N, train_seconds=2*seconds(b, s))
+    return pd.DataFrame([one(b, s) for b in bss for s in range(seeds)])
+
+class TestCosts:
+    def test_rates(self):
+        t = run_costs(timed_runs(lambda b, s: 10.), price=7.2)
+        assert np.allclose(t.images_per_second, t.examples/20) and np.allclose(t.seconds_per_update, 20/t.updates) and np.allclose(t.price, .04)
+
+    def test_a_run_that_ended_early_is_counted_as_far_as_it_went(self):
+        d = timed_runs(lambda b, s: 10., bss=(16,), seeds=1)
+        half = d.assign(steps=d.steps//2, examples=d.examples//2, train_seconds=10.)
+        assert run_costs(half).seconds_per_epoch.item() == pytest.approx(run_costs(d).seconds_per_epoch.item())
+        assert run_costs(d.assign(steps=0)).empty
+
+    def test_another_clock(self):
+        t = run_costs(timed_runs(lambda b, s: 10.).assign(cpu_seconds=4.), clock='cpu_seconds')
+        assert (t.seconds == 4).all()
+        with pytest.raises(ValueError, match='the runs lack cpu_seconds'): run_costs(timed_runs(lambda b, s: 1.), clock='cpu_seconds')
+
+    def test_middle_and_interval_are_those_of_logs(self):
+        by = cost_by_bs(run_costs(timed_runs(lambda b, s: 2.**s, bss=(4,))))
+        o = by.loc[4, 'seconds_per_epoch']
+        x = np.log([1, 2, 4])
+        half = 2.919986*x.std(ddof=1)/3**.5 # Student's t, 2 degrees of freedom, 90 %
+        assert (np.log(o.mid), np.log(o.lo), np.log(o.hi)) == pytest.approx((x.mean(), x.mean() - half, x.mean() + half))
+        assert np.isnan(cost_by_bs(run_costs(timed_runs(lambda b, s: 1., bss=(4,), seeds=1))).loc[4, 'seconds'].lo)
+
+    def test_no_torch(self):
+        said = subprocess.run([sys.executable, '-c', 'import sys, bs_lr_study.analysis.budgets; print("torch" in sys.modules)'], capture_output=True, text=True).stdout
+        assert said.strip() == 'False'
+
+class TestKnee:
+    @pytest.mark.parametrize('per_call,at', [(10, 64), (40, 256), (160, 1024)])
+    def test_known(self, per_call, at):
+        "A doubling from b saves ½/(1 + b/a): less than a tenth once b > 4a"
+        assert set(knee(run_costs(timed_runs(lambda b, s: per_call/b + 1.))).bs.fillna(-1)) == {at if at < 1024 else -1}
+
+    def test_wider_steps_count_by_doublings(self):
+        assert set(knee(run_costs(timed_runs(lambda b, s: 40/b + 1., bss=(1, 4, 16, 64, 256, 1024)))).bs) == {256}
+
+    def test_it_may_rise_again(self):
+        assert set(knee(run_costs(timed_runs(lambda b, s: 1/b + b/100.))).bs) == {8}
+
+    @pytest.mark.parametrize('kw,bss,said', [(dict(saves=0), (1, 2), 'saves is 0'), ({}, (4,), 'is seen in several')])
+    def test_refusals(self, kw, bss, said):
+        with pytest.raises(ValueError, match=said): knee(run_costs(timed_runs(lambda b, s: 1., bss=bss)), **kw)

@@ -5,7 +5,8 @@ from scipy import stats as ss
 from bs_lr_study.analysis import inflection_table, load_runs
 from bs_lr_study.analysis.laws import best_lrs
 from bs_lr_study.analysis.curves import draw_curves, tapers
-from bs_lr_study.analysis.stats import batch_effects, best_p, best_sets, binomial_sd, calibrate, compare, range_ppf, run_sd, winners_curse
+from bs_lr_study.analysis.stats import best_p, best_sets, compare, range_ppf, winners_curse
+from bs_lr_study.analysis.replicates import batch_effects, binomial_sd, run_sd
 
 @pytest.fixture(scope='module')
 def both(): return pd.concat([load_runs().assign(post='b'), load_runs('2025-06-01').assign(post='a')], ignore_index=True)
@@ -43,12 +44,21 @@ def test_two_cells_are_a_t_test(both):
 
 @pytest.mark.parametrize('truth,n,dof', [(.78 + .0005*(np.arange(8) == 2), 3, None), (.78 - .03*(np.arange(8) - 4)**2, 3, None),
     (.78 - .01*np.arange(8), 3, None), (.78 - .002*(np.arange(8) - 4)**2, 1, 9), (.78 - .002*(np.arange(8) - 4)**2, 5, None)])
-def test_intervals_hold_what_they_promise(truth, n, dof): assert calibrate(truth, n, dof=dof, draws=150).coverage.iloc[0] >= .85
+def test_intervals_hold_what_they_promise(truth, n, dof):
+    "Rows of `n` runs a cell drawn from a known truth"
+    rng,sd,k = np.random.default_rng(0),.0078,len(truth)
+    runs = truth + sd*rng.standard_normal((150, n, k))
+    dof = dof or (n-1)*k
+    seen_sd = runs.var(1, ddof=1).mean(-1)**.5 if n > 1 else sd*np.sqrt(rng.chisquare(dof, len(runs))/dof)
+    keep = best_p(runs.mean(1), np.full((len(runs), k), n), seen_sd, dof) > .1
+    lo,hi = keep.argmax(1),k - 1 - keep[:, ::-1].argmax(1)
+    best = truth.argmax()
+    assert ((lo <= best) & (best <= hi)).mean() >= .85
 
 def test_plain_table_is_left_alone(both):
     df = load_runs()
-    wide = inflection_table(df, interval=.9, sd=.0078)
-    for m in df.model.unique(): assert wide[m]['bs'].tolist() == inflection_table(df)[m].tolist() or pd.testing.assert_series_equal(wide[m]['bs'], inflection_table(df)[m], check_names=False) is None
+    plain,wide = inflection_table(df),inflection_table(df, sets=best_sets(df, sd=.0078))
+    pd.testing.assert_frame_equal(wide.xs('bs', axis=1, level=1), plain, check_names=False)
 
 def test_winner_of_two_equal_cells(): assert winners_curse([.5, .5], .01)['flattery'] == pytest.approx(.01/np.pi**.5, rel=.02)
 
@@ -73,7 +83,7 @@ class TestNothingToCompare:
 
     @pytest.mark.parametrize('d', [none, none.assign(status='diverged'), none.assign(status='oom', message='')])
     def test_no_accuracy_is_said(self, d):
-        for f in (best_sets, compare, lambda d, sd: inflection_table(d, interval=.9, sd=sd), lambda d, sd: winners_curse(d.acc, sd), lambda d, sd: best_lrs(d)):
+        for f in (best_sets, compare, lambda d, sd: winners_curse(d.acc, sd), lambda d, sd: best_lrs(d)):
             with pytest.raises(ValueError, match='acc is missing everywhere: no run has an accuracy'): f(d, sd=.01)
 
     def test_one_cell_has_no_pairs(self):

@@ -9,7 +9,7 @@ from scipy import stats as ss
 from bs_lr_study.analysis import find_record
 from bs_lr_study.lab.claims import CLAIMS, SOURCES, VERDICTS, evidence, in_pairs, judge, ledger, ledger_markdown, ledger_text
 from bs_lr_study.analysis.laws import paper_table
-from bs_lr_study.analysis.stats import RunSd
+from bs_lr_study.analysis.replicates import RunSd
 
 NB = Path(__file__).parents[2]/'nbs'/'lab'/'02_claims.ipynb'
 EXACT = RunSd(1e-9, np.inf, 'exact')

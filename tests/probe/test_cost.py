@@ -1,67 +1,18 @@
 "Costs of runs counted, where they stop falling, and memory against what is known to be held"
-import subprocess, sys
-
 import numpy as np, pandas as pd, pytest, torch
 from fastai.optimizer import Adam
 from torch import nn
 
-from bs_lr_study.probe.cost import cost_by_bs, knee, peak_since, reset_peak, run_costs
+from bs_lr_study.analysis.budgets import cost_by_bs, run_costs
+from bs_lr_study.probe.cost import peak_since, reset_peak
 from bs_lr_study.report.charts import plot_cost
 from bs_lr_study.probe.meter import held_bytes
 from bs_lr_study.runs import RunConfig
 from bs_lr_study.training.learner import train
 
-N = 2**14 # images
-
-def runs(seconds, bss=tuple(2**i for i in range(11)), seeds=3):
-    return pd.DataFrame([dict(run=f'{b}-{s}', model='m', bs=b, lr=.1, seed=s, epochs=2, steps=2*N//b, examples=2*N, n_train=N, train_seconds=2*seconds(b, s)) for b in bss for s in range(seeds)])
-
-class TestTables:
-    def test_rates(self):
-        t = run_costs(runs(lambda b, s: 10.), price=7.2)
-        assert np.allclose(t.images_per_second, t.examples/20) and np.allclose(t.seconds_per_update, 20/t.updates) and np.allclose(t.price, .04)
-
-    def test_a_run_that_ended_early_is_counted_as_far_as_it_went(self):
-        d = runs(lambda b, s: 10., bss=(16,), seeds=1)
-        half = d.assign(steps=d.steps//2, examples=d.examples//2, train_seconds=10.)
-        assert run_costs(half).seconds_per_epoch.item() == pytest.approx(run_costs(d).seconds_per_epoch.item())
-        assert run_costs(d.assign(steps=0)).empty
-
-    def test_another_clock(self):
-        t = run_costs(runs(lambda b, s: 10.).assign(cpu_seconds=4.), clock='cpu_seconds')
-        assert (t.seconds == 4).all()
-        with pytest.raises(ValueError, match='the runs lack cpu_seconds'): run_costs(runs(lambda b, s: 1.), clock='cpu_seconds')
-
-    def test_middle_and_interval_are_those_of_logs(self):
-        by = cost_by_bs(run_costs(runs(lambda b, s: 2.**s, bss=(4,))))
-        o = by.loc[4, 'seconds_per_epoch']
-        x = np.log([1, 2, 4])
-        half = 2.919986*x.std(ddof=1)/3**.5 # Student's t, 2 degrees of freedom, 90 %
-        assert (np.log(o.mid), np.log(o.lo), np.log(o.hi)) == pytest.approx((x.mean(), x.mean() - half, x.mean() + half))
-        assert np.isnan(cost_by_bs(run_costs(runs(lambda b, s: 1., bss=(4,), seeds=1))).loc[4, 'seconds'].lo)
-
-    def test_no_torch(self):
-        said = subprocess.run([sys.executable, '-c', 'import sys, bs_lr_study.cost; print("torch" in sys.modules)'], capture_output=True, text=True).stdout
-        assert said.strip() == 'False'
-
-class TestKnee:
-    @pytest.mark.parametrize('per_call,at', [(10, 64), (40, 256), (160, 1024)])
-    def test_known(self, per_call, at):
-        "A doubling from b saves ½/(1 + b/a): less than a tenth once b > 4a"
-        assert set(knee(run_costs(runs(lambda b, s: per_call/b + 1.))).bs.fillna(-1)) == {at if at < 1024 else -1}
-
-    def test_wider_steps_count_by_doublings(self):
-        assert set(knee(run_costs(runs(lambda b, s: 40/b + 1., bss=(1, 4, 16, 64, 256, 1024)))).bs) == {256}
-
-    def test_it_may_rise_again(self):
-        assert set(knee(run_costs(runs(lambda b, s: 1/b + b/100.))).bs) == {8}
-
-    @pytest.mark.parametrize('kw,bss,said', [(dict(saves=0), (1, 2), 'saves is 0'), ({}, (4,), 'is seen in several')])
-    def test_refusals(self, kw, bss, said):
-        with pytest.raises(ValueError, match=said): knee(run_costs(runs(lambda b, s: 1., bss=bss)), **kw)
-
 def test_plot():
-    by = cost_by_bs(run_costs(runs(lambda b, s: 1 + .1*s)))
+    bss = [2**i for i in range(11)]
+    by = cost_by_bs(run_costs(pd.DataFrame(dict(bs=bss, epochs=1, steps=2**14//np.array(bss), examples=2**14, train_seconds=1.))))
     fig = plot_cost(by, ('updates', 'seconds'))
     assert [a.get_title() for a in fig.axes] == ['Updates', 'Seconds'] and len(fig.axes[0].lines[0].get_xdata()) == 11
     with pytest.raises(ValueError, match='no peak_memory'): plot_cost(by)

@@ -270,7 +270,7 @@ class TestRecords:
         from bs_lr_study.sweep.runner import SettingsError
         ini = tmp_path/'s.ini'
         ini.write_text('[s]\ndata=digits\nmodels=small\nlrs=1e-2\nbatch_sizes=64\nmeasure=sound\n')
-        with pytest.raises(SettingsError, match=r"\[s\]: measure: 'sound'; choose from noise"): load_study('s', ini)
+        with pytest.raises(SettingsError, match=r"\[s\]: measure: no measurement 'sound'; choose from noise"): load_study('s', ini)
 
 def state(learn):
     opt = None if learn.opt is None else [[{k: v.clone() if torch.is_tensor(v) else v for k,v in s.items()} for s in learn.opt.state_dict()['state']], [dict(h) for h in learn.opt.hypers]]

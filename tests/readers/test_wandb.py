@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from bs_lr_study.analysis import crosstab_acc, inflection_table, load_runs
 from bs_lr_study.runs import Run, grid, run_name
 from bs_lr_study.store import Store
-from bs_lr_study.readers.wandb import explained, log_records, offline_runs, project_runs, read_log
+from bs_lr_study.readers.wandb_project import project_runs
+from bs_lr_study.readers.wandb_project import reading_error
+from bs_lr_study.readers.wandb_log import log_records, offline_runs, read_log
 
 OWN = ['Name', 'State', 'Notes', 'User', 'Tags', 'Created', 'Runtime', 'Sweep']
 
@@ -483,7 +485,7 @@ class TestServer:
 
     def test_errors_hold_no_password(self, monkeypatch):
         monkeypatch.setenv('WANDB_BASE_URL', 'https://me:secret@wandb.example.org')
-        said = str(explained(ValueError('Could not find project p'), 'me/p', 1))
+        said = str(reading_error(ValueError('Could not find project p'), 'me/p', 1))
         assert 'wandb.example.org' in said and 'secret' not in said
 
     def test_progress(self, server, capsys):
@@ -521,5 +523,5 @@ class TestWhichIsWhich:
 
 def test_wandb_is_not_imported_before_it_is_needed(tmp_path):
     path = export(tmp_path/'e.csv', [mine(3)])
-    code = f"import sys; from bs_lr_study.analysis import load_runs; load_runs({str(path)!r}); import bs_lr_study.readers.wandb; print([m for m in ('torch', 'fastai', 'wandb', 'rich', 'google.protobuf') if m in sys.modules])"
+    code = f"import sys; from bs_lr_study.analysis import load_runs; load_runs({str(path)!r}); import bs_lr_study.readers.wandb_project; print([m for m in ('torch', 'fastai', 'wandb', 'rich', 'google.protobuf') if m in sys.modules])"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np, pytest
 from PIL import Image
 
-from bs_lr_study.training.data import DataError, check_folder, find_data, get_dls, unpack
+from bs_lr_study.training.data import check_folder, find_data, get_dls
+from bs_lr_study.files import DataError, unpack
 from bs_lr_study.runs import RunConfig
 from bs_lr_study.training.learner import train
 

@@ -7,7 +7,8 @@ import numpy as np, pytest, torch
 from PIL import Image
 
 from bs_lr_study.training import images
-from bs_lr_study.training.data import DataError, find_data, get_dls, image_files
+from bs_lr_study.training.data import find_data, get_dls, image_files
+from bs_lr_study.files import DataError
 from bs_lr_study.training.images import crops, cut_batch, cut_each, decode, load_images
 from bs_lr_study.runs import RunConfig
 
