@@ -42,7 +42,7 @@ def report(
     "Print the tables of a set of runs, draw their plots, and write all of it as one page"
     if not files: raise CliError('which runs? Name a store (.jsonl), a CSV file, or a set that ships with the package')
     import pandas as pd
-    from bs_lr_study.lab.claims import report_parts
+    from bs_lr_study.lab.verdicts import report_parts
     from bs_lr_study.readers.load import load_runs
     _check_folder(out)
     df = pd.concat([load_runs(o) for o in dict.fromkeys(files)], ignore_index=True)

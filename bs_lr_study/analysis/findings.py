@@ -1,4 +1,4 @@
-"""The sentences that a careful reader would write under a grid of runs, each computed, with its numbers and its certainty
+"""What a careful reader would write under a grid of runs, each sentence computed, with its numbers and its certainty
 
 Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/analysis/findings.html.md"""
 
@@ -7,310 +7,273 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/analysis/findings.html.md"""
 # %% auto #0
 __all__ = ['CERTAINTY', 'Finding', 'findings', 'findings_text']
 
-# %% ../../nbs/analysis/08_findings.ipynb #9a171e25
-from dataclasses import asdict, dataclass, replace
+# %% ../../nbs/analysis/08_findings.ipynb #74da99a0
+from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np, pandas as pd
 from scipy.stats import f as f_dist
 
-from .tables import cells, optima
-from ..runs import fmt_lr
 from .curves import lr_spread
-from .replicates import run_error, run_sd
+from .replicates import CELL, run_error, run_sd
 from .stats import best_sets, margin, may_win, winners_curse
+from .tables import cells, optima
+from .wording import sentence
 
-# %% ../../nbs/analysis/08_findings.ipynb #30c648eb
+# %% ../../nbs/analysis/08_findings.ipynb #2c47a61e
 CERTAINTY = {'fact': 'counted, not inferred',
              'clear': 'holds at the level asked for, all comparisons of its kind accounted for',
              'within noise': 'made again, the runs could say otherwise',
              'open': 'the grid does not reach far enough to tell'}
 
+_TOPIC = {'halves': 'noise', 'one cell': 'row', 'single cells': 'row', 'lost row': 'row',
+          'bs moves': 'best batch size', 'lr moves': 'best learning rate'} # of kinds that are no topic themselves
+
 @dataclass(frozen=True)
 class Finding:
-    "A sentence about a set of runs, and what it rests on"
-    topic: str
-    model: str
-    sentence: str
+    "What was found in a set of runs, in numbers; as a string its sentence"
+    kind: str      # Which template of `WORDS` words it
+    model: str     # Of which model; '' if of all
     certainty: str # One of `CERTAINTY`
-    evidence: dict # Numbers, by name
+    values: dict   # Numbers, by name
+    assumed: float = None # The run-to-run standard deviation that it rests on, if that is assumed
+    frail: bool = False   # Would it not be clear if that were twice as large?
 
-# %% ../../nbs/analysis/08_findings.ipynb #518bd2a2
-def _and(words):
-    *most,last = map(str, words)
-    return f"{', '.join(most)} and {last}" if most else last
+    @property
+    def topic(self): return _TOPIC.get(self.kind, self.kind)
 
-def _count(n, word): return f"{n} {word}{'s'*(n != 1)}"
+    def __str__(self): return sentence(self)
 
-def _pts(lo, hi): return ' to '.join(f'{round(100*o, 1) + 0.:.1f}' for o in (lo, hi)).replace('-', '−') # + 0. makes -0 a plain 0
-
-def _span(some, tried, show=str):
-    "Values as text, neighbours among `tried` as a range"
-    tried = sorted(tried)
-    at = np.array([tried.index(o) for o in sorted(some)])
-    groups = np.split(at, np.flatnonzero(np.diff(at) > 1) + 1)
-    text = [[f'{show(tried[g[0]])} to {show(tried[g[-1]])}'] if len(g) > 2 else [show(tried[i]) for i in g] for g in groups]
-    return _and([o for g in text for o in g])
-
-# %% ../../nbs/analysis/08_findings.ipynb #8412e411
-def _assumed(err): return err.how.startswith('assumed')
-
-def _error(df, err):
-    "How far a run moves, and where from that is known"
-    lo,hi = err.interval()
-    sure = '' if np.isinf(err.dof) else f'; {_pts(lo, hi)} at 95 %'
-    end = f". That is {err.how}." if _assumed(err) else f', from {err.how}.'
-    yield Finding('noise', '', f'Made again, a run moves by {100*err.sd:.1f} points (one standard deviation{sure}){end}',
-                  'open' if _assumed(err) else 'clear', dict(sd=err.sd, dof=err.dof, lo=lo, hi=hi))
-    yield from _unequal(df)
-
+# %% ../../nbs/analysis/08_findings.ipynb #367c546d
 def _halves(df):
     "The errors of the better and the other half of the cells, if runs of the better ones scatter less"
     c = cells(df).query('n > 1')
     if len(c) < 8: return
-    good = df.set_index(['model', 'lr', 'bs']).index.isin(c[c.acc >= c.acc.median()].set_index(['model', 'lr', 'bs']).index)
+    better = c[c.acc >= c.acc.median()]
+    good = df.set_index(CELL).index.isin(better.set_index(CELL).index)
     a,b = run_sd(df[good]),run_sd(df[~good])
     if f_dist.sf((b.sd/max(a.sd, 1e-9))**2, b.dof, a.dof) < .05: return a,b
 
-def _unequal(df):
-    "Whether runs scatter alike in the better and the other half of the cells"
-    if (two := _halves(df)) is None: return
-    a,b = two
-    yield Finding('noise', '', f'Runs scatter less in the better half of the cells ({100*a.sd:.1f} points) than in the other ({100*b.sd:.1f}): '
-                  'one error for all makes what is said of the best cells more careful than need be.', 'clear', dict(better=a.sd, other=b.sd))
+def _noise(err, halves):
+    "How far a run moves, where from that is known, and whether it moves alike in all cells"
+    lo,hi = err.interval()
+    values = dict(sd=err.sd, dof=err.dof, lo=lo, hi=hi, how=err.how, assumed=err.assumed)
+    yield Finding('noise', '', 'open' if err.assumed else 'clear', values)
+    if halves: yield Finding('halves', '', 'clear', {k: o.sd for k,o in zip(('better', 'other'), halves)})
 
-# %% ../../nbs/analysis/08_findings.ipynb #e2bef056
+# %% ../../nbs/analysis/08_findings.ipynb #5b9563cd
 def _runs(df, c):
-    lo,hi = c.runs.min(),c.runs.max()
-    each = f'{lo}' if lo == hi else f'{lo} to {hi}'
-    bss,lrs = (sorted(df[o].unique()) for o in ('bs', 'lr'))
-    over = [f'bs {bss[0]}' if len(bss) == 1 else f'{len(bss)} batch sizes from {bss[0]} to {bss[-1]}',
-            f'lr {fmt_lr(lrs[0])}' if len(lrs) == 1 else f'{len(lrs)} learning rates from {fmt_lr(lrs[0])} to {fmt_lr(lrs[-1])}']
-    yield Finding('runs', '', f"{_count(len(df), 'run')} of {_and(df.model.unique())}, {each} a cell: {_and(over)}.", 'fact',
-                  dict(runs=len(df), cells=len(c), least=int(lo), most=int(hi)))
+    values = dict(runs=len(df), cells=len(c), least=int(c.runs.min()), most=int(c.runs.max()))
+    tried = dict(models=list(df.model.unique()), bss=sorted(df.bs.unique()), lrs=sorted(df.lr.unique()))
+    yield Finding('runs', '', 'fact', values | tried)
 
 def _missing(c):
     lrs,bss = sorted(c.lr.unique()),sorted(c.bs.unique())
     for model,o in c.groupby('model', sort=False):
         there = o.pivot(index='lr', columns='bs', values='runs').reindex(index=lrs, columns=bss).notna()
-        n = int((~there).to_numpy().sum())
-        if not n: continue
-        holes = pd.Series({lr: tuple(row.index[~row]) for lr,row in there.iterrows() if not row.all()})
-        where = [f"lr {_span(g.index, lrs, fmt_lr)} at {'every bs' if len(k) == len(bss) else 'bs ' + _span(k, bss)}" for k,g in holes.groupby(holes, sort=False)]
-        text = '; '.join(where) if len(where) < 5 else 'too many to name'
-        yield Finding('missing', model, f"{n} of {there.size} cells {'was' if n == 1 else 'were'} not run for {model}: {text}.", 'fact', dict(missing=n, cells=there.size))
+        missing = int((~there).to_numpy().sum())
+        if not missing: continue
+        at = pd.Series({lr: tuple(row.index[~row]) for lr,row in there.iterrows() if not row.all()})
+        holes = [(list(rows.index), at_bss) for at_bss,rows in at.groupby(at, sort=False)]
+        yield Finding('missing', model, 'fact', dict(missing=missing, cells=there.size, holes=holes, bss=bss, lrs=lrs))
 
-# %% ../../nbs/analysis/08_findings.ipynb #fd907602
+# %% ../../nbs/analysis/08_findings.ipynb #955f53cf
 def _lost(c):
     c = c.assign(n_blank=c.runs - c.n - c.n_diverged - c.n_failed)
-    for kind,col in (('diverged', 'n_diverged'), ('failed', 'n_failed'), ('have no accuracy', 'n_blank')):
-        for model,o in c[c[col] > 0].groupby('model', sort=False):
-            n,of = int(o[col].sum()),int(c.runs[c.model == model].sum())
-            cell = [f'bs {r.bs}, lr {fmt_lr(r.lr)} ({getattr(r, col)} of {r.runs})' for r in o.itertuples()]
-            where = f'at {_and(cell)}' if len(cell) < 4 else f'in {len(cell)} cells: lr {_span(o.lr.unique(), sorted(c.lr.unique()), fmt_lr)}, bs {_span(o.bs.unique(), sorted(c.bs.unique()))}'
-            part,kind = o[o.n > 0],kind if n > 1 else kind.replace('have', 'has')
-            flatters = f" {_count(len(part), 'cell')} still {'has' if len(part) == 1 else 'have'} an accuracy, which is of the survivors and flatters." if len(part) else ''
-            yield Finding('lost', model, f'{n} of {_count(of, "run")} of {model} {kind}, {where}.{flatters}', 'fact', {col: n, 'runs': of, 'share': n/of, 'in_part': len(part)})
+    bss,lrs = sorted(c.bs.unique()),sorted(c.lr.unique())
+    for how in ('diverged', 'failed', 'blank'):
+        for model,o in c[c[f'n_{how}'] > 0].groupby('model', sort=False):
+            n = o[f'n_{how}']
+            lost,runs = int(n.sum()),int(c.runs[c.model == model].sum())
+            values = dict(how=how, lost=lost, runs=runs, share=lost/runs, in_part=int((o.n > 0).sum()))
+            yield Finding('lost', model, 'fact', values | dict(at=[*zip(o.bs, o.lr, n, o.runs)], bss=bss, lrs=lrs))
 
-# %% ../../nbs/analysis/08_findings.ipynb #df731c30
-def _end(value, line, of, which):
-    "What to call a value that is the smallest or largest of a row or column: 'tried' if nothing beyond it was run; None if it is neither"
-    reached = line[of][line.tested]
-    if value != (reached.min() if which == 'smallest' else reached.max()): return
-    beyond = line[of] < value if which == 'smallest' else line[of] > value
-    return f"the {which} {'with an accuracy' if beyond.any() else 'tried'}"
+# %% ../../nbs/analysis/08_findings.ipynb #93e0b53e
+def _end(value, line, along):
+    "Which end of a row or column a value is, and whether anything without an accuracy was run beyond; None if it is no end"
+    reached = line[along][line.tested]
+    if value == reached.min(): return 'smallest',bool((line[along] < value).any())
+    if value == reached.max(): return 'largest',bool((line[along] > value).any())
 
 def _ends(c, top):
-    "In which directions a cell lies at the edge of what its model was tried at"
-    lines = ('batch size', 'bs', c[(c.model == top.model) & (c.lr == top.lr)]),('learning rate', 'lr', c[(c.model == top.model) & (c.bs == top.bs)])
-    ends = [(of, name, _end(top[of], line, of, which)) for name,of,line in lines if line.tested.sum() > 1 for which in ('smallest', 'largest')]
-    return [f'its {name} is {end}' for of,name,end in ends if end and (of, top.bs, end) != ('bs', 1, 'the smallest tried')]
+    "Along which axes a cell lies at the edge of what its model was tried at, and how; no batch size is smaller than 1"
+    mine = c[c.model == top.model]
+    lines = dict(bs=mine[mine.lr == top.lr], lr=mine[mine.bs == top.bs])
+    ends = {along: _end(top[along], line, along) for along,line in lines.items() if line.tested.sum() > 1}
+    if top.bs == 1 and ends.get('bs') == ('smallest', False): del ends['bs']
+    return {along: end for along,end in ends.items() if end}
 
-def _rivals(rest, model):
-    "The cells that may be as good, by name if they are few"
-    if rest.empty: return 'none of the others can be as good'
-    names = [f"{'' if model else f'{o.model} at '}bs {o.bs}, lr {fmt_lr(o.lr)}" for o in rest.itertuples()]
-    ranges = [f"{of} {' to '.join(dict.fromkeys(show(v) for v in (rest[of].min(), rest[of].max())))}" for of,show in (('bs', str), ('lr', fmt_lr))]
-    return f"{_count(len(rest), 'other')} cannot be told from it ({'; '.join(names) if len(rest) < 4 else 'all within ' + ', '.join(ranges)})"
-
-def _winner(c, err, level, model='', luck=None):
-    "The best cell of `c`, and those not to be told from it; `luck` is the error near the top, if it is another one"
-    t = may_win(c, err, level)
-    top,rest,good = t.iloc[0],t.iloc[1:],c[c.n > 0]
-    curse = winners_curse(good.acc, luck or err, good.n.to_numpy(), draws=min(20_000, 5_000_000//len(good)))
-    lucky = f"about {100*curse['flattery']:.1f}" if curse['flattery'] >= .0005 else 'less than 0.1'
-    said = (f"The best of {_count(len(good), 'cell')}{f' of {model}' if model else ''} is {f'{top.model} at ' if not model else ''}bs {top.bs}, lr {fmt_lr(top.lr)} "
-            f"({100*top.acc:.1f} %, of which {lucky} points are luck); {_rivals(rest, model)}")
+def _winner(c, err, level, luck, model=''):
+    "The best cell of `c`, and those not to be told from it; `luck` is the error near the top"
+    good,best = c[c.n > 0],may_win(c, err, level)
+    top,rest = best.iloc[0],best.iloc[1:]
+    curse = winners_curse(good.acc, luck, good.n.to_numpy(), draws=min(20_000, 5_000_000//len(good)))
     ends = _ends(c, top)
-    yield Finding('best cell', model, '; '.join([said, *ends]) + '.', 'open' if ends else 'within noise' if len(rest) else 'clear',
-                  dict(bs=int(top.bs), lr=top.lr, acc=top.acc, rivals=len(rest), **curse))
+    values = dict(bs=int(top.bs), lr=top.lr, acc=top.acc, rivals=len(rest), **curse)
+    values |= dict(winner=top.model, cells=len(good), rival_cells=[*zip(rest.model, rest.bs, rest.lr)], ends=ends)
+    return Finding('best cell', model, 'open' if ends else 'within noise' if len(rest) else 'clear', values)
 
-def _winners(c, err, level, luck=None):
+def _winners(c, err, level, luck):
     models = c.model.unique()
-    if len(models) > 1: yield from _winner(c, err, level, luck=luck)
+    if len(models) > 1: yield _winner(c, err, level, luck)
     for m in models:
-        if (c[c.model == m].n > 0).sum() > 1: yield from _winner(c[c.model == m], err, level, m, luck)
+        mine = c[c.model == m]
+        if (mine.n > 0).sum() > 1: yield _winner(mine, err, level, luck, m)
 
-# %% ../../nbs/analysis/08_findings.ipynb #0d4614a2
+# %% ../../nbs/analysis/08_findings.ipynb #cde20e43
 def _models(c, err, level):
     good = c[c.n > 0].sort_values('acc', ascending=False, kind='stable')
-    first,*rest = [o for _,o in good.drop_duplicates('model').iterrows()]
+    first,*rest = good.drop_duplicates('model').itertuples()
     for o in rest:
         diff,half = first.acc - o.acc,margin(err, len(good), level, first.n, o.n)
-        end = 'they cannot be told apart' if diff < half else 'it is better'
-        yield Finding('models', '', f"The best of {first.model} is {100*diff:.1f} points above that of {o.model} ({_pts(diff-half, diff+half)}): {end}.",
-                      'within noise' if diff < half else 'clear', dict(a=first.model, b=o.model, diff=diff, lo=diff-half, hi=diff+half))
+        values = dict(a=first.model, b=o.model, diff=diff, lo=diff-half, hi=diff+half)
+        yield Finding('models', '', 'within noise' if diff < half else 'clear', values)
 
-# %% ../../nbs/analysis/08_findings.ipynb #a404d88a
-def _told(o, tried):
-    "Which batch sizes may be the best beside the one that is"
-    some = sorted(int(b) for b in o.candidates)
-    if len(some) == 1: return 'none of the others tried can be as good'
-    if some == tried and len(some) > 2: return 'any of those tried may be the best'
-    if len(some) == 2: return f'bs {next(b for b in some if b != o.bs)} cannot be told from {o.bs}'
-    return f'bs {_span(some, tried)} cannot be told from {o.bs}'
+# %% ../../nbs/analysis/08_findings.ipynb #2d4c35e7
+def _row_certainty(bs, low_edge, high_edge, end, **_):
+    "How sure it is that a row rises up to its best and falls past it"
+    rises,falls = not low_edge,not high_edge # neither end is among the candidates
+    which = end and end[0]
+    if which == 'largest': return 'open' if rises else 'within noise'
+    if which == 'smallest' and bs > 1: return 'open' if falls else 'within noise'
+    return 'clear' if falls and (rises or bs == 1) else 'within noise'
 
-def _course(o, line):
-    "How accuracy goes along a row, and how sure that is"
-    b,rises,falls = o.bs,not o.low_edge,not o.high_edge
-    past = line.acc[line.tested & (line.bs > b)]
-    down = 'diverges' if len(past) and past.isna().all() else 'falls'
-    first,last = (_end(b, line, 'bs', o) for o in ('smallest', 'largest'))
-    if last: return (f'rises up to bs {b}, {last}: a larger one may be better', 'open') if rises else (f'is highest at bs {b}, {last}', 'within noise')
-    if b == 1: return (f'{down} from bs 1 on', 'clear') if falls else ('is highest at bs 1', 'within noise')
-    if first: return (f'{down} from bs {b} on, {first}: a smaller one may be better', 'open') if falls else (f'is highest at bs {b}, {first}', 'within noise')
-    if rises and falls: return f'rises up to bs {b} and {down} past it','clear'
-    if rises: return f'rises up to bs {b}; whether it falls past it is within noise','within noise'
-    return f'{down} past bs {b}; whether it rises up to it is within noise' if falls else f'is highest at bs {b}','within noise'
+def _turns_back(line, best, half):
+    "The largest step against the way a row goes, if it is beyond noise: how far, and the batch sizes above and below"
+    pairs = list(combinations(zip(line.bs, line.acc), 2))
+    steps = [(y - y2, bs, bs2) for (bs,y),(bs2,y2) in pairs if bs2 <= best] + [(y2 - y, bs2, bs) for (bs,y),(bs2,y2) in pairs if bs >= best]
+    return max([o for o in steps if o[0] > half], default=None)
 
-def _turns_back(line, b, half):
-    "The largest step against the way a row goes, if it is beyond noise"
-    y,x = line.acc.to_numpy(),line.bs.to_numpy()
-    steps = [(y[i] - y[j], x[i], x[j]) for i in range(len(x)) for j in range(i+1, len(x)) if x[j] <= b]
-    steps += [(y[j] - y[i], x[j], x[i]) for i in range(len(x)) for j in range(i+1, len(x)) if x[i] >= b]
-    worst = max([o for o in steps if o[0] > half], default=None)
-    return f'not in one sweep, for bs {worst[1]} is {100*worst[0]:.1f} points above bs {worst[2]}' if worst else None
-
-# %% ../../nbs/analysis/08_findings.ipynb #5d721c67
-def _row(o, line, rows, err, level):
-    "The sentence for one row"
+def _row(o, line, n_rows, err, level):
+    "What can be said of one row; `o` is its line of `best_sets`"
     ran = line[line.tested]
-    if len(ran) == 1: return Finding('row', o.model, f"At lr {fmt_lr(o.lr)} {o.model} {'was run' if len(line) == 1 else 'has an accuracy'} at bs {o.bs} only ({100*o.acc:.1f} %).", 'open', dict(lr=o.lr, bs=o.bs, acc=o.acc))
-    said,sure = _course(o, line)
-    back = _turns_back(ran, o.bs, margin(err, len(ran), level**(1/rows), ran.n.min(), ran.n.min()) if ran.n.min() else np.inf)
-    text = f'At lr {fmt_lr(o.lr)} {o.model} {said}; ' + '; '.join([*([back] if back else []), _told(o, ran.bs.tolist())]) + '.'
-    return Finding('row', o.model, text, sure, dict(lr=o.lr, bs=o.bs, acc=o.acc, lo=o.lo, hi=o.hi, low_edge=o.low_edge, high_edge=o.high_edge, candidates=o.candidates, back=back))
+    if len(ran) == 1: return Finding('one cell', o.model, 'open', dict(lr=o.lr, bs=o.bs, acc=o.acc, tried=len(line)))
+    n = ran.n.min()
+    half = margin(err, len(ran), level**(1/n_rows), n, n) if n else np.inf
+    past = ran.acc[ran.bs > o.bs]
+    values = {k: getattr(o, k) for k in ('lr', 'bs', 'acc', 'lo', 'hi', 'low_edge', 'high_edge', 'candidates')}
+    values |= dict(back=_turns_back(ran, o.bs, half), diverges=bool(len(past) and past.isna().all()), end=_end(o.bs, line, 'bs'), tried=ran.bs.tolist())
+    return Finding('row', o.model, _row_certainty(**values), values)
 
-def _rows(df, c, sets, err, level):
+def _rows(c, sets, err, level):
+    "A finding for each row, but one for all rows of a single cell if there are many"
     lines = {k: o for k,o in c.sort_values('bs').groupby(['model', 'lr'])}
     found = [_row(o, lines[o.model, o.lr], len(sets), err, level) for o in sets.itertuples()]
-    single = [f for f in found if 'candidates' not in f.evidence]
-    for f in found:
-        if f not in single or len(single) < 5: yield f
-    if len(single) > 4: yield Finding('row', '', f'{len(single)} rows were run at one batch size only: they say nothing of the best one.', 'open', dict(rows=len(single)))
-    for o in optima(df).query('where in ("diverged", "not tested")').itertuples():
-        line = c[(c.model == o.model) & (c.lr == o.lr)]
-        bss,how = sorted(line.bs),'diverged' if o.where == 'diverged' and not line.n_failed.any() else 'failed' if line.n_failed.all() else 'has no accuracy'
-        yield Finding('row', o.model, f"At lr {fmt_lr(o.lr)} {o.model} {how} at {'any' if how[:3] == 'has' else 'every'} batch size tried (bs {_span(bss, bss)}).", 'fact', dict(lr=o.lr))
+    single = sum(o.kind == 'one cell' for o in found)
+    yield from (o for o in found if o.kind == 'row' or single < 5)
+    if single > 4: yield Finding('single cells', '', 'open', dict(rows=single))
 
-# %% ../../nbs/analysis/08_findings.ipynb #8eb5b483
+def _lost_rows(df, c):
+    "Rows without an accuracy"
+    for o in optima(df)[lambda t: t['where'].isin(['diverged', 'not tested'])].itertuples():
+        line = c[(c.model == o.model) & (c.lr == o.lr)]
+        how = 'diverged' if o.where == 'diverged' and not line.n_failed.any() else 'failed' if line.n_failed.all() else 'blank'
+        yield Finding('lost row', o.model, 'fact', dict(lr=o.lr, how=how, bss=sorted(line.bs)))
+
+# %% ../../nbs/analysis/08_findings.ipynb #6302cfbb
 def _apart(sets, along):
     "By 'grows' and 'shrinks' the two rows or columns furthest apart between which the best does so beyond noise"
     by = 'lr' if along == 'bs' else 'bs'
-    rows = list(sets.sort_values(by).itertuples())
-    pairs = [(a, b) for i,a in enumerate(rows) for b in rows[i+1:]]
-    below = lambda a, b: max(a.candidates) < min(b.candidates) and not a.high_edge and not b.low_edge
-    ways = dict(grows=[o for o in pairs if below(*o)], shrinks=[o for o in pairs if below(*o[::-1])])
-    ways = {way: sorted(((getattr(a, by), getattr(b, by)) for a,b in o), key=lambda e: e[0]/e[1]) for way,o in ways.items() if o}
+    pairs = list(combinations(sets.sort_values(by).itertuples(), 2))
+    def below(a, b): return max(a.candidates) < min(b.candidates) and not a.high_edge and not b.low_edge
+    def furthest(pairs): return sorted(((getattr(a, by), getattr(b, by)) for a,b in pairs), key=lambda o: o[0]/o[1])
+    ways = dict(grows=furthest([(a, b) for a,b in pairs if below(a, b)]), shrinks=furthest([(a, b) for a,b in pairs if below(b, a)]))
+    ways = {way: o for way,o in ways.items() if o}
     if len(ways) < 2: return {way: o[0] for way,o in ways.items()}
-    (way,main),(other,rest) = sorted(ways.items(), key=lambda o: o[1][0][0]/o[1][0][1])
-    return {way: main[0], other: next((o for o in rest if o[0] >= main[0][1] or o[1] <= main[0][0]), rest[0])} # beside the main one, if it can be
+    (way,(main,*_)),(other,rest) = sorted(ways.items(), key=lambda o: o[1][0][0]/o[1][0][1])
+    beside = [o for o in rest if o[0] >= main[1] or o[1] <= main[0]] # where the best goes the main way it should not go the other way, too
+    return {way: main, other: (beside or rest)[0]}
 
-def _movement(sets, along, topic, model):
+def _movement(sets, along, model):
     "Whether the best moves from row to row, or from column to column"
-    by,show = ('lr', fmt_lr) if along == 'bs' else ('bs', str)
-    ways,common = _apart(sets, along),sorted(set.intersection(*map(set, sets.candidates)))
-    if ways: said = _and([f'{way} from {by} {show(a)} to {show(b)}' for way,(a,b) in ways.items()])
-    elif common: said = f"may be the same for all, {along} {_and([(int if along == 'bs' else fmt_lr)(o) for o in common])}"
-    else: said = 'moves nowhere beyond noise'
-    return Finding(topic, model, f'The {topic} of {model} {said}.', 'clear' if ways else 'within noise', dict(moves=ways))
+    moves,common = _apart(sets, along),sorted(set.intersection(*map(set, sets.candidates)))
+    return Finding(f'{along} moves', model, 'clear' if moves else 'within noise', dict(moves=moves, common=common))
 
-def _moves(sets):
+def _best_bss(sets):
+    "The best batch sizes of each model, where they lie inside what was tried"
     for model,o in sets[sets.inside].groupby('model', sort=False):
         if len(o) < 2: continue
         o = o.sort_values('lr')
-        said = _and([f'{r.bs} at lr {fmt_lr(r.lr)}' for r in o.itertuples()])
-        yield Finding('best batch size', model, f'The best batch size of {model} is {said}.', 'clear' if (o.candidates.map(len) == 1).all() else 'within noise', dict(zip(map(fmt_lr, o.lr), o.bs)))
-        yield _movement(o, 'bs', 'best batch size', model)
+        sure = (o.candidates.map(len) == 1).all()
+        yield Finding('best batch size', model, 'clear' if sure else 'within noise', dict(best=dict(zip(o.lr, o.bs))))
+        yield _movement(o, 'bs', model)
 
-# %% ../../nbs/analysis/08_findings.ipynb #d7c9a493
+# %% ../../nbs/analysis/08_findings.ipynb #bbfd9c28
+def _edges(o, c, model):
+    "At which batch sizes the best learning rate of a model is the largest or smallest"
+    columns = {bs: line for bs,line in c[c.model == model].groupby('bs')}
+    ends = {bs: _end(lr, columns[bs], 'lr') for bs,lr in zip(o.bs, o.lr)}
+    for end in sorted(set(ends.values()) - {None}):
+        bss = [bs for bs in ends if ends[bs] == end]
+        yield Finding('edge', model, 'open', dict(bss=bss, of=len(o), edge='max' if end[0] == 'largest' else 'min', end=end, tried=list(ends)))
+
 def _best_lrs(sets, c):
+    "The best learning rates of each model, and which of them lie at the edge of what was tried"
     for model,o in sets.groupby('model', sort=False):
         n = c[(c.model == model) & c.tested].groupby('bs').size()
         o = o[o.bs.map(n) > 1].sort_values('bs')
         if o.empty: continue
-        bss,sure = o.bs.tolist(),(o.candidates.map(len) == 1).all()
-        said = ', '.join(f'{fmt_lr(lr)} (bs {_span(g.bs, bss)})' for lr,g in o.groupby('lr'))
-        yield Finding('best learning rate', model, f'The best learning rate of {model} is {said}.', 'within noise' if not sure else 'clear' if o.inside.all() else 'open', dict(zip(o.bs, o.lr)))
-        if len(o) > 1: yield _movement(o, 'lr', 'best learning rate', model)
-        for which,more in (('largest', 'larger'), ('smallest', 'smaller')):
-            ends = pd.Series([_end(r.lr, c[(c.model == model) & (c.bs == r.bs)], 'lr', which) for r in o.itertuples()], o.bs.to_numpy(), object)
-            for end,at in ends.groupby(ends):
-                where = f'bs {bss[0]}' if len(bss) == 1 else f'{len(at)} of {len(bss)} batch sizes ({_span(at.index, bss)})'
-                yield Finding('edge', model, f'At {where} the best learning rate of {model} is {end}: a {more} one may be better.', 'open', dict(bss=at.index.tolist(), of=len(o), edge='max' if which == 'largest' else 'min'))
+        sure = (o.candidates.map(len) == 1).all()
+        yield Finding('best learning rate', model, 'within noise' if not sure else 'clear' if o.inside.all() else 'open', dict(best=dict(zip(o.bs, o.lr))))
+        if len(o) > 1: yield _movement(o, 'lr', model)
+        yield from _edges(o, c, model)
 
-# %% ../../nbs/analysis/08_findings.ipynb #fa0a5f2c
+# %% ../../nbs/analysis/08_findings.ipynb #1245a324
 def _spreads(df, c, err, level):
+    "How far the best and the worst learning rate of each model lie apart, where that is least and where it is most"
     for model,o in c[c.n > 0].groupby('model', sort=False):
         lrs = o.pivot(index='lr', columns='bs', values='acc').dropna().index
         if len(lrs) < 2 or o.bs.nunique() < 2: continue
         t = lr_spread(df[df.model == model], err, level**(1/o.bs.nunique())).sort_values('spread')
-        a,b = t.iloc[0],t.iloc[-1]
-        apart = a.hi < b.lo
-        said = [f'{100*r.spread:.1f} points ({_pts(r.lo, r.hi)})' for r in (a, b)]
-        yield Finding('spread', model, f'The best and the worst learning rate of {model}, from {fmt_lr(lrs.min())} to {fmt_lr(lrs.max())}, lie between {said[0]} apart, '
-                      f"at bs {a.bs}, and {said[1]}, at bs {b.bs}.", 'clear' if apart else 'within noise',
-                      dict(least_bs=int(a.bs), least=a.spread, most_bs=int(b.bs), most=b.spread))
+        ends = dict(least=t.iloc[0], most=t.iloc[-1])
+        values = {f'{k}{end}': getattr(o, name) for k,o in ends.items() for end,name in (('_bs', 'bs'), ('', 'spread'), ('_lo', 'lo'), ('_hi', 'hi'))}
+        apart = values['least_hi'] < values['most_lo']
+        yield Finding('spread', model, 'clear' if apart else 'within noise', dict(lrs=lrs.tolist()) | values)
 
-# %% ../../nbs/analysis/08_findings.ipynb #bbeff3bf
+# %% ../../nbs/analysis/08_findings.ipynb #bcd4ff2f
 def _budget(df):
+    "How many updates runs made at each batch size, if that differs by a factor of two"
     if 'steps' not in df or df.bs.nunique() < 2: return
     ended = df[df.status == 'ok'] if 'status' in df else df
     n = ended.groupby('bs').steps.median().dropna()
     if len(n) < 2 or n.iloc[0] < 2*n.iloc[-1]: return
-    yield Finding('budget', '', f'A run made {n.iloc[0]:,.0f} updates at bs {n.index[0]} and {n.iloc[-1]:,.0f} at bs {n.index[-1]}: part of what large batches lack here may be updates.',
-                  'fact', dict(updates={int(k): float(v) for k,v in n.items()}))
+    yield Finding('budget', '', 'fact', dict(updates={int(k): float(v) for k,v in n.items()}))
 
-# %% ../../nbs/analysis/08_findings.ipynb #97612998
-def _say_assumed(o, err, wide=None):
-    "`o`, saying that its error is assumed, if it rests on one; not clear if it is not so in `wide`, the finding with twice the error"
-    if o.certainty == 'fact' or o.topic in ('noise', 'edge') or o.topic == 'row' and 'candidates' not in o.evidence: return o
-    frail = wide and o.certainty == 'clear' and (wide.certainty != 'clear' or any(wide.evidence.get(k) != o.evidence.get(k) for k in ('moves', 'back')))
-    said = f"{o.sentence[:-1]} (assuming that a run moves by {100*err.sd:.1f} points{'; not so if by twice that' if frail else ''})."
-    return replace(o, sentence=said, certainty='within noise' if frail else o.certainty)
+# %% ../../nbs/analysis/08_findings.ipynb #bca72fb9
+_ON_ERROR = {'best cell', 'models', 'row', 'best batch size', 'bs moves', 'best learning rate', 'lr moves', 'spread'} # Kinds that rest on it
 
 def _inferred(df, c, err, level, luck):
-    "The findings that rest on an error"
-    sets,cols = (best_sets(df, o, level, err, family=True) for o in ('bs', 'lr'))
-    return [*_winners(c, err, level, luck), *_models(c, err, level), *_rows(df, c, sets, err, level), *_moves(sets), *_best_lrs(cols, c), *_spreads(df, c, err, level)]
+    "The findings that follow from an error"
+    rows,columns = (best_sets(df, along, level, err, family=True) for along in ('bs', 'lr'))
+    return [*_winners(c, err, level, luck), *_models(c, err, level), *_rows(c, rows, err, level), *_lost_rows(df, c),
+            *_best_bss(rows), *_best_lrs(columns, c), *_spreads(df, c, err, level)]
+
+def _on_assumed(o, sd, wide=None):
+    "A finding that rests on an assumed error; not clear if it is not so in `wide`, the finding with twice the error"
+    if o.kind not in _ON_ERROR: return o
+    frail = o.certainty == 'clear' and wide is not None and (
+        wide.certainty != 'clear' or any(wide.values.get(k) != o.values.get(k) for k in ('moves', 'back')))
+    return replace(o, assumed=sd, frail=frail, certainty='within noise' if frail else o.certainty)
+
+def _all_inferred(df, c, err, level, halves, given):
+    "The findings that follow from an error, those that would not with twice an assumed one marked; the caller may have given it"
+    if not err.assumed: return _inferred(df, c, err, level, err if given or not halves else halves[0])
+    found,twice = _inferred(df, c, err, level, err),replace(err, sd=2*err.sd)
+    wide = [None]*len(found) if given else _inferred(df, c, twice, level, twice)
+    return [_on_assumed(o, err.sd, w) for o,w in zip(found, wide, strict=True)]
 
 def findings(
     df, # Runs, as `load_runs` gives them
     sd=None, # Run-to-run standard deviation to assume (a share), or a `RunSd`; from the replicates, or else the published one, if left out
     level=.9, # Probability that all findings of a topic hold at once
-): # DataFrame, a row a finding: `topic`, `model`, `sentence`, `certainty` (see `CERTAINTY`), `evidence` (a dict of numbers)
+): # DataFrame, a row a finding: `topic`, `model`, `sentence`, `certainty` (see `CERTAINTY`), `evidence` (a dict of numbers), `kind`
     "What a careful reader would write under these runs"
-    c,err = cells(df),run_error(df, sd)
+    c,err,halves = cells(df),run_error(df, sd),_halves(df)
     found = [*_runs(df, c), *_missing(c), *_lost(c)]
-    if not (c.n > 0).any(): return _frame([*found, *_rows(df, c, pd.DataFrame(), err, level)])
-    luck = _halves(df)[0] if sd is None and not _assumed(err) and _halves(df) else err
-    said = _inferred(df, c, err, level, luck)
-    if _assumed(err):
-        twice = replace(err, sd=2*err.sd)
-        wide = _inferred(df, c, twice, level, twice) if sd is None else [None]*len(said)
-        said = [_say_assumed(o, err, w) for o,w in zip(said, wide, strict=True)]
-    return _frame([*found, *_error(df, err), *said, *_budget(df)])
-
-def _frame(found): return pd.DataFrame([asdict(o) for o in found], columns=['topic', 'model', 'sentence', 'certainty', 'evidence'])
+    if (c.n > 0).any(): found += [*_noise(err, halves), *_all_inferred(df, c, err, level, halves, sd is not None), *_budget(df)]
+    else: found += _lost_rows(df, c)
+    columns = ['topic', 'model', 'sentence', 'certainty', 'evidence', 'kind']
+    return pd.DataFrame([(o.topic, o.model, str(o), o.certainty, o.values, o.kind) for o in found], columns=columns)
 
 # %% ../../nbs/analysis/08_findings.ipynb #9152d064
 def findings_text(

@@ -61,10 +61,10 @@ def _some_acc(acc):
 def _lines(df, along):
     "The rows or columns that have an accuracy, as padded arrays: keys, values of `along`, means, runs"
     by = [o for o in ('model', 'lr', 'bs') if o != along]
-    c = cells(df).query('tested').sort_values(along, kind='stable')
-    c = c.assign(line=c.groupby(by, sort=False).ngroup())
+    c = cells(df).query('tested')
+    c = c.assign(line=c.groupby(by, sort=False).ngroup()).sort_values(['line', along])
     c = c[c.groupby('line').acc.transform('count') > 0]
-    c = c.assign(i=c.groupby('line').cumcount()).sort_values(['line', 'i'])
+    c = c.assign(i=c.groupby('line').cumcount())
     def padded(column): return c.pivot(index='line', columns='i', values=column).to_numpy(float)
     return c.drop_duplicates('line')[by],padded(along),padded('acc'),np.nan_to_num(padded('n'))
 
