@@ -8,7 +8,9 @@ from fastai.metrics import accuracy
 
 from bs_lr_study.analysis.budgets import planned_steps, trials
 from bs_lr_study.training.data import get_dls
-from bs_lr_study.training.fast import Digits, schedule, train_many, train_row
+from bs_lr_study.training.fast import train_many
+from bs_lr_study.training.member_opt import schedule
+from bs_lr_study.training.row import Digits, train_row
 from bs_lr_study.analysis.laws import paper_table
 from bs_lr_study.training.models import build_model
 from bs_lr_study.lab.nqm import nqm_step
