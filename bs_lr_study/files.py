@@ -6,7 +6,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/files.html.md"""
 
 # %% auto #0
 __all__ = ['BEAT', 'STALE', 'UserError', 'DataError', 'clean', 'file_name', 'secrets', 'without_secrets', 'append_bytes',
-           'write_whole', 'Lease', 'holder', 'locked', 'unpack', 'user_cache', 'safe_path']
+           'write_whole', 'Lease', 'holder', 'locked', 'unpack', 'user_cache', 'safe_path', 'SteadyFile']
 
 # %% ../nbs/01_files.ipynb #93065bea
 import errno, hashlib, os, platform, re, tarfile, tempfile, threading, warnings, zipfile
@@ -289,3 +289,30 @@ def safe_path():
     finally:
         if before is None: os.environ.pop('PYTHONSAFEPATH', None)
         else: os.environ['PYTHONSAFEPATH'] = before
+
+# %% ../nbs/01_files.ipynb #87836483
+class SteadyFile:
+    "A text file to write to, come what may"
+    def __init__(self, file): self.file,self.lost = file,False
+    def __getattr__(self, name): return getattr(self.file, name)
+
+    def write(self, text):
+        try: self._try('write', text)
+        except UnicodeEncodeError:
+            codec = self.file.encoding
+            self._try('write', text.encode(codec, 'replace').decode(codec))
+        return len(text)
+
+    def flush(self): self._try('flush')
+
+    def _try(self, method, *args):
+        if self.lost: return
+        try: getattr(self.file, method)(*args)
+        except UnicodeEncodeError: raise
+        except (OSError, ValueError) as e: self._lose(e)
+
+    def _lose(self, e):
+        "Nobody reads any more; what waits in the buffer goes nowhere"
+        self.lost = True
+        with suppress(OSError, ValueError, AttributeError): os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+        warnings.warn(f'the output cannot be written any more ({e}); the work goes on')
