@@ -23,6 +23,7 @@ from fastai.torch_core import apply, find_bs, no_random
 from torch.autograd import ProfilerConfig, ProfilerState, _disable_profiler_legacy, _enable_profiler_legacy
 
 from .untouched import bare_learner, untouched
+from ..training.learner import n_items
 from ..training.outcome import ending, free_memory
 
 # %% ../../nbs/probe/04_micro_bs.ipynb #ce8215c5
@@ -106,7 +107,9 @@ def _examples(dl, n=4):
     return dl.new(shuffle=False, bs=min(n, dl.n)).one_batch() if hasattr(dl, 'new') else next(iter(dl))
 
 def _free_bytes(dev, spare=.05):
-    if dev.type != 'cuda': raise ValueError(f'no limit given, and a {dev.type} sets none: say how many bytes training may take, such as limit=4*2**30 for 4 GB')
+    if dev.type != 'cuda':
+        raise ValueError(f'no limit given, and a {dev.type} sets none: give the bytes that training may take, '
+                         'such as limit=4*2**30 for 4 GB')
     free_memory(dev)
     return (1 - spare)*(torch.cuda.mem_get_info(dev)[0] + torch.cuda.memory_reserved(dev))
 
@@ -130,7 +133,7 @@ def find_micro_bs(
     batch=None, # Examples that stand for all, if those of the `DataLoader` differ in size: the largest ones
 ): # int
     "The largest batch on which the model of `learn` can be trained here"
-    most,needed = most or learn.dls.train.n,{}
+    most,needed = most or n_items(learn.dls.train),{}
     def fits(n):
         try: needed[n] = update_bytes(learn, n, batch)
         except Exception as e:
@@ -145,5 +148,5 @@ def find_micro_bs(
     return best
 
 def _too_large(n, needed, limit):
-    if math.isinf(needed): return f'not even a batch of {n} fits: it needs more memory than there is, up to {limit:.0f} bytes'
-    return f'not even a batch of {n} fits: it takes {needed:.0f} bytes, more than {limit:.0f}'
+    too_much = 'needs more than there is, up to' if math.isinf(needed) else f'takes {needed:.0f} bytes, more than'
+    return f'not even a batch of {n} fits: it {too_much} {limit:.0f}'
