@@ -10,14 +10,15 @@ import argparse, tempfile, time
 from pathlib import Path
 
 import noop # here, so that it is among the modules that travel
-from bs_lr_study.sweep import workers
-from bs_lr_study.sweep.cluster import connected, on_cluster
+from bs_lr_study.register import ENGINES
+from bs_lr_study.sweep.cluster import on_cluster
+from bs_lr_study.sweep.connect import connected
 from bs_lr_study.runs import grid
 from bs_lr_study.store import Store
 from bs_lr_study.sweep.workers import in_batches
 from results import record, write
 
-workers.ENGINES['noop'] = 'noop' # in worker processes too, which import this file
+ENGINES['noop'] = 'noop:train_many'
 
 START,RUN,CPU,WRITER,NODES = 'Seconds until the first run is there','Milliseconds a run, workers on this machine','CPU milliseconds a run of the driver alone','Milliseconds a run of the writer','Milliseconds to ask who is on the cluster'
 

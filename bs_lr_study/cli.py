@@ -14,8 +14,9 @@ from typing import Annotated
 
 from fastcore.script import CliError, parse_cli
 
+import bs_lr_study.probe # noqa: F401, so that settings can name its measurements
 from . import __version__
-from .files import clean, file_name, without_secrets
+from .files import UserError, clean, file_name, without_secrets
 
 # %% ../nbs/90_cli.ipynb #9f0b49de
 def studies(
@@ -41,7 +42,7 @@ def report(
     "Print the tables of a set of runs, draw their plots, and write all of it as one page"
     if not files: raise CliError('which runs? Name a store (.jsonl), a CSV file, or a set that ships with the package')
     import pandas as pd
-    from bs_lr_study.lab.claims import report_parts
+    from bs_lr_study.lab.verdicts import report_parts
     from bs_lr_study.readers.load import load_runs
     _check_folder(out)
     df = pd.concat([load_runs(o) for o in dict.fromkeys(files)], ignore_index=True)
@@ -116,7 +117,7 @@ def run(
     with _events_alone() if json else nullcontext() as events:
         print(f'{study}: {sweep.standing(s, retry, known)}{asked}', flush=True)
         if dry_run: return print(forecast(left, known, 'fastai' if learner else engine, workers, device, budget))
-        from bs_lr_study.sweep.workers import get_executor
+        from bs_lr_study.sweep.executors import get_executor
         on = get_executor(on, workers=workers, address=address, gpus=gpus, timeout=timeout and in_seconds(timeout, 'timeout'))
         ended = sweep.run(part, data=data, engine=engine, on=on, device=device, amp=amp, learner=learner, retry=retry, limit=limit,
                           budget=budget, checkpoint=kept, on_oom=on_oom, num_workers=num_workers, show=events or dict(table=True, none=False).get(show, show), wandb=wandb, project=project, log_every=log_every)
@@ -184,8 +185,8 @@ def merge(
 
 # %% ../nbs/90_cli.ipynb #a5c0de02
 def _print_told(s):
-    from bs_lr_study.tracking.send import told
-    print(f'W&B: {told(s.store, {c.id for c in s.cfgs})}')
+    from bs_lr_study.tracking.events import sent_summary
+    print(f'W&B: {sent_summary(s.store, {c.id for c in s.cfgs})}')
 
 def sync(
     study:str='digits',  # Which study, or a file: a store, or what the callback has left
@@ -211,10 +212,8 @@ def _help():
     return '\n'.join(['usage: bslr VERB [options]', '', 'What do batch size and learning rate do to a model, and which to use?', '', *lines, '',
                       'bslr VERB --help tells the options of each.', f'bs_lr_study {__version__}'])
 
-def _user_errors():
-    "What a user can put right, of those modules that are loaded; a package that is not installed, too"
-    known = [('sweep', 'SettingsError'), ('sweep', 'SweepError'), ('store', 'StoreError'), ('data', 'DataError'), ('workers', 'WorkerError'), ('tracking', 'TrackingError')]
-    return (CliError, ValueError, OSError, ImportError, *(getattr(m, e) for o,e in known if (m := sys.modules.get(f'bs_lr_study.{o}'))))
+# A package that is not installed can be mended, too
+_MENDABLE = CliError,UserError,ValueError,OSError,ImportError
 
 def _say(e): return clean(without_secrets(str(e)))
 
@@ -232,4 +231,4 @@ def main():
         args,kwargs,_ = parse_cli(VERBS[verb], pos=['study'])
         VERBS[verb](*args, **kwargs)
     except KeyboardInterrupt: sys.exit('\nbslr: stopped. What is finished is kept; the same command goes on from there.')
-    except _user_errors() as e: sys.exit(f'bslr: {_say(e)}')
+    except _MENDABLE as e: sys.exit(f'bslr: {_say(e)}')

@@ -8,7 +8,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/store.html.md"""
 __all__ = ['encode', 'decode', 'StoreError', 'BadLine', 'Known', 'known_of', 'known_run', 'Store', 'Merged']
 
 # %% ../nbs/02_store.ipynb #910fa5c2
-import json, math, re, warnings, zlib
+import json, math, os, re, warnings, zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -19,7 +19,7 @@ from typing import NamedTuple
 from fastcore.basics import patch
 from pydantic_core import from_json
 
-from .files import UserError, append_bytes, locked
+from .files import STALE, UserError, append_bytes, locked
 from .runs import CONFIG_DEFAULTS, CONFIG_FIELDS, SCHEMA, own_fields, run_from_dict, run_to_dict
 
 # %% ../nbs/02_store.ipynb #990379c3
@@ -130,6 +130,14 @@ class Store:
 
     def __repr__(self): return f'Store({str(self.path)!r})'
 
+    _lease = None # Of a sweep that owns this store
+
+    def _lock_file(self, what):
+        "Beside the file itself, whichever link leads to it"
+        path = Path(os.path.realpath(self.path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return f'{path}.{what}'
+
     def _each(self):
         "One after the other, in the order written: records as dicts, a `BadLine` for what is none"
         if not self.path.exists(): return
@@ -185,8 +193,9 @@ class Store:
 @contextmanager
 def _writing(self:Store):
     "The only writer for a while; what it is given to write is written whole or not at all"
-    self.path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(f'{self.path}.lock', self.timeout, f'{self.path} is being written by another process', StoreError):
+    if self._lease and not self._lease.held():
+        raise StoreError(f'{self.path} has been taken over by another sweep, since this one gave no sign of life for {STALE} s')
+    with locked(self._lock_file('lock'), self.timeout, f'{self.path} is being written by another process', StoreError):
         try: yield lambda lines: append_bytes(self.path, lines)
         except OSError as e: raise StoreError(f'could not write to {self.path}: {e.strerror}; what it held is as it was') from e
 
@@ -210,8 +219,10 @@ def add(self:Store,
 @contextmanager
 def owned(self:Store):
     "Have the store to oneself for a sweep; `StoreError` if another sweep has it"
-    self.path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(f'{self.path}.sweep', 0, f'another sweep is running on {self.path}: wait for it, or choose another store', StoreError): yield
+    busy = f'another sweep is running on {self.path}: wait for it, or choose another store'
+    with locked(self._lock_file('sweep'), 0, busy, StoreError) as self._lease:
+        try: yield
+        finally: self._lease = None
 
 # %% ../nbs/02_store.ipynb #5a1e0c02
 class Merged(NamedTuple):

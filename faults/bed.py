@@ -8,6 +8,7 @@ from pathlib import Path
 from bs_lr_study import cli
 from bs_lr_study.training import fast
 from bs_lr_study.training import learner as train
+from bs_lr_study.register import ENGINES
 from bs_lr_study.sweep import workers
 from bs_lr_study.training.data import digits
 from bs_lr_study.store import Store
@@ -87,7 +88,7 @@ class Sweep:
             os.chdir(bed.folder)
             os.environ.update(env | dict(FAULTS_LOG=str(bed.log), FAULTS_STORE=str(bed.store.path)))
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            if bed.engine == 'stub': workers.ENGINES['fast'] = 'stub' # so that it is given groups
+            if bed.engine == 'stub': ENGINES['fast'] = 'stub:train_many' # so that it is given groups
             sys.argv = ['bslr', *args]
             if before: before()
             os.write(theirs, b'.')

@@ -84,7 +84,7 @@ def with_workers(row, beds, rng, n):
 @contextmanager
 def ray_head():
     "A cluster of Ray on this machine, of two CPUs and for a while; gives its address"
-    from bs_lr_study.sweep.cluster import ClusterError, check_address
+    from bs_lr_study.sweep.connect import ClusterError, check_address
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         at = f'127.0.0.1:{s.getsockname()[1]}'

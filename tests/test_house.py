@@ -91,7 +91,7 @@ def test_no_circles():
 
 def test_the_plan_finds_what_is_forbidden():
     "The tests above would see an import inside a function and one by a string"
-    tree = ast.parse("def f():\n    from bs_lr_study.lab.ledger import judge\n    return 'bs_lr_study.sweep.workers:here'")
+    tree = ast.parse("def f():\n    from bs_lr_study.lab.ledger import judge\n    return 'bs_lr_study.sweep.executors:here'")
     found = {as_module(o) for n in ast.walk(tree) for o in imported_names(n, 'runs', PACKAGE/'runs.py')}
     assert {room(o) for o in found} == {'lab', 'sweep'}
     assert not any(allowed('runs', o) for o in found)

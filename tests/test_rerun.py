@@ -184,8 +184,8 @@ def test_a_dry_run_reckons_with_the_budget(tmp_path, monkeypatch, capsys):
 
 SCRIPT = '''
 import os, sys
-from bs_lr_study.sweep import workers
-workers.ENGINES['stub'] = 'stub'
+from bs_lr_study.register import ENGINES
+ENGINES['stub'] = 'stub:train_many'
 sys.argv = ['bslr', 'run', 's', '--settings', 's.ini', '--engine', 'stub', '--workers', '0', *sys.argv[1:]]
 from bs_lr_study.cli import main
 main()

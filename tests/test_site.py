@@ -17,42 +17,59 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT/'tools'))
 pytest.importorskip('smalldocs', reason='smalldocs renders the preview: pip install .[site]')
-import pages # noqa: E402
+import notebooks, pages # noqa: E402
 
-POSTS = pages.posts()
-FRONT = {o: pages.front_matter(pages.read_nb(o)) for o in POSTS}
+POSTS = notebooks.posts()
+FRONT = {o: notebooks.front_matter(notebooks.read_nb(o)) for o in POSTS}
 POST_PAGES = [f'nbs/posts/{o.stem}.html' for o in POSTS]
-SHOWN = 'index.html', 'nbs/posts/index.html', *POST_PAGES, 'nbs/analysis.html', 'nbs/ledger.html', 'nbs/recorded.html', 'nbs/commands.html', 'nbs/glossary.html'
+SHOWN = ('index.html', 'nbs/posts/index.html', *POST_PAGES, 'nbs/notebooks.html', 'nbs/analysis/index.html', 'nbs/analysis/tables.html',
+         'nbs/lab/verdicts.html', 'nbs/lab/records.html', 'nbs/guides/commands.html', 'nbs/glossary.html')
+AGAIN = 'a-crosstab' # the post that is run again with the site; all are, by themselves, below
 
 @pytest.fixture(scope='module')
 def site(tmp_path_factory):
-    "The whole site as `make site` builds it, with summaries as they were saved"
-    tmp,here = tmp_path_factory.mktemp('site'),Path.cwd()
-    os.chdir(ROOT)
-    try: pages.stage(tmp/'pages', run=False)
-    finally: os.chdir(here)
-    assert pages.render(tmp/'pages', tmp/'site') == []
-    return tmp/'site'
+    "The whole site as `make site` builds it, typed as there, but for most posts, which are not run again"
+    out = tmp_path_factory.mktemp('site')/'_docs'
+    r = subprocess.run([sys.executable, 'tools/pages.py', '--run', AGAIN, '--out', out], cwd=ROOT, capture_output=True, text=True)
+    assert r.returncode == 0, r.stdout + r.stderr
+    assert re.search(r'\d+ pages in _docs; 0 things to mend', r.stdout)
+    return out
+
+def test_what_was_run_leaves_nothing_behind(tmp_path):
+    "After a notebook has run, functions of the program can still be sent to other processes"
+    main,path = sys.modules['__main__'],tmp_path/'t.ipynb'
+    path.write_text(json.dumps(dict(cells=[], metadata={}, nbformat=4, nbformat_minor=5)))
+    notebooks.run_again(path)
+    assert sys.modules['__main__'] is main
+
+def test_a_page_has_an_address_of_its_own():
+    address = lambda o: pages.address(o).as_posix()
+    assert address('nbs/index.ipynb') == 'index.ipynb'
+    assert address('nbs/00_runs.ipynb') == 'nbs/runs.ipynb'
+    assert address('nbs/lab/00_lab.ipynb') == 'nbs/lab/index.ipynb'
+    assert address('nbs/lab/16_sharpness.ipynb') != address('nbs/probe/04_sharpness.ipynb')
+    with pytest.raises(ValueError, match='nbs/a/01_x.ipynb and nbs/a/02_x.ipynb would both be the page nbs/a/x.ipynb'):
+        pages.clashes(['nbs/a/01_x.ipynb', 'nbs/b/01_x.ipynb', 'nbs/a/02_x.ipynb'])
 
 # Posts
 
 @pytest.mark.parametrize('post', POSTS, ids=lambda o: o.stem)
 def test_posts_are_in_form(post):
-    assert list(pages.post_faults(post, run=False)) == []
+    assert list(notebooks.post_faults(post, run=False)) == []
 
 def test_faults_of_a_post_are_named(tmp_path):
     "A post without a description, of another day, with an old output"
     nb = yaml.safe_load('{cells: [{cell_type: raw, metadata: {}, source: "---\\ntitle: T\\ndate: 2026-01-02\\n---"}, {cell_type: code, metadata: {}, execution_count: null, source: "1 + 1", outputs: []}], metadata: {}, nbformat: 4, nbformat_minor: 5}')
     path = tmp_path/'2026-01-01-t.ipynb'
     path.write_text(json.dumps(nb))
-    said = '\n'.join(pages.post_faults(path))
+    said = '\n'.join(notebooks.post_faults(path))
     for o in ('lacks description', 'lacks categories', 'its date is 2026-01-02', 'does not install the package', 'its outputs are not those of its code'): assert o in said
     nb['cells'][1]['source'] = '1/0'
     path.write_text(json.dumps(nb))
-    with pytest.raises(RuntimeError, match='2026-01-01-t.ipynb: ZeroDivisionError in the cell\n1/0'): list(pages.post_faults(path))
+    with pytest.raises(RuntimeError, match='2026-01-01-t.ipynb: ZeroDivisionError in the cell\n1/0'): list(notebooks.post_faults(path))
     del nb['cells'][1]
     path.write_text(json.dumps(nb))
-    assert any('does not install the package' in o for o in pages.post_faults(path, run=False))
+    assert any('does not install the package' in o for o in notebooks.post_faults(path, run=False))
 
 def test_a_run_ends_where_it_began(tmp_path):
     "Also one that fails in a folder of its own"
@@ -60,22 +77,22 @@ def test_a_run_ends_where_it_began(tmp_path):
     path = tmp_path/'t.ipynb'
     path.write_text(json.dumps(dict(cells=[dict(cell_type='code', metadata={}, execution_count=None, source=code, outputs=[])], metadata={}, nbformat=4, nbformat_minor=5)))
     here = os.getcwd()
-    with pytest.raises(RuntimeError, match='ZeroDivisionError'): pages.run_again(path)
+    with pytest.raises(RuntimeError, match='ZeroDivisionError'): notebooks.run_again(path)
     assert os.getcwd() == here
 
 def test_summaries_show_what_their_code_makes():
     "The home page, the ledger, the records and the commands: their saved outputs are those of today's records"
-    paths = pages.summaries()
-    old = [o.name for o,outs in zip(paths, pages.apart(pages.outputs_anew, paths)) if outs != pages.outputs(pages.read_nb(o))]
+    paths = notebooks.summaries()
+    old = [o.name for o,outs in zip(paths, notebooks.apart(notebooks.outputs_anew, paths)) if outs != notebooks.outputs(notebooks.read_nb(o))]
     assert len(paths) == 4 and old == [], '`make posts` saves them anew'
 
 FRESH = """import sys
 sys.path.append(sys.argv[1])
-import pages
-nb = pages.run_again('post.ipynb', install=True)
+import notebooks
+nb = notebooks.run_again('post.ipynb', install=True)
 import bs_lr_study
 assert bs_lr_study.__file__.startswith(sys.prefix), bs_lr_study.__file__
-pages.write_nb(nb, 'again.ipynb')
+notebooks.write_nb(nb, 'again.ipynb')
 """
 
 @pytest.mark.parametrize('post', POSTS, ids=lambda o: o.stem)
@@ -87,12 +104,12 @@ def test_posts_run_where_only_their_first_cell_installs(post, wheel, tmp_path):
     (there/'others.pth').write_text(f'{Path(pytest.__file__).parents[1]}\n') # its libraries, but not what they link to: the package is not among them
     assert run(python, '-c', 'import bs_lr_study').returncode == 1
     text = post.read_text(encoding='utf-8')
-    there = f'git+{pages.addresses()[0]}'
+    there = f'git+{notebooks.addresses()[0]}'
     assert there in text
     (tmp_path/'post.ipynb').write_text(text.replace(there, f'--no-deps --no-index --ignore-installed {wheel}'), encoding='utf-8')
     r = run(python, '-c', FRESH, str(ROOT/'tools'))
     assert r.returncode == 0, r.stdout + r.stderr
-    shown,again = (pages.outputs(pages.read_nb(o)) for o in (post, tmp_path/'again.ipynb'))
+    shown,again = (notebooks.outputs(notebooks.read_nb(o)) for o in (post, tmp_path/'again.ipynb'))
     assert shown[0] == [] and shown[1:] == again[1:], 'its outputs are not those of its code: `make posts` saves them anew'
 
 KERNEL = {'IPython', 'matplotlib_inline'} # what runs a notebook is there wherever one runs
@@ -105,7 +122,7 @@ def imported(body):
 
 def code(path):
     "A notebook's Python, without the lines that are IPython's"
-    cells = [c.source for c in pages.read_nb(path).cells if c.cell_type == 'code']
+    cells = [c.source for c in notebooks.read_nb(path).cells if c.cell_type == 'code']
     return ast.parse(re.sub(r'^\s*[%!].*', '', '\n'.join(cells), flags=re.M)).body
 
 @pytest.fixture(scope='module')
@@ -131,7 +148,7 @@ def test_modules_import_only_what_an_installation_brings(brought):
     "Libraries of the extras are imported by the functions that need them, when they need them"
     assert not {'ray', 'wandb', 'playwright', 'nbdev'} & brought
     top = lambda path: [o for o in ast.parse(path.read_text(encoding='utf-8')).body if isinstance(o, (ast.Import, ast.ImportFrom))]
-    lost = {p.name: set(imported(top(p))) - brought for p in (ROOT/'bs_lr_study').glob('*.py')}
+    lost = {str(p): set(imported(top(p))) - brought for p in (ROOT/'bs_lr_study').rglob('*.py')}
     assert len(lost) > 40 and {k: v for k,v in lost.items() if v} == {}
 
 @pytest.fixture(scope='module')
@@ -148,7 +165,7 @@ def wheel(tmp_path_factory):
 def test_a_fork_changes_one_line(tmp_path, ending):
     "The address of the repository, written once, is everywhere after `make fix`, however it ends; addresses of others stay"
     for o in ('tools', 'nbs', 'CITATION.cff', 'pyproject.toml'): (shutil.copytree if (ROOT/o).is_dir() else shutil.copy)(ROOT/o, tmp_path/o)
-    old = pages.addresses()[0]
+    old = notebooks.addresses()[0]
     text = (tmp_path/'pyproject.toml').read_text()
     (tmp_path/'pyproject.toml').write_text(text.replace(f'Repository = "{old}"', f'Repository = "https://github.com/Somebody/a-fork{ending}"'))
     others = 'git clone https://github.com/fastai/fastai, or pip install git+https://github.com/elsewhere/thing.git. '
@@ -164,7 +181,7 @@ def test_a_fork_changes_one_line(tmp_path, ending):
 
 def test_addresses_agree():
     "What has to hold the address has that of pyproject.toml"
-    repo,_ = pages.addresses()
+    repo,_ = notebooks.addresses()
     said = [m for p in [ROOT/'CITATION.cff', *(ROOT/'nbs').rglob('*.ipynb')] for m in re.findall(r'(?:repository-code: "|git\+|git clone )(https://[^\s"\\`\']+)', p.read_text(encoding='utf-8'))]
     ours = [o for o in said if o.rstrip('/').removesuffix('.git').endswith(repo[repo.rindex('/'):])]
     assert len(ours) > len(POSTS) and set(ours) == {repo}
@@ -200,7 +217,7 @@ def test_quarto_begins_with_an_empty_folder(tmp_path, monkeypatch):
 def test_continuous_integration_needs_a_browser(monkeypatch):
     "There the tests in a browser fail where none is, and are not skipped"
     assert re.search('^export BSLR_NEED_BROWSER=1', (ROOT/'.ci/run').read_text(encoding='utf-8'), flags=re.M)
-    tests = partial(runpy.run_path, str(ROOT/'tests'/'test_browser.py'))
+    tests = partial(runpy.run_path, str(ROOT/'tests'/'report'/'test_browser.py'))
     monkeypatch.setenv('PATH', '/nowhere')
     for o in ('BSLR_CHROME', 'BSLR_NEED_BROWSER'): monkeypatch.delenv(o, raising=False)
     with pytest.raises(pytest.skip.Exception, match='no Chromium or Chrome here'): tests()
@@ -240,11 +257,11 @@ def test_links_lead_somewhere(site, parsed):
 
 def test_no_link_to_the_site_itself_goes_around(parsed):
     "Pages are linked from where they are, so that a preview stays in the preview"
-    site = pages.addresses()[1]
+    site = notebooks.addresses()[1]
     assert [(n, o) for n,p in parsed.items() for o in p.links if o.startswith(site) and not o.endswith('.xml')] == []
 
 def test_each_notebook_has_a_page(site):
-    for o in (ROOT/'nbs').glob('[0-9]*.ipynb'): assert (site/pages.address(o.relative_to(ROOT).as_posix()).with_suffix('.html')).is_file(), o
+    for o in (ROOT/'nbs').rglob('[0-9]*.ipynb'): assert (site/pages.address(o.relative_to(ROOT).as_posix()).with_suffix('.html')).is_file(), o
 
 def documented(module):
     "Names of functions and classes, and of methods that stand apart; nbdev passes over those with a decorator beside `@patch`"
@@ -256,11 +273,11 @@ def documented(module):
 
 def test_modules_are_documented(site):
     "Where the docstrings of the modules say: the page, its places, and its Markdown"
-    paths = [o for o in sorted((ROOT/'bs_lr_study').glob('*.py')) if o.name not in ('__init__.py', '_modidx.py')]
+    paths = [o for o in sorted((ROOT/'bs_lr_study').rglob('*.py')) if o.name not in ('__init__.py', '_modidx.py')]
     assert len(paths) > 40
     for path in paths:
         module = path.read_text(encoding='utf-8')
-        where = re.search(r'Docs: ([^\s"]+)', module)[1].removeprefix(pages.addresses()[1])
+        where = re.search(r'Docs: ([^\s"]+)', module)[1].removeprefix(notebooks.addresses()[1])
         assert (site/where).read_text(encoding='utf-8').startswith('# ')
         ids = Page((site/where.removesuffix('.md')).read_text(encoding='utf-8')).ids
         public = {o.lower() for o in documented(module)}
@@ -268,7 +285,7 @@ def test_modules_are_documented(site):
 
 def test_links_to_the_source_lead_to_its_lines(site):
     "Each names a file of the repository and, where it names a line, the one at which the name beside it is defined"
-    repo,seen = pages.addresses()[0],0
+    repo,seen = notebooks.addresses()[0],0
     for o in site.rglob('*.html'):
         html = o.read_text(encoding='utf-8')
         for link in re.findall(rf'href="{re.escape(repo)}/blob/main/([^"]+)"', html):
@@ -284,7 +301,7 @@ def test_links_to_the_source_lead_to_its_lines(site):
     assert seen > 400
 
 def test_posts_can_be_run_on_colab(parsed):
-    at = pages.addresses()[0].removeprefix('https://github.com/')
+    at = notebooks.addresses()[0].removeprefix('https://github.com/')
     for post,page in zip(POSTS, POST_PAGES): assert f'https://colab.research.google.com/github/{at}/blob/main/nbs/posts/{post.name}' in parsed[page].links, page
 
 def test_pictures_have_alternative_texts(parsed):
@@ -294,13 +311,13 @@ def test_pictures_have_alternative_texts(parsed):
 def test_pictures_without_a_text_are_refused(tmp_path):
     "In any notebook; an empty text is none, and each is one that Quarto can read"
     notebooks = list((ROOT/'nbs').rglob('*.ipynb'))
-    assert [o for p in notebooks for o in pages.undescribed(p)] == []
-    texts = [o for p in notebooks for c in pages.read_nb(p).cells for o in re.findall(r'^#[|] (fig-alt: .*)', c.source, flags=re.M)]
+    assert [o for p in notebooks for o in notebooks.undescribed(p)] == []
+    texts = [o for p in notebooks for c in notebooks.read_nb(p).cells for o in re.findall(r'^#[|] (fig-alt: .*)', c.source, flags=re.M)]
     assert len(texts) > 40 and all(isinstance(yaml.safe_load(o)['fig-alt'], str) for o in texts)
     pic = dict(output_type='display_data', metadata={}, data={'image/png': ''})
     cells = [dict(cell_type='code', metadata={}, execution_count=None, source=o, outputs=[pic]) for o in ('#| fig-alt: A line that rises.\nplot(a)', 'plot(b)', '#| fig-alt: \nplot(c)')]
     (tmp_path/'t.ipynb').write_text(json.dumps(dict(cells=cells, metadata={}, nbformat=4, nbformat_minor=5)))
-    assert list(pages.undescribed(tmp_path/'t.ipynb')) == ['t.ipynb: a picture has no fig-alt: plot(b)', 't.ipynb: a picture has no fig-alt: #| fig-alt: ']
+    assert list(notebooks.undescribed(tmp_path/'t.ipynb')) == ['t.ipynb: a picture has no fig-alt: plot(b)', 't.ipynb: a picture has no fig-alt: #| fig-alt: ']
 
 def test_missing_files_of_pages_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(pages, 'sources', lambda cfg: [])
@@ -309,7 +326,7 @@ def test_missing_files_of_pages_are_named(tmp_path, monkeypatch):
 
 def test_feed_and_sitemap(site, parsed):
     "Each post is in the feed and each page in the sitemap, at its public address"
-    base = pages.addresses()[1]
+    base = notebooks.addresses()[1]
     feed = ET.parse(site/'nbs/posts/index.xml').getroot()
     assert {o.findtext('link') for o in feed.iter('item')} == {f'{base}nbs/posts/{o.stem}.html' for o in POSTS}
     assert all(o.findtext('title') and o.findtext('description') and o.findtext('pubDate') for o in feed.iter('item'))
@@ -342,7 +359,7 @@ RECORDS = ROOT/'bs_lr_study'/'records'
 @pytest.mark.parametrize('name', sorted(o.relative_to(RECORDS).as_posix() for o in RECORDS.rglob('*') if o.is_file() and o.suffix != '.md'))
 def test_records_can_be_downloaded(site, parsed, name):
     "Each file that the package has, from the page of records, byte for byte"
-    assert f'../bs_lr_study/records/{name}' in parsed['nbs/recorded.html'].links, '`make posts` puts new records on their page'
+    assert f'../../bs_lr_study/records/{name}' in parsed['nbs/lab/records.html'].links, '`make posts` puts new records on their page'
     assert (site/'bs_lr_study'/'records'/name).read_bytes() == (RECORDS/name).read_bytes()
 
 # In a browser
@@ -350,7 +367,7 @@ def test_records_can_be_downloaded(site, parsed, name):
 @pytest.fixture(scope='module')
 def browsing(site):
     "The site behind a server, a browser, and the tests of the report, whose tools serve here too; skips where there is no browser"
-    import test_browser as t
+    from report import test_browser as t
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *args): pass
     server = ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=site))

@@ -171,7 +171,8 @@ def copy_files(copies, to):
     "Take along what pages and _quarto.yml name"
     for o in sorted(copies):
         if not (ROOT/o).is_file():
-            raise FileNotFoundError(f'a page or _quarto.yml names {o}, and there is no such file; `make fix` writes the pictures by which posts are shown')
+            why = 'and there is no such file; `make fix` writes the pictures by which posts are shown'
+            raise FileNotFoundError(f'a page or _quarto.yml names {o}, {why}')
         (to/o).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT/o, to/o)
 

@@ -1,4 +1,5 @@
-"""Write README.md from nbs/index.ipynb, its text, its code and what the code printed or drew, and the pictures by which lists show the posts."""
+"""Write README.md from nbs/index.ipynb, its text, its code and what the code printed or drew, and the pictures by which lists show
+the posts."""
 import base64, json, re
 from pathlib import Path
 

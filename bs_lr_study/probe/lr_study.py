@@ -17,10 +17,10 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np, pandas as pd
-import torch
-from fastai.torch_core import default_device, no_random
+from fastai.torch_core import no_random
 
-from ..analysis.stats import best_sets, run_sd
+from ..analysis.replicates import run_sd
+from ..analysis.stats import best_sets
 from ..analysis.tables import cells
 from .lr_find import READINGS, check_range, covering_lrs, find_epochs, find_lrs, lr_curve
 from .lr_find import smoothed, stable_range, suggestions
@@ -30,7 +30,8 @@ from ..sweep.plan import done_ids
 from ..sweep.runner import check
 from ..training.data import fingerprint
 from ..training.learner import make_learner, n_items
-from ..training.outcome import ending, machine
+from ..training.options import train_options
+from ..training.outcome import ending, machine, on_device
 
 # %% ../../nbs/probe/03_lr_study.ipynb #af809a6c
 _SCHEDULE = 'epochs', 'schedule', 'warmup', 'regime', 'drops', 'factor', 'max_bs'
@@ -60,19 +61,19 @@ def curve_store(
 def _nine_digits(o): return float(f'{o:.9g}') if math.isfinite(o) else None # all digits that a float32 has
 
 def find_one(
-    cfg,           # `RunConfig`
+    cfg,      # `RunConfig`
     start_lr=1e-7, end_lr=10., num_it=100, # As for `lr_curve`
-    path=None, device=None, amp=None, num_workers=0, models=None, learner=None, # As for `make_learner`
+    how=None, # `TrainOptions`
+    **opts,   # Fields of `TrainOptions`
 ): # dict: a record
     "Make the record of one curve; the random state is left as it was"
-    rises = dict(start_lr=start_lr, end_lr=end_lr, num_it=num_it)
-    dev = torch.device(device) if device else default_device()
-    env = machine('fastai', dev) | dict(amp=amp, num_workers=num_workers, n_train=None)
+    how,rises = on_device(train_options(how, **opts)),dict(start_lr=start_lr, end_lr=end_lr, num_it=num_it)
+    env = machine('fastai', how.device) | dict(amp=how.amp, num_workers=how.num_workers, n_train=None)
     start,end,losses = perf_counter(),dict(status='ok', message=''),[]
     try:
-        env['data_fingerprint'] = None if learner and not path else fingerprint(cfg.data, path)
+        env['data_fingerprint'] = None if how.learner and not how.path else fingerprint(cfg.data, how.path)
         with no_random(cfg.seed, reproducible=False):
-            learn = make_learner(cfg, path, dev, amp, num_workers, models, learner)
+            learn = make_learner(cfg, how)
             env['n_train'] = n_items(learn.dls.train)
             losses = [_nine_digits(o) for o in lr_curve(learn, **rises).loss]
     except Exception as e: end = ending(e)
@@ -83,28 +84,24 @@ def find_one(
 
 # %% ../../nbs/probe/03_lr_study.ipynb #3dccb4a9
 def find_study(
-    study,         # `Study`
-    data=None,     # Folder or archive of the images
+    study,     # `Study`
+    data=None, # Folder or archive of the images
     start_lr=1e-7, end_lr=10., num_it=100, # As for `lr_curve`
-    device=None,   # torch device
-    amp=None,      # Mixed precision: 'fp16' or 'bf16'
-    models=None,   # The reader's own models: name = function of `n_out` and `n_in`
-    learner=None,  # The reader's own Learners: a function of a `RunConfig`, as for `sweep.run`
-    retry=(),      # Statuses to try again, such as 'failed'
-    show=True,     # Show a progress bar?
-    **opts,        # For `find_one`
+    retry=(),  # Statuses to try again, such as 'failed'
+    show=True, # Show a progress bar?
+    **opts,    # Fields of `TrainOptions`, such as `device`, `amp`, `models`, `learner`
 ): # DataFrame, as `load_curves` gives it: the curves of the study
     "Make the missing curves of a study, and store each as soon as it is done"
     from rich.progress import track
     check_range(start_lr, end_lr, num_it)
-    store,cfgs = curve_store(study),{curve_id(c, start_lr, end_lr, num_it): c for c in find_cfgs(study)}
+    how,store = train_options(**opts),curve_store(study)
+    cfgs = {curve_id(c, start_lr, end_lr, num_it): c for c in find_cfgs(study)}
     with store.owned():
         done = done_ids({k: record['status'] for k,record in store.records().items()}, retry)
         if left := [c for k,c in cfgs.items() if k not in done]:
-            path = check(study, left, data, models, device, amp, learner)
+            path = check(study, left, data, how.models, how.device, how.amp, how.learner)
             for c in track(left, f'lr_find, {study.name}', disable=not show):
-                store.add(find_one(c, start_lr, end_lr, num_it, path, device, amp, models=models, learner=learner,
-                                   **opts))
+                store.add(find_one(c, start_lr, end_lr, num_it, how, path=path))
     curves = load_curves(store.path)
     return curves[curves.id.isin(cfgs)].reset_index(drop=True)
 

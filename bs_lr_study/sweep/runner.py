@@ -33,8 +33,9 @@ from ..runs import CONFIG_FIELDS, RunConfig, explain, grid, run_name
 from ..files import clean
 from ..store import Store, known_run
 from ..files import UserError, write_whole
+from ..register import ENGINES, MEASURES
 from ..tracking.send import tracked
-from .workers import check_engine, check_measure, get_executor, is_local
+from .executors import get_executor, is_local
 
 # %% ../../nbs/sweep/07_runner.ipynb #d1720614
 PLURAL = {'models': 'model', 'batch_sizes': 'bs', 'lrs': 'lr', 'seeds': 'seed'}
@@ -103,8 +104,8 @@ def _measured(runs, what):
     "The ids of runs with what is to be measured; a SettingsError names the choices"
     what = _listed(what or [])
     if len(what) > 1: raise SettingsError(f'measure: one name at most, not {" ".join(what)}')
-    try: return {c.id: check_measure(o) or o for c in runs.values() for o in what}
-    except ValueError as e: raise SettingsError(str(e)) from None
+    try: return {c.id: MEASURES.find(o) for c in runs.values() for o in what} # found here, so that a worker need not know the name
+    except ValueError as e: raise SettingsError(f'measure: {e}') from None
 
 def make_study(
     name,       # Names the study, and its store unless one is given
@@ -355,7 +356,7 @@ def run(
     **opts,          # Further options of the engine
 ): # Counter of the statuses of the runs made
     "Train the runs of a study that are not done, and record each as it is done"
-    check_engine(engine)
+    ENGINES.find(engine) # a ValueError names the choices
     if on_oom not in ON_OOM: raise ValueError(f'on_oom is {on_oom!r}: choose one of {", ".join(ON_OOM)}')
     check_show(show)
     if limit is not None and limit < 1: raise ValueError(f'limit is {limit}: at least one run')

@@ -3,10 +3,12 @@ import numpy as np, pandas as pd, pytest
 from scipy import stats as ss
 
 from bs_lr_study.analysis import cells, find_record, load_runs
-from bs_lr_study.analysis.findings import CERTAINTY, findings, findings_text, margin, may_win, published_sd, run_error
+from bs_lr_study.analysis.findings import CERTAINTY, findings, findings_text
+from bs_lr_study.analysis.stats import margin, may_win
+from bs_lr_study.analysis.replicates import published_sd, run_error
 from bs_lr_study.report import tables
 from bs_lr_study.report.compose import how_ended
-from bs_lr_study.analysis.stats import RunSd
+from bs_lr_study.analysis.replicates import RunSd
 
 @pytest.fixture(scope='module')
 def raw():

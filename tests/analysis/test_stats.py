@@ -5,7 +5,8 @@ from scipy import stats as ss
 from bs_lr_study.analysis import inflection_table, load_runs
 from bs_lr_study.analysis.laws import best_lrs
 from bs_lr_study.analysis.curves import draw_curves, tapers
-from bs_lr_study.analysis.stats import batch_effects, best_p, best_sets, binomial_sd, compare, range_ppf, run_sd, winners_curse
+from bs_lr_study.analysis.stats import best_p, best_sets, compare, range_ppf, winners_curse
+from bs_lr_study.analysis.replicates import batch_effects, binomial_sd, run_sd
 
 @pytest.fixture(scope='module')
 def both(): return pd.concat([load_runs().assign(post='b'), load_runs('2025-06-01').assign(post='a')], ignore_index=True)

@@ -71,7 +71,7 @@ def test_what_it_holds(published, digits):
         assert len(rep.html()) < 1_500_000
     assert 'What it cost' in [p.title for p in digits.parts] and 'What it cost' not in [p.title for p in published.parts]
     assert '±' in digits.html() and 'may be the best of their row, at 90 per cent' in published.html()
-    assert f'{docs_url()}nbs/lab/claims.html#best-run' in published.html() and docs_url().startswith('https://')
+    assert f'{docs_url()}nbs/lab/claims_grid.html#best-run' in published.html() and docs_url().startswith('https://')
 
 def test_nothing_from_outside(published, digits):
     "No address but links to read, no event handler, no style that loads"

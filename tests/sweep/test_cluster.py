@@ -1,19 +1,21 @@
 """A real Ray cluster of several nodes on this machine, with an engine that only sleeps; one sweep is trained for real."""
-import asyncio, os, signal, socket, subprocess, sys, textwrap, threading, time, warnings
+import os, signal, socket, subprocess, sys, textwrap, threading, time, warnings
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-import bs_lr_study.sweep.workers as workers
+from bs_lr_study.register import ENGINES
 from bs_lr_study.runs import Run, grid
 
 pytest.importorskip('ray', reason='Ray is an extra')
-from bs_lr_study.sweep import cluster
-from bs_lr_study.sweep.cluster import ClusterError, on_cluster
+from bs_lr_study.sweep import cluster, remote
+from bs_lr_study.sweep.cluster import on_cluster
+from bs_lr_study.sweep.connect import ClusterError
 from bs_lr_study.sweep import load_study, make_study, run
-from bs_lr_study.sweep.workers import WorkerError, get_executor
+from bs_lr_study.sweep.workers import Groups, WorkerError
+from bs_lr_study.sweep.executors import get_executor
 
 STUB = '''
 "An engine that trains nothing; the learning rate says what is to happen"
@@ -40,10 +42,10 @@ def stub(tmp_path_factory):
     (folder/'helper_of_stub.py').write_text('def acc_of(c): return 1/(1 + c.bs*c.lr)\n')
     (folder/'.env').write_text('KEY=secret')
     sys.path.insert(0, str(folder))
-    import stub_engine
-    workers.ENGINES['stub'] = stub_engine.__name__
+    import stub_engine # noqa: F401, it travels because it is imported
+    ENGINES['stub'] = 'stub_engine:train_many'
     yield folder
-    del workers.ENGINES['stub']
+    del ENGINES['stub']
     sys.path.remove(str(folder))
 
 def patiently(f, n=3, **kw):
@@ -94,9 +96,10 @@ def driver(nodes, stub, tmp_path):
     "A function that begins a sweep by the command line and waits until so many runs are kept; the study"
     (tmp_path/'sweep.py').write_text(textwrap.dedent(f'''
         import sys; sys.path.insert(0, {str(stub)!r})
-        import stub_engine, bs_lr_study.cli as cli, bs_lr_study.sweep.cluster as cluster, bs_lr_study.sweep.workers as w
-        w.ENGINES['stub'] = 'stub_engine'
-        cluster.TICK,cluster.SILENT = .5,6
+        import stub_engine, bs_lr_study.cli as cli, bs_lr_study.sweep.cluster as cluster
+        from bs_lr_study.register import ENGINES
+        ENGINES['stub'] = 'stub_engine:train_many'
+        cluster.TICK,cluster.HEAD_TIMEOUT = .5,6
         sys.argv = ['bslr', 'run', 's', '--settings', 's.ini', '--store', 's.jsonl', '--engine', 'stub', '--show', 'none', '--on', 'ray', '--address', '{nodes.address}', '--workers', sys.argv[1]]
         if __name__ == '__main__': cli.main()
     '''))
@@ -135,7 +138,7 @@ class TestCluster:
         "Said once it is known, with the machines or the reason"
         with pytest.raises(ClusterError, match='1 CPU and 2 GPUs: there are .*0 GPUs'): flat(on_cluster([cfgs(1)], 'stub', {}, address=nodes.address, gpus=2))
         with pytest.raises(WorkerError, match='an engine that breaks'): flat(on_cluster([cfgs(1, 7.)], 'stub', {}, address=nodes.address))
-        monkeypatch.setitem(workers.ENGINES, 'stub', 'not_there')
+        monkeypatch.setitem(ENGINES, 'stub', 'not_there:train_many')
         with pytest.raises(ClusterError, match="could not begin(.|\n)*No module named 'not_there'"): flat(on_cluster([cfgs(1)], 'stub', {}, address=nodes.address))
 
     def test_a_full_cluster_is_waited_for_and_a_node_that_joins_is_used(self, nodes, stub, monkeypatch):
@@ -159,7 +162,7 @@ class TestCluster:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter('always')
             ended = run(study, engine='stub', on=get_executor('ray', address=nodes.address, workers=2), show=False, on_run=on_run, told=.5)
-        assert any('a machine of the cluster was lost' in str(o.message) for o in said), ([str(o.message) for o in said], killed)
+        assert any('of the cluster was lost; ' in str(o.message) for o in said), ([str(o.message) for o in said], killed)
         assert killed[0] in {raylet_of(o) for o in nodes.worker_nodes}
         assert ended == Counter(ok=16)
         good,bad = study.store.read()
@@ -221,46 +224,85 @@ class Head:
 
 class Fake:
     "What a crew needs of Ray: machines of one CPU each, and workers that do as told"
-    def __init__(self, behave, machines=2, begin=lambda node: None):
+    def __init__(self, behave, machines=2, begin=lambda machine: None):
         from ray import exceptions
-        self.exceptions,self.behave,self.begin,self.alive,self.busy = exceptions,behave,begin,[f'm{i}' for i in range(machines)],{}
-    def nodes(self): return [dict(NodeID=o, Alive=True, Resources=dict(CPU=1.), NodeManagerAddress=o) for o in self.alive]
-    def remote(self, cls): return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=self.actor))
-    def kill(self, actor): self.busy.pop(id(actor), None)
+        self.exceptions,self.behave,self.begin = exceptions,behave,begin
+        self.alive,self.busy = [f'm{i}' for i in range(machines)],{}
 
-    def actor(self):
-        actor = SimpleNamespace()
-        async def node():
-            while not (free := [o for o in self.alive if o not in self.busy.values()]): await asyncio.sleep(.01)
-            self.busy[id(actor)] = free[0]
-            return free[0]
-        async def prepare(*_):
-            await asyncio.sleep(.02)
-            if e := self.begin(self.busy[id(actor)]): raise e
-            return True
-        async def ready(o): return o
-        async def train(group):
-            yield ready(None)
-            for c in group:
-                await asyncio.sleep(.01)
-                if what := self.behave(c): self.end(actor, what)
-                yield ready(Run(c, metrics=[dict(epoch=1, acc=.5)]))
-        for f in (node, prepare, train): setattr(actor, f.__name__, SimpleNamespace(remote=f))
-        return actor
+    def nodes(self):
+        return [dict(NodeID=o, Alive=True, Resources=dict(CPU=1.), NodeManagerAddress=o) for o in self.alive]
 
-    def end(self, actor, what):
+    def remote(self, cls): return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda: FakeActor(self)))
+    def kill(self, actor): self.busy.pop(actor, None)
+
+    def wait(self, waiting, num_returns=1, timeout=None):
+        end = time.monotonic() + timeout
+        while not (here := [o for o in waiting if o.is_here()]) and time.monotonic() < end: time.sleep(.001)
+        return here[:num_returns],[]
+
+    def get(self, answer):
+        if isinstance(answer.value, Exception): raise answer.value
+        return answer.value
+
+class Answer:
+    "A reference that is there once `find` gives something"
+    def __init__(self, find): self.find,self.value = find,None
+    def is_here(self):
+        if self.value is None: self.value = self.find()
+        return self.value is not None
+
+class Answers:
+    "A generator of references, one a while after the other, until the first that is an error"
+    def __init__(self, values, seconds=.01): self.values,self.seconds,self.at = values,seconds,time.monotonic()
+    def is_here(self): return time.monotonic() >= self.at
+    def __next__(self):
+        answer = Answer(None)
+        answer.value = next(self.values)
+        self.at = time.monotonic() + self.seconds
+        return answer
+
+class FakeActor:
+    "A worker: it has a machine to itself, prepares, and trains"
+    def __init__(self, ray):
+        self.ray = ray
+        self.machine,self.prepare,self.train = [SimpleNamespace(remote=f) for f in (self.find_machine, self.begin, self.runs)]
+
+    def find_machine(self):
+        def find():
+            free = [o for o in self.ray.alive if o not in self.ray.busy.values()]
+            if free: self.ray.busy[self] = free[0]
+            return free[0] if free else None
+        return Answer(find)
+
+    def begin(self, task): return Answer(lambda: self.ray.begin(self.ray.busy[self]) or True)
+
+    def runs(self, group): return Answers(self.answers(group))
+
+    def answers(self, group):
+        "As the driver hears them; what ends a worker is what `behave` says of a run"
+        yield 'begun'
+        for c in group:
+            if what := self.ray.behave(c):
+                yield self.death(what)
+                return
+            yield Run(c, metrics=[dict(epoch=1, acc=.5)])
+
+    def death(self, what):
         if what == 'machine':
-            self.alive.remove(self.busy[id(actor)])
-            self.alive.append(f'another{len(self.alive)}{time.time()}') # it is replaced
-        raise self.exceptions.ActorUnavailableError('no answer', None) if what == 'unreachable' else self.exceptions.ActorDiedError()
+            self.ray.alive.remove(self.ray.busy[self])
+            self.ray.alive.append(f'another{len(self.ray.alive)}{time.time()}') # it is replaced
+        errors = self.ray.exceptions
+        return errors.ActorUnavailableError('no answer', None) if what == 'unreachable' else errors.ActorDiedError()
 
 @pytest.fixture
 def crew(monkeypatch):
-    "Have groups trained by fakes: what was told"
-    for k,v in dict(TICK=.05, PAUSE=.01, SILENT=1).items(): monkeypatch.setattr(cluster, k, v)
+    "Have groups trained by fakes: the groups that were begun, the runs, and the warnings, in one list"
+    for k,v in dict(TICK=.05, GRACE=.01, HEAD_TIMEOUT=1).items(): monkeypatch.setattr(cluster, k, v)
     def run(groups, behave=lambda c: None, head=None, told=None, **kw):
         told = [] if told is None else told
-        for said in cluster.heard(cluster._Crew(Fake(behave, **kw), iter(groups), None, ('', {}, None, None), head=head)): told += said
+        monkeypatch.setattr(cluster.warnings, 'warn', told.append)
+        crew = cluster._Crew(Fake(behave, **kw), Groups(groups), cluster.Task('', {}), told.append, head=head)
+        for runs in crew.batches(): told += runs
         return told
     return run
 
@@ -274,14 +316,14 @@ class TestCrew:
         told = crew([cfgs(3), cfgs(1, .5)], behave)
         runs = [o for o in told if isinstance(o, Run)]
         assert Counter((r.cfg, r.status) for r in runs) == Counter((c, 'ok') for c in [*cfgs(3), *cfgs(1, .5)])
-        assert sum('a machine of the cluster was lost' in o for o in told if isinstance(o, str)) == 3
+        assert sum('of the cluster was lost; ' in o for o in told if isinstance(o, str)) == 3
         assert [len(o) for o in told if isinstance(o, list) and cfgs(2)[1] in o] == [3, 2, 1, 1]
 
     @pytest.mark.parametrize('what', ['machine', 'unreachable'])
     def test_a_run_that_loses_every_machine_has_failed(self, crew, what):
         told = crew([[c] for c in cfgs(3)], lambda c: what if c.bs == 2 else None)
         assert {r.cfg.bs: r.status for r in told if isinstance(r, Run)} == {1: 'ok', 2: 'failed', 3: 'ok'}
-        assert sum(isinstance(o, list) and o[0].bs == 2 for o in told) == cluster.MOST_LOST
+        assert sum(isinstance(o, list) and o[0].bs == 2 for o in told) == cluster.MAX_LOST
         assert [r.message for r in told if isinstance(r, Run) and r.cfg.bs == 2] == ['5 machines were lost while they trained it']
 
     def test_a_run_that_kills_its_worker_is_tried_once_alone(self, crew):
@@ -362,7 +404,7 @@ def test_without_ray(monkeypatch):
 def test_images_that_were_changed_on_the_way(tmp_path, colours):
     import io
     from bs_lr_study.files import DataError
-    sha = cluster.pack(colours, f := io.BytesIO())
-    with pytest.raises(DataError, match='changed on the way'): cluster.receive('colours', sha, [f.getvalue()[:-2048], bytes(2047), b'x'], tmp_path/'cache')
+    sha = remote.pack_images(colours, f := io.BytesIO())
+    with pytest.raises(DataError, match='changed on the way'): remote.unpack_images('colours', sha, [f.getvalue()[:-2048], bytes(2047), b'x'], tmp_path/'cache')
     assert not [o for o in (tmp_path/'cache').iterdir() if o.suffix != '.lock']
-    assert cluster.receive('colours', sha, [f.getvalue()], tmp_path/'cache') == cluster.receive('colours', sha, [], tmp_path/'cache')
+    assert remote.unpack_images('colours', sha, [f.getvalue()], tmp_path/'cache') == remote.unpack_images('colours', sha, [], tmp_path/'cache')

@@ -5,6 +5,7 @@ import pytest
 
 import bs_lr_study.sweep.workers as workers
 from bs_lr_study.runs import Run, grid
+from bs_lr_study.sweep.executors import here
 from bs_lr_study.sweep.workers import WorkerError, in_workers
 
 CFGS = grid(data='digits', model='small', bs=[1, 2, 3, 4], lr=1e-3)
@@ -94,8 +95,8 @@ def test_a_group_may_take_as_long_as_its_runs(forked):
     assert {r.status for r in in_workers([CFGS], 1, 'fastai', {}, timeout=.3)} == {'ok'}
 
 def test_a_time_that_means_nothing():
-    with pytest.raises(ValueError, match='only a run in a worker process can be ended'): workers.here([], 'fastai', {}, workers=0, timeout=5)
-    with pytest.raises(ValueError, match='timeout: 0 s is no time'): workers.here([], 'fastai', {}, workers=2, timeout=0)
+    with pytest.raises(ValueError, match='only a run in a worker process can be ended'): here([], 'fastai', {}, workers=0, timeout=5)
+    with pytest.raises(ValueError, match='timeout: 0 s is no time'): here([], 'fastai', {}, workers=2, timeout=0)
 
 def test_nobody_stays_when_the_parent_stops_early(forked):
     forked(fake(lambda conn, group: [conn.send(ok(c)) for c in group] and time.sleep(60)))

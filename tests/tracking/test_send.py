@@ -10,7 +10,8 @@ from bs_lr_study.tracking import send as tracking
 from bs_lr_study.analysis import load_runs
 from bs_lr_study.runs import Run, RunConfig, grid, run_from_dict, run_to_dict
 from bs_lr_study.store import Store
-from bs_lr_study.tracking.send import TrackingError, _installed, missing, read_sent, sent_path, sync, told, tracked, wandb_id
+from bs_lr_study.tracking.send import TrackingError, _installed, sync, tracked
+from bs_lr_study.tracking.events import read_sent, sent_path, sent_summary, unsent, wandb_id
 from bs_lr_study.readers.wandb_table import frames_to_table, runs_to_frames
 from bs_lr_study.readers.wandb_log import log_records, offline_runs
 
@@ -167,9 +168,9 @@ def test_a_grid_logged_offline_is_the_table_of_the_store(tmp_path, monkeypatch):
         seen = runs[wandb_id(run_to_dict(r))]
         assert seen['tags'] == [f'bs={r.cfg.bs}', f'model={r.cfg.model}', f'lr={r.cfg.lr}'] and seen['project'] == 'lab'
         assert told_rows(seen['history']) == history(r) and seen['exit'] == (r.status != 'ok')
-    assert missing(store, mode='offline') == [] and len(missing(store, mode='online')) == 4
+    assert unsent(store, mode='offline') == [] and len(unsent(store, mode='online')) == 4
     assert sync(store.path, mode='offline') == 0 and len(list((tmp_path/'wandb').glob('offline-run-*'))) == 4
-    assert told(store) == '4 of 4 runs in project lab, offline'
+    assert sent_summary(store) == '4 of 4 runs in project lab, offline'
     assert not any(KEY.encode() in o.read_bytes() for o in tmp_path.rglob('*') if o.is_file())
 
 # --- online, with W&B in each of its moods
@@ -259,7 +260,7 @@ def test_what_wandb_has_is_what_was_recorded(swept):
     o = swept['well']
     as_recorded(o['server'])
     same_runs(load_runs(o['store'].path), load_runs(on_server(o['server'])))
-    assert told(o['store']) == f"4 of 4 runs in {o['server'].url}/me/lab"
+    assert sent_summary(o['store']) == f"4 of 4 runs in {o['server'].url}/me/lab"
     assert str(Path.home()) not in json.dumps(o['server'].runs) and os.uname().nodename not in json.dumps(o['server'].runs)
 
 @needs_wandb
@@ -405,12 +406,12 @@ def test_old_lists_and_torn_ones(tmp_path):
     store = fill(tmp_path/'runs.jsonl')
     ids = [wandb_id(d) for d in store.records().values()]
     sent_path(store.path).write_bytes(json.dumps(dict(wandb_id=ids[0], mode='online')).encode() + b'\n\xff\xfe\nnull\n[]\n{"wandb_id": "' + ids[1].encode())
-    assert [wandb_id(d) for d in missing(store, mode='online')] == ids[1:]
-    assert len(missing(store, mode='online', server='elsewhere')) == 4
-    assert told(store) == '1 of 4 runs in project None, online'
-    assert [d['id'] for d in missing(store, ids={CFGS[3].id})] == [CFGS[3].id]
+    assert [wandb_id(d) for d in unsent(store, mode='online')] == ids[1:]
+    assert len(unsent(store, mode='online', server='elsewhere')) == 4
+    assert sent_summary(store) == '1 of 4 runs in project None, online'
+    assert [d['id'] for d in unsent(store, ids={CFGS[3].id})] == [CFGS[3].id]
     store.append(made_up(CFGS[0], 'oom', n=0)) # tried again: another record, another run
-    assert len(missing(store, mode='online')) == 4
+    assert len(unsent(store, mode='online')) == 4
 
 # --- updates in the record
 
