@@ -265,7 +265,7 @@ class TestRecords:
 
     def test_settings_name_the_choices(self, tmp_path):
         from bs_lr_study.sweep import load_study
-        from bs_lr_study.sweep.runner import SettingsError
+        from bs_lr_study.sweep.study import SettingsError
         ini = tmp_path/'s.ini'
         ini.write_text('[s]\ndata=digits\nmodels=small\nlrs=1e-2\nbatch_sizes=64\nmeasure=sound\n')
         with pytest.raises(SettingsError, match=r"\[s\]: measure: no measurement 'sound'; choose from noise"): load_study('s', ini)
