@@ -49,7 +49,7 @@ class Reference:
 def main():
     opt = options()
     import torch
-    from bs_lr_study.training.fast import Digits
+    from bs_lr_study.training.row import Digits
     if opt.device == 'cpu': torch.set_num_threads(1)
     from bs_lr_study.runs import RunConfig
     source = noise(opt.size, max(opt.bs, 64)) if opt.size else Digits()

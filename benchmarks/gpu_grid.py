@@ -154,7 +154,7 @@ def measure(folder, cache, said, args):
 
 def main():
     from bs_lr_study.training.data import find_data
-    from bs_lr_study.training.fast import AMP
+    from bs_lr_study.training.row import AMP
     (p := parser()).epilog = f'precisions: {", ".join(AMP)}'
     args = p.parse_args()
     if args.amp and args.amp not in AMP: p.error(f'--amp {args.amp}: the fast engine offers {", ".join(AMP)}')

@@ -51,7 +51,7 @@ def memory(quick):
 
 def measure(quick=False, repeats=3):
     "Records of growth"
-    from bs_lr_study.training.fast import Digits
+    from bs_lr_study.training.row import Digits
     torch.set_num_threads(1)
     digits = Digits()
     for bs in (16,) if quick else (1, 4, 16, 64, 256): yield with_members('digits', digits, cfg_of('digits', bs), quick, repeats)

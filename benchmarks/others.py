@@ -20,7 +20,7 @@ def half(learn):
 
 def digits(bs, n, repeats):
     from bs_lr_study.training.data import digits
-    from bs_lr_study.training.fast import Digits
+    from bs_lr_study.training.row import Digits
     from bs_lr_study.training.models import small
     from bs_lr_study.runs import RunConfig
     from published import digits_learner

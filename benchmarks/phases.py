@@ -53,7 +53,7 @@ def published(bs, n):
 
 def fast(bs, n, k=12):
     "The same for each member of a row of `k`"
-    from bs_lr_study.training.fast import Digits, Row, batches, member_losses
+    from bs_lr_study.training.row import Digits, Row, batches, member_losses
     from bs_lr_study.runs import RunConfig
     cfgs = members(RunConfig('digits', 'small', bs, 1e-3, epochs=1 + n*bs//1024), k)
     row,sums,i = Row(cfgs, source := Digits()),dict.fromkeys(PHASES, 0.),0

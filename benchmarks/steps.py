@@ -25,7 +25,7 @@ class Published:
 class Fast:
     "A row of the fast engine; seconds are those of all members together"
     def __init__(self, cfgs, source, onednn=True, device='cpu', **opts):
-        from bs_lr_study.training.fast import Row
+        from bs_lr_study.training.row import Row
         self.cfg,self.source,self.onednn,self.device = cfgs[0],source,onednn,torch.device(device)
         with self.flags(): self.row = Row(cfgs, source, device=self.device, **opts)
         self.k = len(cfgs)
@@ -34,7 +34,7 @@ class Fast:
         return with_onednn(self.onednn)
     def batches(self, n):
         "The engine's batches, gathered in its blocks where `n` of them fill one, else one by one, which takes longer"
-        from bs_lr_study.training.fast import batches
+        from bs_lr_study.training.row import batches
         epochs = batches(replace(self.cfg, epochs=10**6), self.row.seeds, self.source, **({} if n*self.cfg.bs >= 256 else dict(block=1)))
         return islice((o for epoch in epochs for o in epoch), n)
     def __call__(self, n):
@@ -70,7 +70,7 @@ def in_turn(repeats, n, **ways):
 
 def noise(size, n=512, n_in=3):
     "Random images of ten classes, in memory"
-    from bs_lr_study.training.fast import Digits
+    from bs_lr_study.training.row import Digits
     class Noise(Digits):
         def __init__(self):
             g = torch.Generator().manual_seed(0)

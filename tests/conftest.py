@@ -107,7 +107,7 @@ def colours(tmp_path):
 def reports():
     "The reports of the published runs and of the digits, which take seconds to make"
     from bs_lr_study.analysis import load_runs
-    from bs_lr_study.lab.claims import report_parts
+    from bs_lr_study.lab.verdicts import report_parts
     from bs_lr_study.report import report
     runs = {k: load_runs(v) for k,v in dict(published='2025-06-04', digits='digits-fast').items()}
     return {k: report(df, k, parts=report_parts(df)) for k,df in runs.items()}

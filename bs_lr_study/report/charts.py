@@ -11,13 +11,13 @@ __all__ = ['COST_TITLES', 'plot_laws', 'plot_to_target', 'plot_pareto', 'plot_co
 from pathlib import Path
 
 import matplotlib.pyplot as plt, numpy as np
-from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
 from ..analysis.budgets import pareto
 from ..analysis.laws import Fit, predict
 from ..analysis.tables import pick_model
 from ..files import file_name
-from .style import line_styles, log2_axis, save_figure
+from .style import BESIDE, given_or_new, line_styles, log2_axis, per_cent_axis, save_figure
 from ..runs import CONFIG_FIELDS
 
 # %% ../../nbs/report/03_charts.ipynb #4fd853c0
@@ -27,88 +27,104 @@ def plot_laws(
     ylabel='Updates to the target', # What was fitted
     level=.9, # Of the band about a single fit
 ): # `Axes`
-    "What was fitted, and the curves, against batch size"
+    "Draw the points that laws were fitted to, and the curves, against batch size"
     fits = [fits] if isinstance(fits, Fit) else list(fits)
-    if ax is None: ax = plt.subplots(figsize=(5.6, 3.4), layout='constrained')[1]
+    ax = given_or_new(ax, 5.6, 3.4)
     x,z = fits[0].x,fits[0].z
     at = np.exp(np.linspace(x.min(), x.max(), 60))
-    if len(fits) == 1: ax.fill_between(at, *predict(fits[0], at, level)[['lo', 'hi']].values.T, alpha=.25, lw=0, label=f'{level:.0%} interval')
-    for o,style in zip(fits, line_styles([o.law.name for o in fits]).values()): ax.plot(at, o(at), label=o.law.name, **style | dict(marker=''))
+    if len(fits) == 1:
+        band = predict(fits[0], at, level)
+        ax.fill_between(at, band.lo, band.hi, alpha=.25, lw=0, label=f'{level:.0%} interval')
+    styles = line_styles([o.law.name for o in fits])
+    for fit in fits: ax.plot(at, fit(at), label=fit.law.name, **styles[fit.law.name] | dict(marker=''))
     ax.plot(np.exp(x), np.exp(z), 'o', color=plt.rcParams['text.color'], label='measured', zorder=3)
-    ax.set_yscale('log')
     log2_axis(ax, np.exp(x).round(6)) # exp(log(64)) is a little less than 64
-    ax.set_ylabel(ylabel)
-    ax.legend(loc='upper left', bbox_to_anchor=(1.01, 1))
+    ax.set(yscale='log', ylabel=ylabel)
+    ax.legend(**BESIDE)
     return ax
 
 # %% ../../nbs/report/03_charts.ipynb #47dca7e0
+_TAKEN = dict(steps='updates', examples='examples', seconds='seconds')
+
 def _short(x): return f'{x:,.0f}' if x >= 100 else f'{x:.3g}'
 
 def plot_to_target(
     t, # As `to_target` gives it
     ax=None, # `Axes` to draw into; else a new figure is made
-    labels=dict(steps='updates', examples='examples', seconds='seconds'), # Columns to draw, and what to call them
+    labels=_TAKEN, # Columns to draw, and what to call them
 ): # `Axes`
-    "What each batch size takes to the target, as a multiple of the least"
-    labels = {k: v for k,v in labels.items() if k in t}
+    "Draw what each batch size takes to the target, as a multiple of the least"
     t = t[t.steps.notna()]
     if t.empty: raise ValueError('nothing to draw: no trial reached the target')
-    if ax is None: ax = plt.subplots(figsize=(6.4, 3.3), layout='constrained')[1]
-    for k,style in line_styles(list(labels)).items(): ax.plot(t.bs, t[k]/t[k].min(), label=f'{labels[k]} (least: {_short(t[k].min())})', **style)
-    ax.set_yscale('log')
+    ax = given_or_new(ax, 6.4, 3.3)
+    for k,style in line_styles([k for k in labels if k in t]).items():
+        least = t[k].min()
+        ax.plot(t.bs, t[k]/least, label=f'{labels[k]} (least: {_short(least)})', **style)
     log2_axis(ax, t.bs)
-    ax.set_ylabel('Multiple of the least')
-    ax.legend(loc='upper left', bbox_to_anchor=(1.01, 1))
+    ax.set(yscale='log', ylabel='Multiple of the least')
+    ax.legend(**BESIDE)
     return ax
 
 # %% ../../nbs/report/03_charts.ipynb #08c390f3
-_COSTS = dict(seconds=('Time of a run (s)', 1), peak_memory=('Peak memory (GiB)', 2**30), examples=('Examples seen', 1), steps=('Updates', 1), cost=('Cost of a run', 1))
+_COSTS = dict(seconds=('Time of a run (s)', 1), peak_memory=('Peak memory (GiB)', 2**30), examples=('Examples seen', 1),
+              steps=('Updates', 1), cost=('Cost of a run', 1))
 
-def plot_pareto(
-    table, # A row a choice: `bs`, `acc` and its cost, as `cell_costs` gives them
-    cost='seconds', # 'seconds', 'peak_memory', 'examples', 'steps' or 'cost'
-    ax=None, # `Axes` to draw into; else a new figure is made
-): # `Axes`
-    "Accuracy against a cost, a point a cell, and the front of those that no other beats"
-    if cost not in _COSTS: raise ValueError(f"cost is {cost!r}: choose one of {', '.join(_COSTS)}")
-    front,(label,unit) = pareto(table, cost),_COSTS[cost]
-    if front.empty: raise ValueError(f'nothing to draw: no row has both acc and {cost}')
-    if ax is None: ax = plt.subplots(figsize=(5.4, 3.4), layout='constrained')[1]
-    ax.step(front[cost]/unit, front.acc, where='post', color=plt.rcParams['text.color'], lw=1, label='front', zorder=1)
-    for bs,style in line_styles(sorted(table.bs.unique())).items():
-        o = table[table.bs == bs]
-        ax.plot(o[cost]/unit, o.acc, label=str(bs), **style | dict(linestyle=''))
-    ax.set(xscale='log', xlabel=label, ylabel='Validation accuracy (%)')
+def _cost_axis(ax, label):
+    "Make x a logarithmic axis of costs, with ticks at 1, 2 and 5"
+    ax.set(xscale='log', xlabel=label)
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(lambda x, pos: f'{x:g}')
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=''))
-    ax.legend(title='Batch size', loc='upper left', bbox_to_anchor=(1.01, 1), alignment='left')
+
+def plot_pareto(
+    table, # One row per choice: `bs`, `acc` and its cost, as `cell_costs` gives them
+    cost='seconds', # 'seconds', 'peak_memory', 'examples', 'steps' or 'cost'
+    ax=None, # `Axes` to draw into; else a new figure is made
+): # `Axes`
+    "Draw accuracy against a cost, one point per cell, and the front of those that no other beats"
+    if cost not in _COSTS: raise ValueError(f"cost is {cost!r}: choose one of {', '.join(_COSTS)}")
+    label,unit = _COSTS[cost]
+    front = pareto(table, cost)
+    if front.empty: raise ValueError(f'nothing to draw: no row has both acc and {cost}')
+    ax = given_or_new(ax, 5.4, 3.4)
+    ax.step(front[cost]/unit, front.acc, where='post', color=plt.rcParams['text.color'], lw=1, label='front', zorder=1)
+    for bs,style in line_styles(sorted(table.bs.unique())).items():
+        rows = table[table.bs == bs]
+        ax.plot(rows[cost]/unit, rows.acc, label=str(bs), **style | dict(linestyle=''))
+    _cost_axis(ax, label)
+    per_cent_axis(ax.yaxis)
+    ax.set_ylabel('Validation accuracy (%)')
+    ax.legend(title='Batch size', **BESIDE)
     return ax
 
 # %% ../../nbs/report/03_charts.ipynb #69856454
 COST_TITLES = dict(
-    updates='Updates', examples='Examples', seconds='Seconds', images_per_second='Images a second', seconds_per_update='Seconds of an update',
-    seconds_per_epoch='Seconds of an epoch', peak_memory='Peak memory (MiB)', price='Price')
+    updates='Updates', examples='Examples', seconds='Seconds', images_per_second='Images a second',
+    seconds_per_update='Seconds of an update', seconds_per_epoch='Seconds of an epoch', peak_memory='Peak memory (MiB)', price='Price')
+
+def _draw_cost(ax, means, title):
+    "Draw one cost against batch size, with its interval"
+    ax.plot(means.index, means.mid, marker='o')
+    ax.fill_between(means.index, means.lo, means.hi, alpha=.25, lw=0)
+    ax.set_yscale('log')
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(StrMethodFormatter('{x:g}'))
+    log2_axis(ax, means.index, 5)
+    ax.set_title(title)
 
 def plot_cost(
     by, # As `cost_by_bs` gives it
     what=('updates', 'seconds_per_epoch', 'peak_memory'), # Which costs, a panel each
 ): # `Figure`
-    "Costs against batch size, with their intervals"
+    "Draw costs against batch size, with their intervals"
     have = set(by.index.get_level_values('what'))
-    if lack := [o for o in what if o not in have]: raise ValueError(f"no {lack[0]} in the table: it has {', '.join(o for o in COST_TITLES if o in have)}")
+    lack = [o for o in what if o not in have]
+    if lack: raise ValueError(f"no {lack[0]} in the table: it has {', '.join(o for o in COST_TITLES if o in have)}")
     fig,axs = plt.subplots(1, len(what), figsize=(.6 + 2.9*len(what), 2.7), layout='constrained', squeeze=False)
     for k,ax in zip(what, axs[0]):
-        o = by.xs(k, level='what').sort_index()/(2**20 if k == 'peak_memory' else 1)
-        ax.plot(o.index, o.mid, marker='o')
-        ax.fill_between(o.index, o.lo, o.hi, alpha=.25, lw=0)
-        ax.set_yscale('log')
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.yaxis.set_minor_locator(NullLocator())
-        ax.yaxis.set_major_formatter(StrMethodFormatter('{x:g}'))
-        log2_axis(ax, o.index, 5)
-        ax.set_title(COST_TITLES[k])
+        unit = 2**20 if k == 'peak_memory' else 1
+        _draw_cost(ax, by.xs(k, level='what').sort_index()/unit, COST_TITLES[k])
     return fig
 
 # %% ../../nbs/report/03_charts.ipynb #c399f2cc
@@ -116,12 +132,13 @@ def plot_noise(
     curve, # As `noise_curve` gives it
     ax=None, # `Axes` to draw into; else a new figure is made
 ): # `Axes`
-    "Noise scale against updates; where the band runs out of the top there is no upper bound"
-    if ax is None: ax = plt.subplots(figsize=(5, 3), layout='constrained')[1]
+    "Draw the noise scale against updates; where the band runs out of the top there is no upper bound"
+    ax = given_or_new(ax, 5, 3)
     known = curve[(curve.lo > 0) & np.isfinite(curve.lo)]
-    ends = [*known.lo, *known.b_simple[np.isfinite(known.b_simple)]] or [1, 1e3]
+    finite = np.isfinite(known.b_simple)
+    ends = [*known.lo, *known.b_simple[finite]] or [1, 1e3]
     ax.fill_between(known.step, known.lo, known.hi.clip(upper=1e6*max(ends)), alpha=.25, lw=0, label='interval')
-    ax.plot(known.step, known.b_simple.where(np.isfinite(known.b_simple)), label='B_simple')
+    ax.plot(known.step, known.b_simple.where(finite), label='B_simple')
     ax.set(yscale='log', ylim=(min(ends)/2, 4*max(ends)), xlabel='Updates', ylabel='Noise scale (examples)')
     return ax
 
@@ -154,7 +171,8 @@ def _draw_find(ax, curves, advice, styles):
         ax.plot(curve.lrs, curve.smooth, color=ink, lw=1, alpha=.8, label='smoothed loss')
         _draw_readings(ax, curve, read, styles)
     chosen = _geometric_median(advice[['low', 'mid', 'high']])
-    ax.plot(chosen, [.03]*3, transform=ax.get_xaxis_transform(), linestyle='', marker='^', color=ink, label='chosen from it', clip_on=False)
+    at_foot = dict(transform=ax.get_xaxis_transform(), clip_on=False)
+    ax.plot(chosen, [.03]*3, linestyle='', marker='^', color=ink, label='chosen from it', **at_foot)
     epochs = curves.epochs.iloc[0]
     ax.set_title(f'bs {curves.bs.iloc[0]}: {epochs:.2g} epoch{"s" if epochs > 1 else ""}', fontsize='small')
 
@@ -162,31 +180,36 @@ def _grid_of_panels(n, most=4):
     "A figure with `n` panels, at most `most` a row"
     cols = min(most, n)
     rows = -(-n//cols)
-    fig,axs = plt.subplots(rows, cols, figsize=(2.2 + 2*cols, .7 + 1.6*rows), sharex=True, sharey=True, squeeze=False, layout='constrained')
+    size = 2.2 + 2*cols,.7 + 1.6*rows
+    fig,axs = plt.subplots(rows, cols, figsize=size, sharex=True, sharey=True, squeeze=False, layout='constrained')
     for ax in axs.flat[n:]: ax.set_visible(False)
     return fig,list(axs.flat[:n])
 
+def _shared_legend(fig, axs, title):
+    "Draw one legend for all panels"
+    found = {h.get_label(): h for ax in axs for h in ax.get_legend_handles_labels()[0]}
+    fig.legend(found.values(), found, loc='outside right upper', title=title, alignment='left')
+    fig.draw_without_rendering()
+
 def plot_lr_find(
-    curves, # A row a curve, as `load_curves` gives them
-    advice, # What is read off each, as `advice` gives it: a row a curve, in the same order
+    curves, # One row per curve, as `load_curves` gives them
+    advice, # What is read off each, as `advice` gives it: one row per curve, in the same order
     model=None, # Which model; may be left out when there is one
 ): # `Figure`
-    "The curves of `lr_find` and what is read off them, a panel a batch size"
+    "Draw the curves of `lr_find` and what is read off them, a panel per batch size"
     here = (curves.model == pick_model(curves, model)) & (curves.losses.map(len) > 0)
-    d,a = curves[here],advice[here.to_numpy()]
+    d,read = curves[here],advice[here.to_numpy()]
     if d.empty: raise ValueError(f'nothing to draw: no curve could be made; the first says: {curves.message.iloc[0]}')
     _same_but_seed(d)
     bss = sorted(d.bs.unique())
-    styles = line_styles([k for k in a if k not in _NOT_READ])
+    styles = line_styles([k for k in read if k not in _NOT_READ])
     fig,axs = _grid_of_panels(len(bss))
-    for bs,ax in zip(bss, axs): _draw_find(ax, d[d.bs == bs], a[a.bs == bs], styles)
+    for bs,ax in zip(bss, axs): _draw_find(ax, d[d.bs == bs], read[read.bs == bs], styles)
     start = np.median([o[:20].mean() for o in d.losses])
     axs[0].set(xscale='log', ylim=(0, 1.4*start), xlim=(d.lrs.map(np.min).min(), d.lrs.map(np.max).max()))
     fig.supxlabel('Learning rate', fontsize='medium')
     fig.supylabel('Training loss, smoothed', fontsize='medium')
-    found = {h.get_label(): h for ax in axs for h in ax.get_legend_handles_labels()[0]}
-    fig.legend(found.values(), found, loc='outside right upper', title=f'{d.model.iloc[0]},\n{d.num_it.iloc[0]} iterations', alignment='left')
-    fig.draw_without_rendering()
+    _shared_legend(fig, axs, f'{d.model.iloc[0]},\n{d.num_it.iloc[0]} iterations')
     return fig
 
 # %% ../../nbs/report/03_charts.ipynb #1ff16a7f

@@ -25,34 +25,42 @@ from ..runs import CONFIG_DEFAULTS, CONFIG_FIELDS, fmt_lr
 def how_ended(
     df, # Runs, as `load_runs` gives them
 ): # str
-    "How many runs there are to a cell, how many ended otherwise than well, and why"
-    n,a_cell = len(df),df.groupby(['model', 'lr', 'bs']).size()
-    lo,hi = a_cell.min(),a_cell.max()
-    said = f"{n} run{'s'*(n != 1)}, " + ('one a cell' if hi == 1 else f'{hi} a cell' if lo == hi else f'{lo} to {hi} a cell')
-    return said + ''.join(f'\n{k} {status}: {why or "no reason given"}' for (status,why),k in _lost(df).items())
+    "Count the runs of a cell, and those that did not end well, with the reason"
+    n,per_cell = len(df),df.groupby(['model', 'lr', 'bs']).size()
+    lo,hi = per_cell.min(),per_cell.max()
+    each = 'one a cell' if hi == 1 else f'{hi} a cell' if lo == hi else f'{lo} to {hi} a cell'
+    lost = [f'{k} {status}: {reason or "no reason given"}' for (status,reason),k in _lost(df).items()]
+    return '\n'.join([f"{n} run{'s'*(n != 1)}, {each}", *lost])
 
 def _lost(df):
-    "How many runs ended otherwise than well, by status and reason"
+    "How many runs did not end well, by status and reason"
     status,message = (df[c] if c in df else pd.Series(None, df.index, dtype=object) for c in ('status', 'message'))
     reason = message.fillna('').astype(str).str.strip().str.split('\n').str[0]
-    return df.assign(status=status, reason=reason)[status.notna() & (status != 'ok')].groupby(['status', 'reason']).size()
+    lost = df.assign(status=status, reason=reason)[status.notna() & (status != 'ok')]
+    return lost.groupby(['status', 'reason']).size()
 
 # %% ../../nbs/report/05_compose.ipynb #abaef15d
-def _section(title, table): return f'{title}\n{table.to_string()}'
+_SIGNS = '* best of its row, > best at the edge of what was tried, ± s.d. (runs), × diverged, ! failed'
+
+def _titled(title, table): return f'{title}\n{table.to_string()}'
 
 def _per_cent(table): return printable((100*table).round(2)).map('{:.2f}'.format).replace('nan', '')
 
-_SIGNS = '* best of its row, > best at the edge of what was tried, ± s.d. (runs), × diverged, ! failed'
-
-def _crosstab(df, model, agg):
+def _plain_crosstab(df, model, agg):
     "One model's crosstab; with all it stands on if its cells are means"
     title = f'{model}: accuracy in per cent, rows learning rate, columns batch size'
-    if agg != 'mean': return _section(title, _per_cent(crosstab_acc(df, model, agg)))
-    return f"{title}\n{printable(crosstab_text(df, model)).to_string(line_width=150)}\n({_SIGNS}{', ÷ in micro-batches of, for lack of memory'*('in_micro_bs' in df)})"
+    if agg != 'mean': return _titled(title, _per_cent(crosstab_acc(df, model, agg)))
+    signs = _SIGNS + ', ÷ in micro-batches of, for lack of memory'*('in_micro_bs' in df)
+    return f'{title}\n{printable(crosstab_text(df, model)).to_string(line_width=150)}\n({signs})'
 
-def _clean(df):
+def _cleaned(df):
     "Runs whose names and messages a terminal can show"
-    return df.assign(**{c: df[c].map(clean) for c in ('run', 'model')}, **{c: df[c].map(clean, na_action='ignore') for c in ('message',) if c in df})
+    return df.assign(**{c: df[c].map(clean, na_action='ignore') for c in ('run', 'model', 'message') if c in df})
+
+def _best_runs(df, n):
+    "The best runs and their accuracies, if any run has one"
+    best = top_runs(df, n)[['run', 'acc']].set_index('run').round(6).rename_axis(None)
+    return [_titled('Best runs', printable(best))] if len(best) else []
 
 def tables(
     df,    # Runs, as `load_runs` gives them
@@ -62,13 +70,11 @@ def tables(
     parts=(), # Further `Part`s, of which the `plain` text is appended
 ): # str
     "The tables and findings of a set of runs, as text"
-    df = _clean(df)
-    out = [how_ended(df)]
-    out += [_crosstab(df, m, agg) for m in df.model.unique()]
-    out += [_section('Inflection point: the batch size past which accuracy falls', printable(inflection_table(df, agg, detail=True)))]
-    if len(best := top_runs(df, n)): out += [_section('Best runs', printable(best[['run', 'acc']].set_index('run').round(6).rename_axis(None)))]
-    out += [f'Findings\n{findings_text(findings(df, sd))}']
-    out += [o.plain for o in parts if o.plain]
+    df = _cleaned(df)
+    inflections = printable(inflection_table(df, agg, detail=True))
+    out = [how_ended(df), *(_plain_crosstab(df, m, agg) for m in df.model.unique())]
+    out += [_titled('Inflection point: the batch size past which accuracy falls', inflections), *_best_runs(df, n)]
+    out += [f'Findings\n{findings_text(findings(df, sd))}', *(o.plain for o in parts if o.plain)]
     return '\n\n'.join(out)
 
 # %% ../../nbs/report/05_compose.ipynb #e8385a8f
@@ -84,129 +90,177 @@ def save_plots(
     from bs_lr_study.report.style import save_figure
     df = df.assign(model=df.model.map(clean))
     if df.acc.isna().all(): return []
-    draw = {'accuracy': lambda: plot_acc(df, agg=agg)} | {f'heatmap-{m}': lambda m=m: plot_heatmap(df, m, agg=agg) for m in df.model.unique()}
-    names = {'text.parse_math': False} # a name is no formula
-    return [save_figure(f, Path(folder)/f'{file_name(k)}.{fmt}', dark, names) for k,f in draw.items()]
+    draw = {'accuracy': lambda: plot_acc(df, agg=agg)}
+    draw |= {f'heatmap-{m}': lambda m=m: plot_heatmap(df, m, agg=agg) for m in df.model.unique()}
+    rc = {'text.parse_math': False} # a name is no formula
+    return [save_figure(f, Path(folder)/f'{file_name(k)}.{fmt}', dark, rc) for k,f in draw.items()]
 
-# %% ../../nbs/report/05_compose.ipynb #63203460
-_MOST = dict(models=12, cells=1200) # drawn and printed; beyond that a page is no help
+# %% ../../nbs/report/05_compose.ipynb #a2e6f823
+_WORDS = dict(n_train='training examples', n_valid='validation examples', lr='learning rate', bs='batch size')
 
-def _facts(df):
-    "What is the same for all runs, as text"
+def _shared(df):
+    "Fields whose value all runs share, but for those at their default"
     same = {k: v for k,v in df.attrs.get('all_runs', {}).items() if k != 'seed'}
-    same |= {c: df[c].iloc[0] for c in (*CONFIG_FIELDS, 'engine', 'device', 'n_train', 'n_valid') if c in df and df[c].nunique(dropna=False) == 1}
-    words = dict(n_train='training examples', n_valid='validation examples', lr='learning rate', bs='batch size')
-    return ', '.join(f'{words.get(k, k)} {fmt_lr(v) if k == "lr" else clean(v)}' for k,v in same.items() if k != 'model' and v == v and v is not None and CONFIG_DEFAULTS.get(k, '') != v)
+    for c in (*CONFIG_FIELDS, 'engine', 'device', 'n_train', 'n_valid'):
+        if c in df and df[c].nunique(dropna=False) == 1: same[c] = df[c].iloc[0]
+    return {k: v for k,v in same.items() if k != 'model' and pd.notna(v) and CONFIG_DEFAULTS.get(k, '') != v}
 
 def _ends(df, most=50):
     "How runs ended that did not end well"
     lost = _lost(df).reset_index(name='runs')
     if lost.empty: return []
     lost = lost.sort_values('runs', ascending=False, kind='stable').replace({'reason': {'': 'none given'}})
-    return [as_table('Runs that did not go well', lost.head(most), f'{len(lost) - most} more reasons are left out.' if len(lost) > most else '')]
+    note = f'{len(lost) - most} more reasons are left out.' if len(lost) > most else ''
+    return [as_table('Runs that did not go well', lost.head(most), note)]
 
-def _what(df):
+def _what(df, most=12):
+    "What was run, and how it ended"
+    models = [str(o) for o in df.model.unique()]
+    names = clean(', '.join(models[:most])) + ' and more'*(len(models) > most)
     counts = how_ended(df).split('\n')[0]
-    facts = _facts(df)
-    return Part('What was run', [Text(f'{counts}: {clean(", ".join(map(str, df.model.unique()[:12])))}{" and more" if df.model.nunique() > 12 else ""}. Batch size means examples per update.'),
-                                 *([Text(f'The same for all runs: {facts}.')] if facts else []), *_ends(df)])
+    body = [Text(f'{counts}: {names}. Batch size means examples per update.')]
+    same = [f'{_WORDS.get(k, k)} {fmt_lr(v) if k == "lr" else clean(v)}' for k,v in _shared(df).items()]
+    if same: body += [Text(f'The same for all runs: {", ".join(same)}.')]
+    return Part('What was run', body + _ends(df))
 
-# %% ../../nbs/report/05_compose.ipynb #0bf126e0
-_TOPICS = dict(runs='What was run', missing='What was not run', lost='What was lost', noise='How much a run moves', models='Models compared', row='At each learning rate',
-               edge='At the edge of what was tried', spread='How much the learning rate matters', budget='Updates')
+# %% ../../nbs/report/05_compose.ipynb #e0a32fd7
+_MEANINGS = {'*': 'best of its row', '>': 'best, at the edge of what was tried', '×': 'diverged', '!': 'failed', '?': 'no accuracy'}
 
-def _findings(df, sd):
-    "The findings, by topic, and what their certainty means"
-    found = findings(df, sd)
-    by_topic = {_TOPICS.get(topic, topic.capitalize()): [(clean(o.sentence), '' if o.certainty == 'fact' else o.certainty) for o in g.itertuples()] for topic,g in found.groupby('topic', sort=False)}
-    means = '; '.join(f'{k}: {CERTAINTY[k]}' for k in CERTAINTY if k != 'fact' and (found.certainty == k).any())
-    return Part('Findings', [Statements(by_topic), *([Text(f'How sure: {means}. What bears no such word is counted, not inferred.')] if means else [])])
+def _signs(text, n):
+    "What the signs in a crosstab mean, those that occur; `n` runs are behind each cell, None if their number differs"
+    spread = f'± standard deviation of {n} runs' if n else '± standard deviation of the runs, their number in brackets'
+    signs = {' ±': spread} | {k: f'{k} {v}' for k,v in _MEANINGS.items()}
+    there = '\n'.join(map(str, text.to_numpy().ravel()))
+    return '; '.join(v for k,v in signs.items() if k in there)
 
-def _grid(df, model, agg):
+def _crosstab(df, model, agg):
     "The crosstab of one model"
     acc = crosstab_acc(df, model, agg)
-    said = crosstab_text(df, model) if agg == 'mean' else _per_cent(acc).set_axis(acc.index)
+    text = crosstab_text(df, model) if agg == 'mean' else _per_cent(acc).set_axis(acc.index)
     counts = set(cells(df[df.model == model]).query('n > 1').n)
-    if len(counts) == 1: said = said.map(lambda o: o.replace(f' ({max(counts)})', ''))
-    rows = [[Value(fmt_lr(lr), lr), *(Value(said.loc[lr, bs], '' if np.isnan(acc.loc[lr, bs]) else float(acc.loc[lr, bs])) for bs in acc)] for lr in acc.index]
-    signs = [m for s,m in ((' ±', f'± standard deviation of {max(counts)} runs' if len(counts) == 1 else '± standard deviation of the runs, their number in brackets'), ('*', '* best of its row'), ('>', '> best, at the edge of what was tried'),
-                           ('×', '× diverged'), ('!', '! failed'), ('?', '? no accuracy')) if said.apply(lambda c: c.str.contains(s, regex=False)).any(axis=None)]
-    return Table(f'{clean(model)}: accuracy in per cent by learning rate (rows) and batch size', ['lr', *map(str, acc)], rows, '; '.join(signs), cross=True)
+    n = max(counts) if len(counts) == 1 else None
+    if n: text = text.map(lambda o: o.replace(f' ({n})', ''))
+    value = lambda lr, bs: '' if np.isnan(acc.loc[lr, bs]) else float(acc.loc[lr, bs])
+    rows = [[Value(fmt_lr(lr), lr), *(Value(text.loc[lr, bs], value(lr, bs)) for bs in acc)] for lr in acc.index]
+    title = f'{clean(model)}: accuracy in per cent by learning rate (rows) and batch size'
+    return Table(title, ['lr', *map(str, acc)], rows, _signs(text, n), cross=True)
 
-def _drawable(df):
+# %% ../../nbs/report/05_compose.ipynb #4f4d2f9d
+_MOST = dict(models=12, cells=1200) # drawn and printed; beyond that a page is no help
+
+def _with_short_names(df):
     "`df` with model names that fit above a plot"
     short = {m: o if len(o := clean(m)) < 40 else f'{o[:32]}… ({i+1})' for i,m in enumerate(df.model.unique())}
     return df.assign(model=df.model.map(short))
 
-def _where(df, model=None):
+def _range(df, name_model=False):
     "What a plot shows, in words"
-    c = cells(df if model is None else df[df.model == model]).query('n > 0')
+    c = cells(df).query('n > 0')
     top = c.loc[c.acc.idxmax()]
-    return f'from {100*c.acc.min():.1f} to {100*top.acc:.1f} per cent, the best {f"{top.model} at " if model is None else "at "}bs {top.bs}, lr {fmt_lr(top.lr)}'
+    where = f'{top.model} at '*name_model or 'at '
+    return f'from {100*c.acc.min():.1f} to {100*top.acc:.1f} per cent, the best {where}bs {top.bs}, lr {fmt_lr(top.lr)}'
+
+def _lines(df, i, agg):
+    "The lines of a few models, side by side"
+    from bs_lr_study.report.plots import plot_acc
+    if df.acc.isna().all(): return []
+    caption = f"Accuracy against batch size, a line a learning rate: {', '.join(df.model.unique())}; {_range(df, True)}."
+    return [as_plot(f'accuracy-{i}', caption, lambda: plot_acc(df, agg=agg))]
+
+def _heatmap(df, i, agg):
+    "The heatmap of one model"
+    from bs_lr_study.report.plots import plot_heatmap
+    if df.acc.isna().all(): return []
+    of = f'{df.model.iloc[0]}: accuracy by learning rate and batch size'
+    return [as_plot(f'heatmap-{i}', f'{of}; {_range(df)}. The table below has the numbers.', lambda: plot_heatmap(df, agg=agg))]
 
 def _pictures(df, agg):
     "Lines of all models, a few side by side, then a heatmap and a crosstab of each"
-    from bs_lr_study.report.plots import plot_acc, plot_heatmap
-    models = list(df.model.unique())[:_MOST['models']]
-    body,draw = [],_drawable(df)
+    body,draw,models = [],_with_short_names(df),list(df.model.unique())[:_MOST['models']]
     if len(models) < df.model.nunique(): body += [Text(f'The first {len(models)} of {df.model.nunique()} models.')]
-    big = [m for m in models if df[df.model == m].groupby(['lr', 'bs']).ngroups > _MOST['cells']]
-    for i in range(0, len(models), 3):
-        few = draw[df.model.isin(set(models[i:i+3]) - set(big))]
-        if few.acc.notna().any(): body += [as_plot(f'accuracy-{i//3 + 1}', f"Accuracy against batch size, a line a learning rate: {', '.join(few.model.unique())}; {_where(few)}.", lambda: plot_acc(few, agg=agg))]
-    for i,m in enumerate(models):
-        if m in big: body += [Text(f'{clean(m)} has more than {_MOST["cells"]:,} cells: too many to draw or print.')]; continue
-        one = draw[df.model == m]
-        if one.acc.notna().any(): body += [as_plot(f'heatmap-{i + 1}', f'{one.model.iloc[0]}: accuracy by learning rate and batch size; {_where(one, one.model.iloc[0])}. The table below has the numbers.', lambda: plot_heatmap(one, agg=agg))]
-        body += [_grid(df, m, agg)]
+    big = {m for m in models if df[df.model == m].groupby(['lr', 'bs']).ngroups > _MOST['cells']}
+    for i in range(0, len(models), 3): body += _lines(draw[df.model.isin({*models[i:i+3]} - big)], i//3 + 1, agg)
+    for i,m in enumerate(models, 1):
+        if m in big: body += [Text(f'{clean(m)} has more than {_MOST["cells"]:,} cells: too many to draw or print.')]
+        else: body += [*_heatmap(draw[df.model == m], i, agg), _crosstab(df, m, agg)]
     return Part('Accuracy by batch size and learning rate', body)
 
-# %% ../../nbs/report/05_compose.ipynb #c8b3e409
+# %% ../../nbs/report/05_compose.ipynb #2093a156
+_ACC = 'accuracy (%)'
+_KEYS = dict(model='model', bs='batch size', lr='learning rate')
+
+def _two_digits(acc): return f'{100*acc:.2f}'
+
 def _inflections(df, agg, sd, level=.9):
     "Inflection points, and which batch sizes may be the best"
     err = run_error(df, sd) if agg == 'mean' and df.acc.notna().any() else None
-    t = inflection_table(df, agg, detail=True, sets=best_sets(df, level=level, sd=err) if err else None)
-    note = f'In brackets the batch sizes that may be the best of their row, at {100*level:.0f} per cent, for runs that move by {100*err.sd:.1f} points ({err.how}).' if err else ''
-    return as_table('Inflection point: the batch size past which accuracy falls, for each learning rate', t.reset_index(), note, lr=fmt_lr)
+    sets = best_sets(df, level=level, sd=err) if err else None
+    t = inflection_table(df, agg, detail=True, sets=sets)
+    note = err and (f'In brackets the batch sizes that may be the best of their row, at {100*level:.0f} per cent, '
+                    f'for runs that move by {100*err.sd:.1f} points ({err.how}).')
+    title = 'Inflection point: the batch size past which accuracy falls, for each learning rate'
+    return as_table(title, t.reset_index(), note or '', lr=fmt_lr)
 
-def _per(v): return f'{100*v:.2f}'
+def _best_by(df, key, agg, most=200):
+    "The best cell of each model, batch size or learning rate, if there are several"
+    best = best_by(df, key, agg).dropna().rename(_ACC)
+    if len(best) < 2: return []
+    note = f'The first {most} of {len(best):,}.' if len(best) > most else ''
+    fmt = {_ACC: _two_digits, 'lr': fmt_lr}
+    return [as_table(f'Best accuracy by {_KEYS[key]}', best.head(most).reset_index(), note, **fmt)]
 
 def _bests(df, agg, sd, n=10):
-    "The best cell by model, batch size and learning rate, and the best runs"
-    out = []
-    for key,name in (('model', 'model'), ('bs', 'batch size'), ('lr', 'learning rate')):
-        best = best_by(df, key, agg).dropna()
-        if len(best) > 1: out += [as_table(f'Best accuracy by {name}', best.head(200).rename('accuracy (%)').reset_index(), f'The first 200 of {len(best):,}.' if len(best) > 200 else '', **{'accuracy (%)': _per, 'lr': fmt_lr})]
-    top = top_runs(df, n)[['run', 'acc']].rename(columns=dict(acc='accuracy (%)'))
-    if len(top): out += [as_table('The best runs', top, **{'accuracy (%)': lambda v: f'{100*v:.4f}'})]
-    return Part('What is best', [_inflections(df, agg, sd), *out])
+    "The best cells, and the best runs"
+    body = [_inflections(df, agg, sd)]
+    for key in _KEYS: body += _best_by(df, key, agg)
+    top = top_runs(df, n)[['run', 'acc']].rename(columns=dict(acc=_ACC))
+    if len(top): body += [as_table('The best runs', top, **{_ACC: lambda v: f'{100*v:.4f}'})]
+    return Part('What is best', body)
+
+# %% ../../nbs/report/05_compose.ipynb #ef398f42
+_TOPICS = dict(
+    runs='What was run', missing='What was not run', lost='What was lost', noise='How much a run moves', models='Models compared',
+    row='At each learning rate', edge='At the edge of what was tried', spread='How much the learning rate matters', budget='Updates')
+
+def _findings(df, sd):
+    "The findings, by topic, and what their certainty means"
+    found,topics = findings(df, sd),{}
+    for o in found.itertuples():
+        sentences = topics.setdefault(_TOPICS.get(o.topic, o.topic.capitalize()), [])
+        sentences += [(clean(o.sentence), '' if o.certainty == 'fact' else o.certainty)]
+    means = [f'{k}: {v}' for k,v in CERTAINTY.items() if k != 'fact' and (found.certainty == k).any()]
+    how_sure = [Text(f'How sure: {"; ".join(means)}. What bears no such word is counted, not inferred.')]*bool(means)
+    return Part('Findings', [Statements(topics), *how_sure])
+
+# %% ../../nbs/report/05_compose.ipynb #0bc099a1
+_COSTS = dict(steps='updates a run', examples='examples a run', seconds='seconds a run')
 
 def _cost(df):
     "Updates and time by model and batch size, where they are known"
     d = df[df.status == 'ok'] if 'status' in df else df
-    d = d.assign(**{c: pd.to_numeric(d[c], errors='coerce') for c in ('steps', 'examples', 'seconds') if c in d})
-    known = [c for c in ('steps', 'examples', 'seconds') if c in d and d[c].notna().any()]
+    d = d.assign(**{c: pd.to_numeric(d[c], errors='coerce') for c in _COSTS if c in d})
+    known = [c for c in _COSTS if c in d and d[c].notna().any()]
     if 'seconds' not in known: return []
     by = d.groupby(['model', 'bs'])
-    t = by.size().rename('runs').to_frame()
-    for c,name in (('steps', 'updates a run'), ('examples', 'examples a run'), ('seconds', 'seconds a run')):
-        if c in known: t[name] = by[c].median()
+    t = by[known].median().rename(columns=_COSTS)
+    t.insert(0, 'runs', by.size())
     if 'examples' in known: t['examples a second'] = by.examples.sum()/by.seconds.sum()
-    whole = dict.fromkeys(('updates a run', 'examples a run', 'examples a second'), lambda v: f'{v:,.0f}')
-    total = d.seconds.sum()
-    note = f'Medians of the runs that went well; together they took {total:,.0f} seconds. Runs that were trained together each have an equal share of their time.'
+    whole = dict.fromkeys(('updates a run', 'examples a run', 'examples a second'), '{:,.0f}'.format)
+    note = (f'Medians of the runs that went well; together they took {d.seconds.sum():,.0f} seconds. '
+            'Runs that were trained together each have an equal share of their time.')
     return [Part('What it cost', [as_table('Cost of a run by model and batch size', t.reset_index().head(200), note, **whole)])]
 
-# %% ../../nbs/report/05_compose.ipynb #6a4fa4a5
+# %% ../../nbs/report/05_compose.ipynb #bf27c546
 _LEFT_OUT = {'id', 'train_seconds', 'data_fingerprint', 'time'}
+_ALWAYS = {'run', 'acc', 'model', 'bs', 'lr'}
 
 def _listing(df, most):
     "The runs themselves, best first"
-    def tells(s): return s.name in ('run', 'acc', 'model', 'bs', 'lr') or s.astype(str).nunique() > 1
-    cols = [c for c in df if c not in _LEFT_OUT and tells(df[c])][:20]
-    t = df[cols].sort_values(['acc', 'bs'], ascending=[False, True], kind='stable').head(most)
-    note = f'The {len(t):,} best of {len(df):,} runs: a page cannot hold them all. The tables above are about all of them.' if len(df) > len(t) else ''
-    return Part('The runs', [as_table(f'{len(t):,} runs, best first', t.rename(columns=dict(acc='accuracy (%)')), note, lr=fmt_lr, **{'accuracy (%)': _per})])
+    cols = [c for c in df if c in _ALWAYS or c not in _LEFT_OUT and df[c].astype(str).nunique() > 1][:20]
+    t = df[cols].sort_values(['acc', 'bs'], ascending=[False, True], kind='stable').head(most).rename(columns=dict(acc=_ACC))
+    note = f'The {len(t):,} best of {len(df):,} runs: a page cannot hold them all. The tables above are about all of them.'
+    table = as_table(f'{len(t):,} runs, best first', t, note if len(df) > len(t) else '', lr=fmt_lr, **{_ACC: _two_digits})
+    return Part('The runs', [table])
 
 # %% ../../nbs/report/05_compose.ipynb #43bad8cf
 def report(
@@ -224,5 +278,5 @@ def report(
     return Report(clean(title), [_numbered(p, i) for i,p in enumerate([*own, *parts, _listing(df, most)])])
 
 def _numbered(part, i):
-    "A part whose tables have names of their own"
+    "A part whose tables have ids of their own"
     return replace(part, body=[replace(o, id=f't{i}-{j}') if o.kind == 'table' else o for j,o in enumerate(part.body)])

@@ -36,17 +36,19 @@ class Value:
 
 @dataclass(frozen=True)
 class Text:
+    "A paragraph"
     text: str
     kind = 'text'
 
 @dataclass(frozen=True)
 class Statements:
-    "Findings by topic: sentences, each with its certainty, '' for a fact"
+    "Sentences by topic, each with its certainty, '' for a fact"
     topics: dict
     kind = 'findings'
 
 @dataclass(frozen=True)
 class Table:
+    "A table that can be sorted"
     title: str
     head: list
     rows: list
@@ -57,9 +59,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Plot:
+    "A plot, for a light page and for a dark one"
     name: str    # For a file
     caption: str # What is to be seen
-    svg: tuple   # For a light page and for a dark one
+    svg: tuple   # Light, dark
     kind = 'plot'
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Part:
 def slug(
     text, # Any
 ): # str: a-z, 0-9 and hyphens
-    "A text as part of an address or the name of a file"
+    "A text as part of an address"
     return re.sub(r'[^a-z0-9]+', '-', text.lower()).strip('-')[:60] or 'x'
 
 # %% ../../nbs/report/04_page.ipynb #c52e137e
@@ -87,7 +90,8 @@ def as_value(
     if isinstance(v, Value): return v
     if pd.api.types.is_scalar(v) and pd.isna(v): return Value('–', '')
     if not isinstance(v, (int, float)) or isinstance(v, bool): return Value(clean(v))
-    return Value(fmt(v) if fmt else f'{v:.4g}' if isinstance(v, float) else str(v), v if abs(v) < math.inf else '')
+    if fmt is None: fmt = '{:.4g}'.format if isinstance(v, float) else str
+    return Value(fmt(v), v if abs(v) < math.inf else '')
 
 def as_table(
     title,   # What it shows, for its caption
@@ -97,46 +101,57 @@ def as_table(
 ): # `Table`
     "A frame as a table"
     cols = [[as_value(v, fmt.get(c)) for v in df[c].tolist()] for c in df]
-    return Table(title, [clean(c) for c in df], [list(r) for r in zip(*cols)], note)
+    rows = [list(row) for row in zip(*cols)]
+    return Table(title, [clean(c) for c in df], rows, note)
 
 # %% ../../nbs/report/04_page.ipynb #066abb37
 _NS = {'': 'http://www.w3.org/2000/svg', 'xlink': 'http://www.w3.org/1999/xlink'}
 _HREF = f"{{{_NS['xlink']}}}href"
+_UNDATED = dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))
 
-def _named(svg, prefix, title):
-    "An SVG that says what it shows, whose ids begin with `prefix`, and that has no style for anything but itself"
-    for k,v in _NS.items(): ET.register_namespace(k, v)
-    root = ET.fromstring(svg)
+def _drop_styles(root):
+    "Drop style sheets, which would hold for the whole page"
     for defs in root.findall('defs', _NS):
         for o in defs.findall('style', _NS): defs.remove(o)
+
+def _prefix_ids(root, prefix):
+    "Begin all ids, and all that refers to them, with `prefix`"
     for o in root.iter():
         for k,v in o.attrib.items():
             if k == 'id': o.set(k, prefix + v)
             elif k == _HREF and v.startswith('#'): o.set(k, f'#{prefix}{v[1:]}')
             elif 'url(#' in v: o.set(k, v.replace('url(#', f'url(#{prefix}'))
+
+def _embedded(svg, prefix, title):
+    "An SVG that can share a page: ids of its own, no style sheet, a title, and a least width below which it is scrolled"
+    for k,v in _NS.items(): ET.register_namespace(k, v)
+    root = ET.fromstring(svg)
+    _drop_styles(root)
+    _prefix_ids(root, prefix)
     name = ET.Element(f"{{{_NS['']}}}title", id=f'{prefix}title')
     name.text = title
     root.insert(0, name)
-    least = .8*float(root.get('width').removesuffix('pt')) # px: six tenths of its size; where there is less room it is scrolled
-    for k,v in dict(role='img', style=f'stroke-linejoin:round;stroke-linecap:butt;min-width:{least:.0f}px').items(): root.set(k, v)
-    root.set('aria-labelledby', name.get('id'))
+    least = .8*float(root.get('width').removesuffix('pt')) # px: six tenths of its size
+    look = f'stroke-linejoin:round;stroke-linecap:butt;min-width:{least:.0f}px'
+    for k,v in {'role': 'img', 'style': look, 'aria-labelledby': name.get('id')}.items(): root.set(k, v)
     return ET.tostring(root, encoding='unicode')
 
 def svg(
     draw,   # Function without parameters that draws and gives the `Axes` or `Figure`
     name,   # Prefix of the ids in it
-    title,  # What is to be seen, for who cannot see it
+    title,  # Alternative text
     dark=False, # For a dark page?
 ): # str
     "A plot as SVG"
     import matplotlib as mpl, matplotlib.pyplot as plt
     from bs_lr_study.report.style import plot_style
-    with plot_style(dark), mpl.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': name, 'text.parse_math': False}), warnings.catch_warnings():
+    rc,out = {'svg.fonttype': 'none', 'svg.hashsalt': name, 'text.parse_math': False},StringIO()
+    with plot_style(dark), mpl.rc_context(rc), warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Glyph') # the page's font has what matplotlib's has not
-        fig,out = draw().get_figure(),StringIO()
-        fig.savefig(out, format='svg', metadata=dict.fromkeys(('Date', 'Creator', 'Format', 'Type')))
+        fig = draw().get_figure()
+        fig.savefig(out, format='svg', metadata=_UNDATED)
         plt.close(fig)
-    return _named(out.getvalue(), name, title)
+    return _embedded(out.getvalue(), name, title)
 
 def as_plot(
     name,    # For a file, and for the ids within
@@ -144,31 +159,44 @@ def as_plot(
     draw,    # Function without parameters that draws and gives the `Axes` or `Figure`
 ): # `Plot`
     "A plot for a light page and for a dark one"
-    return Plot(name, caption, tuple(svg(draw, f'{name}-{theme}-', caption, theme == 'dark') for theme in ('light', 'dark')))
+    light,dark = (svg(draw, f'{name}-{theme}-', caption, theme == 'dark') for theme in ('light', 'dark'))
+    return Plot(name, caption, (light, dark))
 
 # %% ../../nbs/report/04_page.ipynb #51917fc0
-def _whole(text):
+def _unbroken(text):
     "A text, escaped, whose learning rates are not broken at their hyphens"
     from markupsafe import Markup, escape
     return Markup(re.sub(r'\b[0-9.]+e-[0-9]+\b', r'<span class="word">\g<0></span>', str(escape(text))))
 
+def _environment():
+    "Jinja with the templates of this folder, which escapes what is put in and refuses what is not defined"
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    strict = dict(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    env = Environment(loader=PackageLoader('bs_lr_study.report'), **strict)
+    env.filters['whole'] = _unbroken
+    return env
+
 def _page(report):
     "The report as one HTML page"
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
-    env = Environment(loader=PackageLoader('bs_lr_study.report'), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    env.filters['whole'] = _whole
+    env = _environment()
     js = env.loader.get_source(env, 'report.js')[0]
-    digest = b64encode(sha256(js.encode()).digest()).decode()
-    return env.get_template('report.html').render(title=report.title, parts=report.parts, safe=Markup, js=Markup(js), js_hash=f'sha256-{digest}', made_by=f'bs_lr_study {__version__}')
+    js_hash = f'sha256-{b64encode(sha256(js.encode()).digest()).decode()}'
+    values = dict(title=report.title, parts=report.parts, made_by=f'bs_lr_study {__version__}')
+    return env.get_template('report.html').render(safe=Markup, js=Markup(js), js_hash=js_hash, **values)
 
 # %% ../../nbs/report/04_page.ipynb #36e45397
+_MEANS = re.compile(r'([\\`*\[\]<>|~$&#^{}]|(?<![^\W_])_|_(?![^\W_]))') # wherever it stands; an underscore at the end of a word
+_BEGINS = re.compile(r'^(\d+)([.)])(?= |$)|^([-+=:])')                  # a list or a rule, at the start
+_LINKS = re.compile(r'(https?|ftp|www)(:|\.)')                          # by GitHub
+
 def md_text(
     text, # Any
 ): # str, one line
     "A text that Markdown shows as it is"
-    text = re.sub(r'([\\`*\[\]<>|~$&#^{}]|(?<![^\W_])_|_(?![^\W_]))', r'\\\1', ' '.join(text.split()))
-    return re.sub(r'^(\d+)([.)])(?= |$)|^([-+=:])', lambda m: f'{m[1]}\\{m[2]}' if m[1] else f'\\{m[3]}', re.sub(r'(https?|ftp|www)(:|\.)', r'\1\\\2', text).replace('@', '\\@'))
+    text = _MEANS.sub(r'\\\1', ' '.join(text.split()))
+    text = _LINKS.sub(r'\1\\\2', text).replace('@', '\\@')
+    return _BEGINS.sub(lambda m: f'{m[1]}\\{m[2]}' if m[1] else f'\\{m[3]}', text)
 
 def _md_value(v):
     text = md_text(v.text)
@@ -176,21 +204,32 @@ def _md_value(v):
 
 def _md_row(vals): return f"| {' | '.join(vals)} |"
 
+def _md_table(o):
+    "A table: title, rows, note"
+    numeric = [all(row[i].value is not None for row in o.rows) for i in range(len(o.head))]
+    rows = [_md_row(map(md_text, o.head)), _md_row('--:' if n else '---' for n in numeric)]
+    rows += [_md_row(map(_md_value, row)) for row in o.rows]
+    return '\n\n'.join([f'**{md_text(o.title)}**', '\n'.join(rows), *([md_text(o.note)] if o.note else [])])
+
+def _md_topic(topic, sentences):
+    "A heading and a list"
+    items = [f'- {md_text(s)}' + f' *{certainty}*'*bool(certainty) for s,certainty in sentences]
+    return '\n'.join([f'### {md_text(topic)}', '', *items])
+
 def _md(o, folder):
-    "One thing of a report as Markdown"
+    "One element of a report as Markdown"
     if o.kind == 'text': return md_text(o.text)
-    if o.kind == 'findings': return '\n\n'.join('\n'.join([f'### {md_text(k)}', '', *(f'- {md_text(s)}' + f' *{c}*'*bool(c) for s,c in said)]) for k,said in o.topics.items())
-    if o.kind == 'plot': return f'![{md_text(o.caption)}]({folder}/{o.name}.svg)' if folder else f'*{md_text(o.caption)}*'
-    align = ['--:' if all(r[i].value is not None for r in o.rows) else '---' for i in range(len(o.head))]
-    table = '\n'.join([_md_row(map(md_text, o.head)), _md_row(align), *(_md_row(map(_md_value, r)) for r in o.rows)])
-    return '\n\n'.join([f'**{md_text(o.title)}**', table, *([md_text(o.note)] if o.note else [])])
+    if o.kind == 'findings': return '\n\n'.join(_md_topic(*item) for item in o.topics.items())
+    if o.kind == 'table': return _md_table(o)
+    caption = md_text(o.caption)
+    return f'![{caption}]({folder}/{o.name}.svg)' if folder else f'*{caption}*'
 
 # %% ../../nbs/report/04_page.ipynb #9bb7002b
 @dataclass(frozen=True, repr=False)
 class Report:
     "What a set of runs says: a page in a browser or a notebook, or Markdown"
     title: str
-    parts: list
+    parts: list # of `Part`
 
     def html(self): return _page(self)
 
@@ -198,30 +237,37 @@ class Report:
         folder='', # Where the plots are, seen from the file; without one they are left out
     ): # str
         "The report as Markdown"
-        return '\n\n'.join([f'# {md_text(self.title)}'] + [o for p in self.parts for o in (f'## {md_text(p.title)}', *(_md(o, folder) for o in p.body))]) + '\n'
+        blocks = [f'# {md_text(self.title)}']
+        for part in self.parts: blocks += [f'## {md_text(part.title)}', *(_md(o, folder) for o in part.body)]
+        return '\n\n'.join(blocks) + '\n'
 
     def save(self,
         path, # A file that ends in .html or .md; its folder is made if need be
     ): # list of Paths written: the file, then the plots of Markdown in a folder beside it
         "Write the report"
         path = Path(path)
-        if path.suffix.lower() not in ('.html', '.htm', '.md'): raise ValueError(f'{path}: a report is .html or .md')
+        kind = path.suffix.lower()
+        if kind not in ('.html', '.htm', '.md'): raise ValueError(f'{path}: a report is .html or .md')
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix.lower() != '.md':
-            path.write_text(self.html(), encoding='utf-8')
-            return [path]
-        plots = {f'{o.name}.svg': o.svg[0] for p in self.parts for o in p.body if o.kind == 'plot'}
         folder = path.with_name(f'{path.stem}_plots')
+        plots = self._save_plots(folder) if kind == '.md' else []
+        path.write_text(self.markdown(quote(folder.name)) if kind == '.md' else self.html(), encoding='utf-8')
+        return [path, *plots]
+
+    def _save_plots(self, folder):
+        "Write the light plots into a folder, which is made if there are any"
+        plots = {folder/f'{o.name}.svg': o.svg[0] for part in self.parts for o in part.body if o.kind == 'plot'}
         if plots: folder.mkdir(exist_ok=True)
-        for name,pic in plots.items(): (folder/name).write_text(pic, encoding='utf-8')
-        path.write_text(self.markdown(quote(folder.name)), encoding='utf-8')
-        return [path, *(folder/o for o in plots)]
+        for path,pic in plots.items(): path.write_text(pic, encoding='utf-8')
+        return list(plots)
 
     def __str__(self): return self.markdown()
 
-    def __repr__(self): return f'Report({self.title!r}): {", ".join(p.title for p in self.parts)}'
+    def __repr__(self): return f'Report({self.title!r}): {", ".join(part.title for part in self.parts)}'
 
-    def _repr_html_(self): return f'<iframe srcdoc="{escape(self.html())}" title="{escape(self.title)}" sandbox="allow-scripts" style="width:100%;height:45rem;border:1px solid #888"></iframe>'
+    def _repr_html_(self):
+        look = 'width:100%;height:45rem;border:1px solid #888'
+        return f'<iframe srcdoc="{escape(self.html())}" title="{escape(self.title)}" sandbox="allow-scripts" style="{look}"></iframe>'
 
 # %% ../../nbs/report/04_page.ipynb #638502bf
 def docs_url():

@@ -14,74 +14,81 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..analysis.tables import cells, pick_model
-from .style import line_styles, log2_axis
+from .style import BESIDE, given_or_new, line_styles, log2_axis, per_cent_axis
 from ..runs import fmt_lr
 
 # %% ../../nbs/report/02_plots.ipynb #f42b0fb4
-_LOST = dict(diverged=dict(marker='x'), **{'some runs lost': dict(marker='o', markersize=10, markerfacecolor='none')})
+_LOST = {'diverged': dict(marker='x'), 'some runs lost': dict(marker='o', markersize=10, markerfacecolor='none')}
 
-def _axes(df, draw, ax, ylabel):
-    "A panel for each model in `df`, filled by `draw(rows, ax)`: in `ax` if given, else in a new figure"
+def _panels(df, draw, ax, ylabel):
+    "Fill a panel for each model in `df` by `draw(rows, ax)`: `ax` if given, else those of a new figure"
     models = list(df.model.unique())
-    if ax is not None: axs = np.array([[ax]])
-    else: axs = plt.subplots(1, len(models), figsize=(1.9 + 3.3*len(models), 3.3), sharey=True, squeeze=False, layout='constrained')[1]
-    for m,o in zip(models, axs[0]):
-        draw(df[df.model == m], o)
-        o.set_title(m)
-    axs[0, 0].set_ylabel(ylabel)
-    return axs[0]
+    if ax is not None: axs = [ax]
+    else:
+        size = 1.9 + 3.3*len(models),3.3
+        axs = plt.subplots(1, len(models), figsize=size, sharey=True, squeeze=False, layout='constrained')[1][0]
+    for model,o in zip(models, axs):
+        draw(df[df.model == model], o)
+        o.set_title(model)
+    axs[0].set_ylabel(ylabel)
+    return axs
 
-def _finish(axs, title, order):
-    "One legend for `axs`, to the right of the last, entries as in `order`; gives what the caller may want to go on with"
+def _legend(axs, title, order):
+    "Draw one legend for all panels, its entries as in `order`; return the `Axes`, or the `Figure` of several"
     found = {h.get_label(): h for ax in axs for h in ax.lines}
     marks = {o.get_label() for ax in axs for o in ax.collections} & set(_LOST)
-    found |= {o: Line2D([], [], linestyle='', color=mpl.rcParams['text.color'], **_LOST[o]) for o in marks}
-    names = [o for o in [*order, *_LOST] if o in found]
-    axs[-1].legend([found[o] for o in names], names, title=title, loc='upper left', bbox_to_anchor=(1.01, 1), alignment='left', handlelength=3.2)
+    ink = mpl.rcParams['text.color']
+    found |= {k: Line2D([], [], linestyle='', color=ink, **_LOST[k]) for k in marks}
+    names = [k for k in [*order, *_LOST] if k in found]
+    axs[-1].legend([found[k] for k in names], names, title=title, handlelength=3.2, **BESIDE)
     axs[0].figure.draw_without_rendering() # ticks take their look when first drawn: now, while the style holds
     return axs[0] if len(axs) == 1 else axs[0].figure
 
 # %% ../../nbs/report/02_plots.ipynb #742c2229
-def _crosses(ax, rows, style, shift):
-    "A cross at the foot of `ax` for each cell of which no run was left, beside those of the other lines"
+def _draw_crosses(ax, rows, style, shift):
+    "Mark each cell that lost all its runs by a cross at the foot of the panel, beside those of the other lines"
     lost = rows[rows.n == 0]
-    if len(lost): ax.scatter(lost.bs * 2**shift, [.02]*len(lost), marker='x', s=24, color=style['color'],
-                             transform=ax.get_xaxis_transform(), label='diverged', zorder=3, clip_on=False)
+    if lost.empty: return
+    at_foot = dict(transform=ax.get_xaxis_transform(), clip_on=False)
+    ax.scatter(lost.bs * 2**shift, [.02]*len(lost), marker='x', s=24, color=style['color'], label='diverged', zorder=3, **at_foot)
 
-def _rings(ax, rows, style):
-    "A ring about each point that only some of its cell's runs are behind"
+def _draw_rings(ax, rows, style):
+    "Mark each point that only some runs of its cell are behind by a ring"
     part = rows[(rows.n > 0) & (rows.n_diverged + rows.n_failed > 0)]
-    if len(part): ax.scatter(part.bs, part.acc, marker='o', s=100, facecolors='none', edgecolors=[style['color']], label='some runs lost', zorder=3)
+    if part.empty: return
+    ax.scatter(part.bs, part.acc, marker='o', s=100, facecolors='none', edgecolors=[style['color']], label='some runs lost', zorder=3)
 
-def _stroke(ax, rows, style, sets):
-    "A wide pale stroke under the points of a line that may be its best"
+def _draw_sets(ax, rows, style, sets):
+    "Draw a wide pale stroke under the points of a line that may be its best"
     if sets is None: return
+    stroke = dict(lw=10, marker='o', markersize=9, markeredgewidth=0, solid_capstyle='round')
     mine = sets[(sets.model == rows.model.iloc[0]) & (sets.lr == rows.lr.iloc[0])]
     for o in mine.itertuples():
         best = rows[rows.bs.isin(o.candidates)]
-        ax.plot(best.bs, best.acc, color=style['color'], lw=10, alpha=.25, marker='o', markersize=9, markeredgewidth=0, solid_capstyle='round', zorder=0)
+        ax.plot(best.bs, best.acc, color=style['color'], alpha=.25, zorder=0, **stroke)
 
-def _draw_acc(c, ax, styles, whiskers, sets=None):
-    "The lines of one model's cells"
+def _draw_acc(rows, ax, styles, whiskers, sets=None):
+    "Draw the lines of one model"
     shifts = np.linspace(-.4, .4, len(styles)) if len(styles) > 1 else [0]
     for (lr,style),shift in zip(styles.items(), shifts):
-        rows = c[c.lr == lr]
-        if rows.empty: continue
-        ax.plot(rows.bs, rows.acc, label=fmt_lr(lr), **style)
-        if whiskers: ax.vlines(rows.bs, rows.acc - rows['std'], rows.acc + rows['std'], color=style['color'], lw=1)
-        _crosses(ax, rows, style, shift)
-        _rings(ax, rows, style)
-        _stroke(ax, rows, style, sets)
-    ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=''))
-    if c.acc.isna().all(): ax.set_ylim(0, 1)
+        line = rows[rows.lr == lr]
+        if line.empty: continue
+        ax.plot(line.bs, line.acc, label=fmt_lr(lr), **style)
+        if whiskers: ax.vlines(line.bs, line.acc - line['std'], line.acc + line['std'], color=style['color'], lw=1)
+        _draw_crosses(ax, line, style, shift)
+        _draw_rings(ax, line, style)
+        _draw_sets(ax, line, style, sets)
+    per_cent_axis(ax.yaxis)
+    if rows.acc.isna().all(): ax.set_ylim(0, 1)
 
 # %% ../../nbs/report/02_plots.ipynb #7e5f5ea7
-def _what_points_are(c, agg):
-    "What a point stands for, where it stands for several runs"
+def _point(c, agg):
+    "Say what a point stands for, where it stands for several runs"
     lo,hi = c.n[c.n > 0].min(),c.n.max()
     if not hi > 1: return 'Learning rate'
     runs = f'{hi} runs' if lo == hi else f'{lo} to {hi} runs'
-    return f"Learning rate\n({agg if isinstance(agg, str) else agg.__name__} of {runs}" + (',\nwhiskers ± 1 s.d.)' if agg == 'mean' else ')')
+    how = agg if isinstance(agg, str) else agg.__name__
+    return f'Learning rate\n({how} of {runs}' + (',\nwhiskers ± 1 s.d.)' if agg == 'mean' else ')')
 
 def plot_acc(
     df, # Runs, as `load_runs` gives them
@@ -90,35 +97,48 @@ def plot_acc(
     agg='mean', # How runs of one cell (seeds) become one point
     sets=None, # Batch sizes that may be the best, as `best_sets` gives them: a pale stroke on each line
 ): # `Axes`, or the `Figure` if there are several panels
-    "Accuracy against batch size, a line a learning rate"
+    "Draw accuracy against batch size, one line per learning rate"
     if model is not None or ax is not None: df = df[df.model == pick_model(df, model)]
     c = cells(df, agg).query('tested')
     if c.empty: raise ValueError('nothing to draw: no run went through to the end, and none diverged')
     styles = line_styles(sorted(c.lr.unique()))
     whiskers = agg == 'mean' and c['std'].notna().any()
-    axs = _axes(c, lambda rows, ax: _draw_acc(rows, ax, styles, whiskers, sets), ax, 'Validation accuracy (%)')
+    axs = _panels(c, lambda rows, ax: _draw_acc(rows, ax, styles, whiskers, sets), ax, 'Validation accuracy (%)')
     for o in axs: log2_axis(o, c.bs)
-    return _finish(axs, _what_points_are(c, agg) + '\n(pale: may be its best)'*(sets is not None), [fmt_lr(o) for o in styles])
+    title = _point(c, agg) + '\n(pale: may be its best)'*(sets is not None)
+    return _legend(axs, title, [fmt_lr(o) for o in styles])
 
 # %% ../../nbs/report/02_plots.ipynb #8e575cd5
+_SIGNS = ('×', 'n_diverged', 'diverged', .16), ('!', 'n_failed', 'failed', .84)
+
 def _hatch(ax, shape):
-    "A hatched ground, to be seen where no cell covers it"
-    ax.add_patch(Rectangle((0, 0), shape[1], shape[0], facecolor='none', edgecolor=mpl.rcParams['grid.color'], hatch='////', lw=0, zorder=0))
+    "Hatch the ground, which is seen where no cell covers it"
+    look = dict(facecolor='none', edgecolor=mpl.rcParams['grid.color'], hatch='////', lw=0)
+    ax.add_patch(Rectangle((0, 0), shape[1], shape[0], zorder=0, **look))
 
-_SIGNS = (('×', 'n_diverged', 'diverged'), ('!', 'n_failed', 'failed'))
-
-def _write_lost(ax, c, t):
-    "The share of runs that each cell has lost, into the cells; gives what to explain below"
-    for sign,col,_ in _SIGNS:
-        for o in c[c[col] > 0].itertuples():
-            ax.text(t.columns.get_loc(o.bs) + .5, t.index.get_loc(o.lr) + (.16 if sign == '×' else .84), f'{sign}{getattr(o, col)}/{o.runs}', ha='center', va='center',
-                    fontsize='x-small', color=_on(ax, t.loc[o.lr, o.bs]))
-    return [f'{sign}: {word}' for sign,col,word in _SIGNS if (c[col] > 0).any()]
-
-def _on(ax, acc):
+def _ink_on(ax, acc):
     "A colour for text on the colour of an accuracy, or on the page"
     if np.isnan(acc): return mpl.rcParams['text.color']
     return 'black' if sns.utils.relative_luminance(ax.collections[0].to_rgba(acc)) > .408 else 'white'
+
+def _write_lost(ax, c, t):
+    "Write into each cell which share of its runs was lost; return what the signs mean"
+    for sign,col,_,height in _SIGNS:
+        for o in c[c[col] > 0].itertuples():
+            x,y = t.columns.get_loc(o.bs) + .5,t.index.get_loc(o.lr) + height
+            ink = _ink_on(ax, t.loc[o.lr, o.bs])
+            ax.text(x, y, f'{sign}{getattr(o, col)}/{o.runs}', ha='center', va='center', fontsize='x-small', color=ink)
+    return [f'{sign}: {word}' for sign,col,word,_ in _SIGNS if (c[col] > 0).any()]
+
+def _draw_colours(ax, t, **kwargs):
+    "Draw a crosstab as colours, with its numbers in per cent"
+    scale = dict(vmin=0, vmax=1) if t.isna().all(axis=None) else {}
+    bar = dict(label='Accuracy (%)', format=PercentFormatter(1, symbol=''))
+    look = dict(cmap='viridis', linewidths=.5, linecolor=mpl.rcParams['axes.facecolor']) | scale | kwargs
+    sns.heatmap(t, annot=100*t, fmt='.1f', ax=ax, cbar_kws=bar, yticklabels=[fmt_lr(o) for o in t.index], **look)
+    ax.invert_yaxis()
+    ax.grid(False)
+    ax.tick_params(axis='y', rotation=0)
 
 def plot_heatmap(
     table, # Runs, as `load_runs` gives them, or a crosstab, as `crosstab_acc` gives it
@@ -127,48 +147,46 @@ def plot_heatmap(
     agg='mean', # How runs of one cell (seeds) become one number
     **kwargs, # For seaborn's `heatmap`, such as `vmin`, `vmax`, `cmap`
 ): # `Axes`
-    "Accuracy by learning rate and batch size as colours, in per cent"
+    "Draw accuracy by learning rate and batch size as colours, in per cent"
     if 'run' in table: model = pick_model(table, model)
     c = cells(table[table.model == model], agg) if 'run' in table else None
     t = table if c is None else c.pivot(index='lr', columns='bs', values='acc')
-    if ax is None: ax = plt.subplots(figsize=(2.2 + .52*t.shape[1], max(2.6, 1.3 + .4*t.shape[0])), layout='constrained')[1]
-    scale = dict(vmin=0, vmax=1) if t.isna().all(axis=None) else {}
-    bar = dict(label='Accuracy (%)', format=PercentFormatter(1, symbol=''))
+    ax = given_or_new(ax, 2.2 + .52*t.shape[1], max(2.6, 1.3 + .4*t.shape[0]))
     _hatch(ax, t.shape)
-    sns.heatmap(t, annot=100*t, fmt='.1f', ax=ax, linewidths=.5, linecolor=mpl.rcParams['axes.facecolor'], cbar_kws=bar,
-                yticklabels=[fmt_lr(o) for o in t.index], **dict(cmap='viridis') | scale | kwargs)
-    lost = [] if c is None else _write_lost(ax, c, t)
-    ax.invert_yaxis()
-    ax.grid(False)
-    notes = ['hatched: no accuracy']*bool(t.isna().any(axis=None)) + lost
-    ax.set(xlabel='\n'.join(['Batch size (examples per update)', *([', '.join(notes)] if notes else [])]), ylabel='Learning rate', title=model or '')
-    ax.tick_params(axis='y', rotation=0)
+    _draw_colours(ax, t, **kwargs)
+    notes = ['hatched: no accuracy']*bool(t.isna().any(axis=None))
+    if c is not None: notes += _write_lost(ax, c, t)
+    label = 'Batch size (examples per update)' + f'\n{", ".join(notes)}'*bool(notes)
+    ax.set(xlabel=label, ylabel='Learning rate', title=model or '')
     return ax
 
 # %% ../../nbs/report/02_plots.ipynb #7cdea9fc
-def _draw_curves(df, ax, y, hue, styles, name):
-    "The lines of one model's runs"
+_LABELS = dict(train_loss='Training loss (cross-entropy)', valid_loss='Validation loss (cross-entropy)', acc='Validation accuracy (%)')
+_HUES = dict(lr=('Learning rate', fmt_lr), bs=('Batch size', str))
+
+def _draw_curves(df, ax, y, hue, styles):
+    "Draw the lines of one model's runs"
+    fmt = _HUES[hue][1]
     for _,run in df.groupby([c for c in ('run', 'bs', 'lr', 'seed') if c in df], sort=False):
         run = run.sort_values('epoch')
-        ax.plot(run.epoch, run[y], label=name(run[hue].iloc[0]), **styles[run[hue].iloc[0]])
+        value = run[hue].iloc[0]
+        ax.plot(run.epoch, run[y], label=fmt(value), **styles[value])
     ax.set_xlabel('Epoch')
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if y == 'acc': ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=''))
+    if y == 'acc': per_cent_axis(ax.yaxis)
 
 def plot_curves(
-    df, # A row an epoch, as `Store.epochs_df` gives it: `run`, `model`, `bs`, `lr`, `epoch` and what to draw
+    df, # One row per epoch, as `Store.epochs_df` gives it: `run`, `model`, `bs`, `lr`, `epoch` and what to draw
     y='valid_loss', # 'train_loss', 'valid_loss' or 'acc'
     hue=None, # 'lr' or 'bs'; whichever varies if left out, lr if both do
     ax=None, # `Axes` to draw into, if there is one model; else a new figure is made
 ): # `Axes`, or the `Figure` if there are several panels
-    "Loss or accuracy against epochs, a line a run"
-    labels = dict(train_loss='Training loss (cross-entropy)', valid_loss='Validation loss (cross-entropy)', acc='Validation accuracy (%)')
-    hues = dict(lr=('Learning rate', fmt_lr), bs=('Batch size', str))
+    "Draw loss or accuracy against epochs, one line per run"
     if hue is None: hue = 'bs' if df.lr.nunique() == 1 else 'lr'
-    for arg,value,valid in (('y', y, labels), ('hue', hue, hues)):
+    for arg,value,valid in (('y', y, _LABELS), ('hue', hue, _HUES)):
         if value not in valid: raise ValueError(f"{arg} is {value!r}: choose one of {', '.join(valid)}")
     if ax is not None: pick_model(df, None)
-    title,name = hues[hue]
+    title,fmt = _HUES[hue]
     styles = line_styles(sorted(df[hue].unique()))
-    axs = _axes(df, lambda rows, ax: _draw_curves(rows, ax, y, hue, styles, name), ax, labels[y])
-    return _finish(axs, title, [name(o) for o in styles])
+    axs = _panels(df, lambda rows, ax: _draw_curves(rows, ax, y, hue, styles), ax, _LABELS[y])
+    return _legend(axs, title, [fmt(o) for o in styles])

@@ -112,7 +112,7 @@ def _context(engine):
     "How processes are started here"
     if 'forkserver' not in get_all_start_methods(): return get_context('spawn')
     ctx = get_context('forkserver')
-    if isinstance(engine, str): ctx.set_forkserver_preload([engine.partition(':')[0]])
+    ctx.set_forkserver_preload(['torch', *([engine.partition(':')[0]] if isinstance(engine, str) else [])])
     main = threading.current_thread() is threading.main_thread() # others may not touch signals
     sys.warnoptions.append('ignore::FutureWarning:torch.jit._script') # as in `get_engine`; the server is started with these
     old = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None

@@ -14,12 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np, PIL, torch
-from filelock import FileLock
 from PIL import Image
 from torch.nn import functional as F
 
 from .data import has_split, image_files
-from ..files import DataError, user_cache
+from ..files import DataError, locked, user_cache
 
 # %% ../../nbs/training/02_images.ipynb #1af7e11c
 def decode(
@@ -85,7 +84,7 @@ def cached_pixels(
     "The decoded images of a folder, from the cache where they are there and whole"
     folder = Path(cache or user_cache())/f'pixels-{cache_key(path, files)}'
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f'{folder}.lock'): # one process decodes, others wait for it
+    with locked(f'{folder}.lock', 3600, f'{folder} is being written by another process', DataError): # one process decodes, others wait for it
         if (got := _read_cache(folder, len(files))) is None:
             _write_cache(folder, files, n_threads or torch.get_num_threads())
             got = _read_cache(folder, len(files))

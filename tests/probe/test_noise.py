@@ -1,5 +1,5 @@
 "Noise scales against brute force, hand-made gradients and models of which all is known; a finder that leaves no trace"
-import copy, json, math, random
+import copy, math, random
 
 import numpy as np, pandas as pd, pytest, torch, torch.nn.functional as F
 from fastai.callback.core import Callback
@@ -11,10 +11,7 @@ from fastai.torch_core import no_random
 from scipy.stats import t as t_dist
 from torch import nn
 
-from bs_lr_study.analysis import find_record
-from bs_lr_study.lab.noise import noise_points, noise_study, prediction_errors
 from bs_lr_study.probe.noise import STATS, NoiseScale, bs_find, noise_curve, noise_of
-from bs_lr_study.report.charts import plot_noise
 from bs_lr_study.analysis.noise_scale import BSimple, b_simple, best_bs, two_batch
 from bs_lr_study.runs import RunConfig
 from bs_lr_study.training.learner import make_learner, train
@@ -226,13 +223,11 @@ class TestCallback:
         fit(learn, 1); fit(learn, 1)
         assert len(learn.noise_scale.rows) == 2
 
-    def test_curve_and_plot(self):
+    def test_curve(self):
         rng = np.random.default_rng(0)
         df = pd.DataFrame(dict(step=range(30), g2=np.r_[np.full(15, 1.), np.full(15, .1)] + .01*rng.standard_normal(30), tr_sigma=10.))
         c = noise_curve(df, beta=.5)
         assert c.b_simple.iloc[14] == pytest.approx(10, rel=.05) and c.b_simple.iloc[-1] == pytest.approx(100, rel=.2) and c.lo.iloc[0] == 0
-        lost = plot_noise(noise_curve(df.assign(g2=-1.)))
-        assert plot_noise(c).get_yscale() == 'log' and lost.get_xlabel() == 'Updates'
 
 class TestRecords:
     cfg = RunConfig('digits', 'small', 64, 1e-2, epochs=2)
@@ -267,7 +262,7 @@ class TestRecords:
 
     def test_settings_name_the_choices(self, tmp_path):
         from bs_lr_study.sweep import load_study
-        from bs_lr_study.sweep.runner import SettingsError
+        from bs_lr_study.sweep.study import SettingsError
         ini = tmp_path/'s.ini'
         ini.write_text('[s]\ndata=digits\nmodels=small\nlrs=1e-2\nbatch_sizes=64\nmeasure=sound\n')
         with pytest.raises(SettingsError, match=r"\[s\]: measure: no measurement 'sound'; choose from noise"): load_study('s', ini)
@@ -349,53 +344,3 @@ def test_best_bs_is_where_an_example_brings_most(r):
     worth = lambda bs, lr: (.5*h*e - .5*h*((1 - lr*h)**2*e + lr**2*c/bs))/bs
     grid = np.exp(np.linspace(-8, 12, 200_001))
     assert best_bs(r*lr_max, lr_max, c/(h**2*e)) == pytest.approx(grid[worth(grid, r*lr_max).argmax()], rel=1e-3)
-
-def made_up(bs, **cols):
-    "Points of three models by four learning rates"
-    rng = np.random.default_rng(0)
-    p = pd.DataFrame([dict(model=m, lr=lr) for m in 'abc' for lr in (1e-4, 1e-3, 1e-2, 1e-1)])
-    p = p.assign(inside=True, early=2.**rng.uniform(2, 8, 12), late=2.**rng.uniform(5, 12, 12)).assign(**cols)
-    return p.assign(bs=bs(p))
-
-class TestPrediction:
-    @pytest.mark.parametrize('bs,exact', [(lambda p: 3*p.early**.5, 'noise early, a line'), (lambda p: 700*p.lr**.3, 'learning rate, a line'), (lambda p: 9*p.lr*p.early, 'lr · noise early'),
-                                          (lambda p: p.late, 'noise late, as it is'), (lambda p: 5*p.lr**.2*p.late**.4, 'lr and noise late, a plane')])
-    def test_what_made_the_points_predicts_them(self, bs, exact):
-        t = prediction_errors(made_up(bs)).rms
-        assert t[exact] < 1e-9 and t['always the same'] > .5
-
-    def test_errors_by_hand(self):
-        p = made_up(lambda p: 2*p.early)
-        t = prediction_errors(p)
-        y = np.log2(p.bs)
-        others = np.array([y[p.model != m].mean() for m in p.model])
-        assert t.rms['noise early, as it is'] == pytest.approx(1) and t.factor['noise early, as it is'] == pytest.approx(2)
-        assert t.rms['always the same'] == pytest.approx(np.sqrt(((y - others)**2).mean())) and (t.n == 12).all() and (t.lo <= t.rms).all() and (t.rms <= t.hi).all()
-        assert t.p['noise early, a line'] < .01 and t.p['learning rate, a line'] == 1
-
-    def test_rows_that_do_not_count(self):
-        p = made_up(lambda p: 2*p.early)
-        odd = pd.concat([p, p.assign(inside=False, bs=1.), p.assign(early=np.inf)], ignore_index=True)
-        assert prediction_errors(odd).rms['noise early, as it is'] == pytest.approx(1)
-        late = prediction_errors(p.assign(late=[np.inf] + [9.]*11))
-        assert not late.index.str.contains('late').any()
-        with pytest.raises(ValueError, match='1 model'): prediction_errors(p[p.model == 'a'])
-
-    def test_no_noise(self):
-        with pytest.raises(ValueError, match='no run has measured noise'): noise_points(pd.DataFrame(), pd.DataFrame(dict(run=['a'])))
-
-    def test_points_from_the_raw_lines(self):
-        runs = {d['id']: d for name in ('digits', 'noise') for d in map(json.loads, find_record(name).read_text().splitlines())}
-        points = noise_study()
-        assert len(points) == 16
-        for o in points.itertuples():
-            norm = 'group' if 'GroupNorm' in o.model else 'batch'
-            mine = [d for d in runs.values() if (d['config']['model'], d['config'].get('norm'), d['config']['lr']) == (o.model.split()[0], norm, o.lr) and d['config']['bs'] <= 256]
-            accs = {}
-            for d in mine: accs.setdefault(d['config']['bs'], []).append(d['metrics'][-1]['acc'])
-            best = max(np.round(np.mean(v), 12) for v in accs.values())
-            assert o.bs == min(b for b,v in accs.items() if np.round(np.mean(v), 12) == best) and o.inside == (min(accs) < o.bs < max(accs)) and o.bs_lo <= o.bs <= o.bs_hi
-            for when,i in (('early', 0), ('late', -1)):
-                seen = [d['metrics'][i] for d in mine if 'g2' in d['metrics'][i]]
-                assert len(seen) == 5 and getattr(o, when) == pytest.approx(max(sum(m['tr_sigma'] for m in seen)/sum(m['g2'] for m in seen), 0) or np.inf)
-                assert getattr(o, f'{when}_lo') <= getattr(o, when) <= getattr(o, f'{when}_hi')

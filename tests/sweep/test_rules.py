@@ -8,14 +8,16 @@ from fastai.metrics import accuracy
 
 from bs_lr_study.analysis.budgets import planned_steps, trials
 from bs_lr_study.training.data import get_dls
-from bs_lr_study.training.fast import Digits, schedule, train_many, train_row
+from bs_lr_study.training.fast import train_many
+from bs_lr_study.training.member_opt import schedule
+from bs_lr_study.training.row import Digits, train_row
 from bs_lr_study.analysis.laws import paper_table
 from bs_lr_study.training.models import build_model
 from bs_lr_study.lab.nqm import nqm_step
 from bs_lr_study.sweep.rules import RULES, linear, momentum, rescale, sgd_noise
 from bs_lr_study.runs import RunConfig, examples_seen, grid, run_to_dict, stages, steps_by_epoch
 from bs_lr_study.sweep import make_study
-from bs_lr_study.sweep.runner import SettingsError
+from bs_lr_study.sweep.study import SettingsError
 from bs_lr_study.tracking.events import run_events
 from bs_lr_study.training.learner import train
 from bs_lr_study.training.outcome import Untrainable, check_config

@@ -21,7 +21,8 @@ from torch import nn
 from torch.amp import GradScaler
 
 from bs_lr_study.training.accumulate import Accumulate, micro_slices, step_factors
-from bs_lr_study.training.fast import Digits, Row, train_many as fast_many
+from bs_lr_study.training.fast import train_many as fast_many
+from bs_lr_study.training.row import Digits, Row
 from bs_lr_study.training.models import small
 from bs_lr_study.runs import RunConfig
 from bs_lr_study.training.learner import train

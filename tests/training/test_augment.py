@@ -3,9 +3,10 @@ import numpy as np, pytest, torch
 from fastai.torch_core import no_random
 from PIL import Image
 
-from bs_lr_study.training.data import get_dls
 from bs_lr_study.files import DataError
-from bs_lr_study.training.fast import get_source, train_many
+from bs_lr_study.training.data import get_dls
+from bs_lr_study.training.fast import train_many
+from bs_lr_study.training.row import get_source
 from bs_lr_study.training.images import AUGS, load_images
 from bs_lr_study.runs import RunConfig, grid
 from bs_lr_study.training.learner import train

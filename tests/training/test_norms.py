@@ -5,7 +5,8 @@ import pytest, torch
 from fastai.torch_core import no_random
 from torch import nn
 
-from bs_lr_study.training.fast import Digits, train_many, train_row
+from bs_lr_study.training.fast import train_many
+from bs_lr_study.training.row import Digits, train_row
 from bs_lr_study.training.models import build_model, small
 from bs_lr_study.training.norms import CALIBRATED, NORMS, Affine, calibrate, n_groups, replace_norms, spared
 from bs_lr_study.runs import RunConfig, grid

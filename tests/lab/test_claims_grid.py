@@ -1,0 +1,135 @@
+"The claims on the published grid: each number worked out again from the CSV, each verdict seen to flip when the data do"
+import numpy as np, pandas as pd, pytest
+from scipy import stats as ss
+
+from bs_lr_study.analysis.replicates import RunSd
+from bs_lr_study.lab.claims_grid import CLAIMS
+from made_up import change, load, own, test
+
+EXACT = RunSd(1e-9, np.inf, 'exact')
+SD = .00780846 # of a run, from the nine cells that were run twice
+
+def margin(k, level=.9): return ss.studentized_range.ppf(level, k, 9)*SD
+
+def test_error(ev, raw):
+    both = load('2025-06-01').merge(raw, on=['model', 'bs', 'lr'])
+    assert ev.err.sd == pytest.approx(np.sqrt(((both.acc_x - both.acc_y)**2).sum()/18))
+    assert ev.err.sd == pytest.approx(SD, abs=1e-8)
+
+def test_top_ten(verdicts, raw):
+    tenth = raw.acc.nlargest(10).iloc[-1]
+    gap = tenth - raw.acc[raw.lr < 1e-3].max()
+    assert raw[raw.acc >= tenth].lr.isin([1e-3, 1e-2]).all()
+    n = verdicts.numbers['top ten']
+    assert (n['diff'], n['lo'], n['hi']) == pytest.approx((gap, gap - margin(123), gap + margin(123)), abs=1e-4)
+
+def test_models_and_batch_sizes(verdicts, raw):
+    best = raw.groupby('model').acc.max()
+    assert verdicts.numbers['models alike']['diff'] == pytest.approx(best.max() - best.min())
+    by = raw.groupby('bs').acc.max()
+    below = by[16] - by[[8, 32, 64, 128]]
+    near,far = verdicts.numbers['near bs 16'],verdicts.numbers['far from bs 16']
+    assert (near['least'], near['most']) == pytest.approx((below.min(), below.max()))
+    assert far['diff'] == pytest.approx((by[16] - by[[1, 1024, 2048]]).tolist())
+    # the margin runs over the cells picked from
+    for n,bss in ((near, [8, 16, 32, 64, 128]), (far, [1, 16, 1024, 2048])):
+        assert n['half'] == pytest.approx(margin(raw.bs.isin(bss).sum()), abs=1e-4)
+
+def test_inflection_table(verdicts):
+    n = verdicts.numbers['inflection points']
+    assert (n['same'], n['entries'], n['refuted']) == (15, 15, 0)
+
+def test_hierarchy(verdicts, raw):
+    first = load('2025-06-01')
+    d = pd.concat([raw, first]).query('bs == 64 and .00009 < lr < .02')
+    m = d.pivot_table(index='model', columns='lr', values='acc')
+    steps = np.r_[m[.01] - m[.001], m[.001] - m[.0001]]
+    def half(sd, dof): return ss.studentized_range.ppf(.9, 9, dof)*sd/2**.5
+    n = verdicts.numbers['hierarchy']
+    assert (n['clear'], n['steps']) == ((steps > half(SD, 9)).sum(), 6) and n['diff'] == pytest.approx(steps.min())
+    both = first.merge(raw, on=['model', 'bs', 'lr'])
+    moved = both.acc_x - both.acc_y
+    shift = moved - moved.groupby(both.model).transform('mean')
+    sd = np.sqrt((shift**2).sum()/2/6) # nine differences of two runs, less three shifts
+    low = steps.min() - half(sd, 6)
+    within, = n['within']
+    assert low > 0 and within['verdict'] == 'holds' and (within['clear'], within['steps']) == (6, 6)
+    assert (within['sd'], within['diff'], within['lo']) == pytest.approx((sd, steps.min(), low), abs=1e-5)
+
+@pytest.mark.parametrize('model', ['xresnet34', 'xse_resnext50'])
+def test_lr_find(verdicts, raw, model):
+    d = raw[(raw.model == model) & raw.bs.between(2, 16)]
+    n = verdicts.numbers[f'lr_find for {model}']
+    for k,low in dict(stable=d.lr < 5e-5, others=d.lr > 5e-5).items():
+        assert n[k] == pytest.approx(d[low].groupby('bs').acc.max().tolist())
+
+def test_lr_find_18_accounts_for_every_cell(verdicts, raw):
+    over = raw[raw.model == 'xresnet18'].acc - .1
+    half = margin(36)
+    n = verdicts.numbers['lr_find for xresnet18']
+    assert (n['clear'], n['cells'], len(n['below'])) == ((over > half).sum(), 36, (over < -half).sum())
+    assert n['clear'] + len(n['below']) + len(n['too near to tell']) == 36
+
+def test_robust_to_lr(verdicts, raw):
+    half = margin(3, .9**(1/33))
+    found = {o['model']: o for o in verdicts.numbers['robust to lr']['models']}
+    for model,o in raw[raw.lr > 5e-5].groupby('model'):
+        s = o.groupby('bs').acc.max() - o.groupby('bs').acc.min()
+        d = np.subtract.outer(s[s.index >= 64].to_numpy(), s[[2, 4, 8, 16]].to_numpy())
+        n = found.pop(model)
+        assert (n['clear'], n['pairs'], n['reverse']) == ((d > 2*half).sum(), d.size, (d < -2*half).sum())
+    assert not found
+
+FLIPS = [ # claim, change of the published grid, verdict
+    ('best run', dict(model='xresnet34', bs=16, lr=1e-3, by=.1), 'holds'),
+    ('best run', dict(model='xresnet34', bs=16, lr=1e-3, by=-.2), 'does not hold'),
+    ('top ten', dict(model='xresnet18', bs=8, lr=1e-4, by=.05), 'within noise'),
+    ('top ten', dict(model='xresnet18', bs=8, lr=1e-4, by=.2), 'does not hold'),
+    ('models alike', dict(model='xse_resnext50', bs=32, lr=1e-2, by=.1), 'does not hold'),
+    ('models alike', dict(model='xse_resnext50', bs=32, lr=1e-2, by=.005, err=EXACT), 'holds'),
+    ('near bs 16', dict(bs=128, by=-.2), 'does not hold'),
+    ('near bs 16', dict(bs=64, by=0, err=EXACT), 'holds'),
+    ('far from bs 16', dict(model='xresnet34', bs=1024, lr=1e-2, by=.05), 'within noise'),
+    ('far from bs 16', dict(model='xresnet34', bs=1024, lr=1e-2, by=.2), 'does not hold'),
+    ('too small', dict(model='xresnet18', bs=1, lr=1e-4, by=.33), 'within noise'),
+    ('too small', dict(model='xresnet18', bs=1, lr=1e-4, by=.5), 'does not hold'),
+    ('too large', dict(model='xse_resnext50', bs=512, lr=1e-2, by=.05), 'within noise'),
+    ('too large', dict(model='xse_resnext50', bs=512, lr=1e-2, by=.2), 'does not hold'),
+    ('inflection points', dict(model='xresnet18', bs=64, lr=1e-3, by=.1), 'does not hold'),
+    ('inflection points', dict(bs=64, by=0, err=EXACT), 'holds'),
+    ('slower fall', dict(model='xse_resnext50', bs=[128, 256, 512], to=.1), 'does not hold'),
+    ('hierarchy', dict(bs=64, lr=1e-2, by=.1), 'holds'),
+    ('hierarchy', dict(bs=64, lr=1e-2, by=-.2), 'does not hold'),
+    ('lr_find for xresnet34', dict(model='xresnet34', lr=[1e-7, 1e-6, 1e-5], to=.95), 'holds'),
+    ('lr_find for xse_resnext50', dict(model='xse_resnext50', lr=[1e-7, 1e-6, 1e-5], to=.95), 'holds'),
+    ('lr_find for xresnet34', dict(model='xresnet34', lr=[1e-3], bs=[2, 4, 8, 16], to=.44), 'does not hold'),
+    ('lr_find for xresnet18', dict(model='xresnet18', bs=[1024, 2048], to=.5), 'holds'),
+    ('lr_find for xresnet18', dict(model='xresnet18', bs=2048, lr=1e-4, to=.11), 'within noise'),
+    ('robust to lr', dict(model='xse_resnext50', bs=[2, 4, 8, 16], by=0), 'does not hold'),
+    ('robust to lr', dict(model='xse_resnext50', bs=[4, 8], to=.7), 'within noise'),
+    ('robust to lr', dict(bs=[2, 4, 8, 16], to=.7), 'holds')]
+
+@pytest.mark.parametrize('name,how,verdict', FLIPS, ids=[f'{o[0]}-{o[2]}' for o in FLIPS])
+def test_flips_with_the_grid(ev, name, how, verdict): assert test(name, change(ev, **how)).verdict == verdict
+
+CELL = dict(data='imagenette', model='xresnet18', bs=[2048], lr=1e-4, size=128)
+BIG = dict(model='xse_resnext50', bs=[1])
+A100 = dict(bs=64, size=128, device='cuda (A100)')
+
+OWN = [ # claim, own runs, verdict
+    ('untrainable at bs 1', BIG | dict(status='untrainable', acc=np.nan), 'holds'),
+    ('untrainable at bs 1', BIG, 'does not hold'),
+    ('thousand outputs', CELL | dict(n_out=10, acc=.3), 'holds'),
+    ('thousand outputs', CELL | dict(n_out=10, acc=.105), 'within noise'),
+    ('thousand outputs', CELL | dict(n_out=10, acc=.02), 'does not hold'),
+    ('thousand outputs', CELL | dict(n_out=1000, acc=.3), 'needs an experiment'),
+    ('epoch times', A100 | dict(model=['xresnet18', 'xresnet34'], seconds=[36., 44.]), 'holds'),
+    ('epoch times', A100 | dict(model=['xresnet18'], seconds=[90.]), 'does not hold')]
+
+@pytest.mark.parametrize('name,cols,verdict', OWN, ids=[f'{o[0]}-{o[2]}' for o in OWN])
+def test_flips_with_own_runs(ev, name, cols, verdict): assert test(name, own(ev, **cols)).verdict == verdict
+
+def test_what_has_no_interval_says_so(ev):
+    assert 'without an interval' in test('epoch times', own(ev, model=['xresnet18'], seconds=[36.], **A100)).found
+
+def test_every_claim_can_flip(): assert set(CLAIMS) == {o[0] for o in FLIPS + OWN}

@@ -1,0 +1,59 @@
+"Two ways to train against each other, each at its best learning rate: verdicts that flip when the runs do"
+import numpy as np, pytest
+
+from bs_lr_study.lab.claims_papers import CLAIMS
+from made_up import bare, own, test, tuned
+
+TWO = dict(norm=['group', 'batch'])
+def norms(acc, **cols): return lambda ev: tuned(bare(ev), **TWO | dict(acc=acc) | cols)
+def one(column, new, old, acc, **cols): return lambda ev: tuned(bare(ev), **{column: [new, old]}, acc=acc, **cols)
+def both(*acc): return lambda ev: own(bare(ev), norm=['group']*3 + ['batch']*3, lr=[1e-4, 1e-3, 1e-2]*2, acc=list(acc))
+
+FLIPS = [ # claim, runs, verdict
+    ('group normalization', norms([.7, .5]), 'holds'),
+    ('group normalization', norms([.5, .7]), 'does not hold'),
+    ('group normalization', norms([.501, .5]), 'within noise'),
+    ('group normalization', norms([.7, .5], bs=[8, 4]), 'needs an experiment'),
+    ('group normalization', norms([.7, .5], wd=[.1, .01]), 'needs an experiment'),
+    # worse in one cell of two
+    ('group normalization', norms([.7, .5, .3, .5], norm=['group', 'batch']*2, opt=['adam', 'adam', 'sgd', 'sgd']), 'does not hold'),
+    # each at its best learning rate
+    ('group normalization', both(.3, .7, .2, .1, .5, .4), 'holds'),
+    # at the edge, and it could only do better
+    ('group normalization', both(.3, .7, .8, .1, .5, .4), 'holds'),
+    # BatchNorm could do better still
+    ('group normalization', both(.3, .7, .2, .1, .5, .6), 'needs an experiment'),
+    # Group Normalization could
+    ('group normalization', both(.1, .2, .3, .1, .6, .5), 'needs an experiment'),
+    # and so BatchNorm is even farther above
+    ('group normalization', both(.1, .3, .2, .1, .5, .6), 'does not hold'),
+    # one learning rate is none chosen
+    ('group normalization', lambda ev: own(bare(ev), norm=['group', 'batch'], acc=[.7, .5]), 'needs an experiment'),
+    ('group normalization', norms([.7, .5], bs=1), 'needs an experiment'),
+    ('weight decay', one('wd', .1, .01, [.7, .5]), 'holds'),
+    ('other optimizers', one('opt', 'sgd', 'adam', [.3, .5]), 'does not hold'),
+    ('other augmentation', one('aug', 'flip', 'usual', [.7, .5]), 'holds'),
+    ('group normalization at bs 1', norms([.7, .5], bs=1), 'holds'),
+    ('group normalization at bs 1', norms([.501, .5], bs=1), 'does not hold'),
+    ('frozen batch norm', norms([.7, .5], norm=['frozen', 'batch'], bs=2), 'holds'),
+    ('frozen batch norm', norms([.7, .5], norm=['frozen', 'batch'], bs=4), 'needs an experiment'),
+    ('longer warm-up', one('warmup', .5, np.nan, [.7, .5], bs=1), 'holds'),
+    ('longer warm-up', one('warmup', .5, np.nan, [.3, .5], bs=1), 'does not hold'),
+    ('scaled beta2', one('beta2', .99**(1/32), .99, [.7, .5], bs=1), 'holds'),
+    ('scaled beta2', one('beta2', .999, .99, [.7, .5], bs=1), 'needs an experiment')] # not the rule's
+
+@pytest.mark.parametrize('name,how,verdict', FLIPS, ids=[f'{o[0]}-{o[2]}' for o in FLIPS])
+def test_flips(ev, name, how, verdict): assert test(name, how(ev)).verdict == verdict
+
+def test_what_lies_at_an_edge_is_asked_for(ev):
+    v = test('group normalization', both(.3, .7, .2, .1, .5, .6)(ev))
+    assert v.needs == 'norm batch: larger learning rates than 1e-2' and v.numbers['edges'] == 1
+    assert test('group normalization', both(.1, .2, .3, .1, .6, .5)(ev)).needs == 'norm group: larger learning rates than 1e-2'
+    assert test('group normalization', both(.5, .2, .3, .1, .6, .5)(ev)).needs == 'norm group: smaller learning rates than 1e-4'
+
+def test_one_seed_has_an_error_that_is_called_assumed(ev):
+    assert 'assumed' in test('group normalization', norms([.7, .5])(ev)).found
+    twice = tuned(bare(ev), norm=['group']*2 + ['batch']*2, acc=[.7, .703, .5, .504])
+    assert 'assumed' not in test('group normalization', twice).found
+
+def test_every_claim_can_flip(): assert set(CLAIMS) == {o[0] for o in FLIPS}
