@@ -28,8 +28,9 @@ from ..runs import CONFIG_DEFAULTS, SCHEMA, fmt_lr, own_fields
 from ..analysis.stats import best_sets
 from ..analysis.replicates import run_sd
 from ..store import Store, StoreError
-from ..sweep.runner import check
+from ..sweep.checks import check
 from ..training.learner import make_learner, n_items
+from ..training.options import TrainOptions
 from ..training.outcome import ending, machine
 
 # %% ../../nbs/probe/02_lr_find.ipynb #0585eb55
@@ -272,7 +273,8 @@ def find_study(
     with store.owned():
         done = done_ids({k: d['status'] for k,d in store.records().items()}, retry)
         if left := {k: c for k,c in cfgs.items() if k not in done}:
-            path = check(study, list(left.values()), data, models, device, amp, learner)
+            how = TrainOptions(device=device, amp=amp, models=models, learner=learner)
+            path = check(study, list(left.values()), data, how)
             for c in track(left.values(), f'lr_find, {study.name}', disable=not show):
                 store.add(find_one(c, start_lr, end_lr, num_it, path, device, amp, models=models, learner=learner, **opts))
     curves = load_curves(store.path)

@@ -2,9 +2,7 @@
 import copy, random
 from pathlib import Path
 
-import matplotlib as mpl
-mpl.use('Agg')
-import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest, torch
+import numpy as np, pandas as pd, pytest, torch
 from fastai.callback.core import Callback
 from fastai.callback.schedule import minimum, slide, steep, valley
 from fastai.data.core import DataLoaders
@@ -16,9 +14,7 @@ from torch import nn
 
 from bs_lr_study import cli
 from bs_lr_study.analysis import load_runs
-from bs_lr_study.probe.lr_find import READINGS, advice, curve_store, find_cfgs, find_epochs, find_lrs, find_study, followed, load_curves, lr_curve, mean_regret, over_seeds, smoothed, stable_range, suggestions, three_lrs
-from bs_lr_study.report.charts import plot_lr_find
-from bs_lr_study.report.style import plot_style
+from bs_lr_study.probe.lr_find import advice, curve_store, find_cfgs, find_epochs, find_lrs, find_study, followed, load_curves, lr_curve, mean_regret, over_seeds, smoothed, stable_range, suggestions, three_lrs
 from bs_lr_study.runs import Run
 from bs_lr_study.store import StoreError
 from bs_lr_study.sweep import make_study
@@ -264,25 +260,6 @@ class TestStudy:
         with pytest.raises(ValueError, match='no curve'): find_study(tiny(tmp_path), num_it=3, show=False)
         with pytest.raises(ValueError, match='status'): find_study(tiny(tmp_path), retry=['bad'], show=False)
         assert not curve_store(tiny(tmp_path)).path.exists()
-
-class TestPlot:
-    @pytest.mark.parametrize('dark', [pytest.param(False, marks=pytest.mark.slow), True])
-    def test_panels(self, dark):
-        curves = load_curves('digits').query('num_it == 100 and seed < 2')
-        with plot_style(dark): fig = plot_lr_find(curves, advice(curves))
-        axs = [a for a in fig.axes if a.get_visible() and a.lines]
-        assert [a.get_title() for a in axs][:2] == ['bs 1: 0.077 epoch', 'bs 2: 0.15 epoch'] and len(axs) == 10
-        a = advice(curves[curves.bs == 64])
-        drawn = [float(l.get_xdata()[0]) for l in axs[6].lines if l.get_label() == 'valley']
-        assert drawn == a.valley.tolist()
-        assert {o.get_text() for o in fig.legends[0].get_texts()} == {'stable range', 'smoothed loss', *READINGS, 'chosen from it'}
-        plt.close('all')
-
-    def test_curves_that_share_no_plot(self):
-        curves = load_curves('digits')
-        with pytest.raises(ValueError, match='num_it'): plot_lr_find(curves, advice(curves))
-        empty = curves.assign(losses=[np.array([])]*len(curves))
-        with pytest.raises(ValueError, match='no curve could be made'): plot_lr_find(empty, advice(empty))
 
 class TestTrust:
     def runs(self):

@@ -8,7 +8,8 @@ import pytest
 from bs_lr_study.runs import Run
 from bs_lr_study.store import Store
 from bs_lr_study.sweep import load_study, make_study, run, todo
-from bs_lr_study.sweep.runner import SettingsError, SweepError
+from bs_lr_study.sweep.checks import SweepError
+from bs_lr_study.sweep.study import SettingsError
 
 SETTINGS = """
 [tiny]
@@ -127,7 +128,7 @@ def test_what_this_machine_lacks_is_refused_only_where_the_runs_would_run(folder
 
 def test_other_images_do_not_go_into_the_same_store(folder):
     from bs_lr_study.runs import Run
-    from bs_lr_study.sweep.runner import SweepError
+    from bs_lr_study.sweep.checks import SweepError
     os.chdir(folder)
     study = load_study('tiny')
     study.store.append(Run(study.cfgs[0], status='diverged', env=dict(data_fingerprint='0'*16)))
