@@ -26,8 +26,8 @@ from .lr_find import READINGS, check_range, covering_lrs, find_epochs, find_lrs,
 from .lr_find import smoothed, stable_range, suggestions
 from ..runs import CONFIG_DEFAULTS, SCHEMA, fmt_lr, own_fields
 from ..store import Store, StoreError
+from ..sweep.checks import check
 from ..sweep.plan import done_ids
-from ..sweep.runner import check
 from ..training.data import fingerprint
 from ..training.learner import make_learner, n_items
 from ..training.options import train_options
@@ -99,7 +99,7 @@ def find_study(
     with store.owned():
         done = done_ids({k: record['status'] for k,record in store.records().items()}, retry)
         if left := [c for k,c in cfgs.items() if k not in done]:
-            path = check(study, left, data, how.models, how.device, how.amp, how.learner)
+            path = check(study, left, data, how)
             for c in track(left, f'lr_find, {study.name}', disable=not show):
                 store.add(find_one(c, start_lr, end_lr, num_it, how, path=path))
     curves = load_curves(store.path)
