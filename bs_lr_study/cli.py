@@ -181,12 +181,12 @@ def lr_find(
     from bs_lr_study.sweep.study import load_study
     whole,out = load_study(study, settings, store, seeds),out or f'plots/{study}'
     _check_folder(out)
-    from bs_lr_study.probe.lr_find import advice, advice_text, find_study
+    from bs_lr_study.probe.lr_study import advice_text, find_study, lr_advice
     from bs_lr_study.report.charts import save_curves
     how = dict(learner=learner, device=device, amp=amp, num_workers=num_workers)
     curves = find_study(whole, data, num_it=num_it, retry=retry or (), **how)
     print(advice_text(curves))
-    paths = save_curves(curves, advice(curves), out, fmt, dark)
+    paths = save_curves(curves, lr_advice(curves), out, fmt, dark)
     print(f'\nPlots: {", ".join(map(str, paths)) or "none, as there is no curve"}')
 
 # %% ../nbs/90_cli.ipynb #6b1e0c02
