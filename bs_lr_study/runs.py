@@ -6,8 +6,8 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/runs.html.md"""
 
 # %% auto #0
 __all__ = ['Word', 'ModelName', 'Positive', 'Counted', 'Share', 'Seed', 'CONFIG_FIELDS', 'CONFIG_DEFAULTS', 'Status', 'SCHEMA',
-           'RunConfig', 'own_fields', 'config_id', 'grid', 'stages', 'steps_by_epoch', 'examples_seen', 'run_name',
-           'parse_run', 'explain', 'fmt_lr', 'Run', 'run_to_dict', 'run_from_dict']
+           'RunConfig', 'own_fields', 'fields_id', 'config_id', 'grid', 'stages', 'steps_by_epoch', 'examples_seen',
+           'run_name', 'parse_run', 'explain', 'fmt_lr', 'Run', 'run_to_dict', 'run_from_dict']
 
 # %% ../nbs/00_runs.ipynb #24c6712d
 import hashlib, json, math, re
@@ -30,7 +30,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)] # what numpy takes
 
 # %% ../nbs/00_runs.ipynb #fa57e22c
-@checked_dataclass(frozen=True, config=ConfigDict(extra='forbid'))
+@checked_dataclass(frozen=True, repr=False, config=ConfigDict(extra='forbid'))
 class RunConfig:
     "All that determines the result of a run, as JSON scalars"
     data: Word               # Data set: `digits`, `imagenette`, or the name of a folder of images
@@ -64,6 +64,10 @@ class RunConfig:
         if self.micro_bs and self.micro_bs > self.bs: raise ValueError(f'micro_bs = {self.micro_bs} is more than bs = {self.bs}')
         return self
 
+    def __repr__(self):
+        "What is at its default is left out"
+        return f"RunConfig({', '.join(f'{k}={v!r}' for k,v in own_fields(self).items())})"
+
     @cached_property # a sweep asks for it again and again
     def id(self): return config_id(self)
 
@@ -78,12 +82,19 @@ def own_fields(
     "The fields of `cfg` that are not at their default"
     return {f.name: v for f in fields(cfg) if (v := getattr(cfg, f.name)) != f.default}
 
+_as_text = json.JSONEncoder(sort_keys=True, separators=(',', ':')).encode
+
+def fields_id(
+    own, # dict: field and value, as `own_fields` gives them
+): # 16 hexadecimal digits
+    "Hash of the fields of a config that are not at their default"
+    return hashlib.sha256(_as_text(own).encode()).hexdigest()[:16]
+
 def config_id(
     cfg, # `RunConfig`
 ): # 16 hexadecimal digits
-    "Hash of the fields of `cfg` that are not at their default"
-    txt = json.dumps(own_fields(cfg), sort_keys=True, separators=(',', ':'))
-    return hashlib.sha256(txt.encode()).hexdigest()[:16]
+    "`fields_id` of a config"
+    return fields_id(own_fields(cfg))
 
 # %% ../nbs/00_runs.ipynb #7538d202
 def grid(

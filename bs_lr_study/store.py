@@ -19,8 +19,8 @@ from typing import NamedTuple
 from fastcore.basics import patch
 from pydantic_core import from_json
 
-from .files import STALE, UserError, append_bytes, locked
-from .runs import CONFIG_DEFAULTS, CONFIG_FIELDS, SCHEMA, own_fields, run_from_dict, run_to_dict
+from .files import STALE, UserError, append_bytes, clean, locked
+from .runs import CONFIG_DEFAULTS, CONFIG_FIELDS, SCHEMA, fields_id, own_fields, run_from_dict, run_to_dict
 
 # %% ../nbs/02_store.ipynb #990379c3
 _LINE = re.compile(rb'(\{.*),"crc32":"([0-9a-f]{8})"\}', re.DOTALL)
@@ -39,6 +39,7 @@ def _form(**types): return itemgetter(*types),tuple(types.values()) # how to fet
 _ANY,_RUN = _form(id=str, config=dict, status=str),_form(message=str, metrics=list, cost=dict, env=dict, name=str, attempt=int, time=str)
 _CONFIG = _form(data=str, model=str, bs=int, lr=float, seed=int, epochs=int)
 _COUNTED = {'seconds', 'train_seconds', 'steps', 'examples', 'epoch', 'train_loss', 'valid_loss', 'acc'}
+_FIELDS = set(CONFIG_FIELDS)
 _NUMBERS,_SAID = {int, float, type(None)},('n_train', 'n_valid', 'engine', 'device', 'device_name', 'data_fingerprint')
 
 def _loads(body):
@@ -50,6 +51,7 @@ def _has_form(d, form): return tuple(map(type, form[0](d))) == form[1]
 def _is_run(d):
     "Whether a record has all that a run's readers take for granted"
     if not (_has_form(d, _RUN) and _has_form(d['config'], _CONFIG)): return False
+    if min(d['config']['bs'], d['config']['epochs'], d['attempt']) < 1 or d['config']['lr'] <= 0: return False
     if d['status'] == 'ok' and d['metrics'] and d['metrics'][-1]['acc'] is None: return False
     said = {*map(type, d['config'].values()), *map(type, map(d['env'].get, _SAID))}
     if not said <= _NUMBERS | {str, bool}: return False
@@ -57,11 +59,20 @@ def _is_run(d):
     if not _NUMBERS.issuperset(map(type, numbers)): numbers = [o[k] for o in (d['cost'], *d['metrics']) for k in _COUNTED & o.keys()] # other measures may be anything
     return _NUMBERS.issuperset(map(type, numbers)) and math.isfinite(math.fsum(filter(None, numbers)))
 
+_USUAL = CONFIG_DEFAULTS.items()
+
 def _check_form(d):
     "A ValueError if a record whose checksum fits is of no form that is known here: it was made by hand"
     try: ok = _has_form(d, _ANY) and ('kind' in d or _is_run(d))
     except (KeyError, TypeError, OverflowError, ValueError): ok = False
     if not ok: raise ValueError('its checksum fits, but it is not a record as this version writes them')
+    if 'kind' not in d: _check_id(d['id'], d['config'])
+
+def _check_id(id_, config):
+    "A ValueError if an id is another config's; fields of a newer version do not tell their default, and so cannot be checked"
+    if not config.keys() <= _FIELDS: return
+    if (own := fields_id(dict(config.items() - _USUAL))) != id_:
+        raise ValueError(f'its checksum fits, but its id {id_} is not that of its config, {own}')
 
 def decode(
     line, # One line, as bytes
@@ -70,6 +81,7 @@ def decode(
     m = _LINE.match(line)
     if not m: raise ValueError('not a whole record')
     body = m[1] + b'}'
+    if body.count(b'[') + body.count(b'{') > 1000 + len(body)/16: raise ValueError('more brackets than a record has')
     if zlib.crc32(body) != int(m[2], 16): raise ValueError('the checksum does not fit')
     try: d = from_json(body, cache_strings='keys') # faster than the other by far
     except ValueError: d = _loads(body) # it knows half surrogates, as there are in odd file names
@@ -83,16 +95,37 @@ class StoreError(UserError):
 # %% ../nbs/02_store.ipynb #4e3891e3
 @dataclass(frozen=True)
 class BadLine:
-    "A line of a store that holds no record"
+    "A line of a store in which there is something that is no record"
     number: int  # Counted from 1
     reason: str
-    text: bytes
+    text: bytes  # How it begins
+
+_LONGEST = 2**30 # Bytes of a line; of a longer one the rest is not looked at
+
+def _lines(file):
+    "The lines of a file, numbered"
+    number = 0
+    while line := file.readline(_LONGEST):
+        yield (number := number + 1), line
+        while line and not line.endswith(b'\n'): line = file.readline(_LONGEST)
 
 def _parts(line):
     "The records that share a line, as they do once the newline between them is garbled"
-    if line.find(_START, 1) < 0: return [line] if line.strip() else []
-    head,*rest = line.split(_START)
-    return ([head] if head.strip() else []) + [_START + o for o in rest]
+    begin = 0
+    while begin < len(line):
+        end = line.find(_START, begin + 1)
+        part = line[begin:end if end > 0 else None]
+        if part.strip(): yield part
+        begin += len(part)
+
+def _read_line(number, line):
+    "The records in a line, then a `BadLine` if not all of it is records"
+    bad = None
+    for part in _parts(line):
+        try: _check_form(d := decode(part))
+        except ValueError as e: bad = bad or BadLine(number, str(e), part[:100])
+        else: yield d
+    if bad: yield bad
 
 class Known(NamedTuple):
     "What a sweep has to know of a record"
@@ -104,15 +137,15 @@ class Known(NamedTuple):
     seconds: float|None # What it took
     updates: int|None   # Optimizer updates
 
-_USUAL = CONFIG_DEFAULTS.items()
-
 def known_of(
     d, # A record of a run, as a dict
 ): # `Known`
     "The few words of a record that a sweep keeps in mind"
     cost,env,last = d['cost'],d['env'],(d['metrics'] or [{}])[-1]
-    return Known(d['status'], last.get('acc') if d['status'] == 'ok' else None, d['attempt'], dict(d['config'].items() - _USUAL),
-                 {k: env[k] for k in ('engine', 'device_name', 'data_fingerprint') if k in env}, cost.get('seconds'), cost.get('steps'))
+    acc = last.get('acc') if d['status'] == 'ok' else None
+    own = dict(d['config'].items() - _USUAL)
+    machine = {k: clean(v) for k in ('engine', 'device_name', 'data_fingerprint') if (v := env.get(k)) is not None}
+    return Known(d['status'], acc, d['attempt'], own, machine, cost.get('seconds'), cost.get('steps'))
 
 def known_run(
     run, # `Run`
@@ -127,10 +160,9 @@ class Store:
         timeout=30, # Seconds to wait for another writer
     ):
         self.path,self.timeout = Path(path),timeout
+        self._lease = None # Of a sweep that owns this store
 
     def __repr__(self): return f'Store({str(self.path)!r})'
-
-    _lease = None # Of a sweep that owns this store
 
     def _lock_file(self, what):
         "Beside the file itself, whichever link leads to it"
@@ -143,12 +175,7 @@ class Store:
         if not self.path.exists(): return
         if not self.path.is_file(): raise StoreError(f'{self.path} is no file: a store is a file of JSON lines')
         with self.path.open('rb') as f:
-            for i,line in enumerate(f, 1):
-                for part in _parts(line):
-                    try:
-                        _check_form(d := decode(part))
-                        yield d
-                    except ValueError as e: yield BadLine(i, str(e), part)
+            for number,line in _lines(f): yield from _read_line(number, line)
 
     def read(self):
         "All records in the order written, as dicts, and the `BadLine`s between them"
@@ -158,13 +185,15 @@ class Store:
 
     def _last(self, brief):
         "What `brief` keeps of the last valid record of each id, in the order first written"
-        kept,bad,n = {},[],0
+        kept,bad,n_bad,n = {},[],0,0
         for n,o in enumerate(self._each(), 1):
-            if isinstance(o, BadLine): bad.append(o)
-            else: kept[o['id']] = brief(o)
-        if bad and not kept and not bad[0].text.startswith(_START): raise StoreError(f'{self.path} is not a store: it begins with {bad[0].text[:40]!r}')
-        if bad: warnings.warn(f'{self.path}: {len(bad)} of {n} lines set aside: ' +
-            '; '.join(f'line {o.number}, {o.reason}' for o in bad[:5]) + ('; …' if len(bad) > 5 else ''))
+            if not isinstance(o, BadLine): kept[o['id']] = brief(o)
+            elif (n_bad := n_bad + 1) <= 5: bad.append(o)
+        if bad and not kept and not bad[0].text.startswith(_START):
+            raise StoreError(f'{self.path} is not a store: it begins with {bad[0].text[:40]!r}')
+        if bad:
+            reasons = '; '.join(f'line {o.number}, {o.reason}' for o in bad) + '; …'*(n_bad > 5)
+            warnings.warn(clean(f'{self.path}: {n_bad} of {n} lines set aside: {reasons}'))
         return kept
 
     def records(self):
@@ -176,7 +205,7 @@ class Store:
     ):
         "`records`, all of which are runs; a `StoreError` if some are of another kind"
         def run_only(d):
-            if 'kind' in d: raise StoreError(f"{self.path} holds no runs but records of {d['kind']}")
+            if 'kind' in d: raise StoreError(f"{self.path} holds no runs but records of {clean(d['kind'])}")
             return brief(d)
         return self._last(run_only)
 

@@ -10,7 +10,7 @@ from bs_lr_study.analysis import find_record, load_runs
 from bs_lr_study.runs import CONFIG_DEFAULTS
 from bs_lr_study.store import Store, StoreError
 from bs_lr_study.sweep import load_study
-from bs_lr_study.sweep.runner import SettingsError, read_settings
+from bs_lr_study.sweep.study import SettingsError, read_settings
 from sweeps import damaged
 
 ODD = ['', '0', '-1', '1e999', 'nan', 'inf', '1_000', '0x10', '2.5', '8.0', '007', '١٢', '9'*400, 'True', 'None', '1,2', '0,01',

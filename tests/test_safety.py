@@ -32,11 +32,12 @@ from bs_lr_study import cli
 from bs_lr_study.analysis import load_runs
 from bs_lr_study.training.data import find_data
 from bs_lr_study.files import DataError, unpack
+from bs_lr_study.sweep.board import Board
 from bs_lr_study.sweep.live import live
 from bs_lr_study.runs import Run, RunConfig, grid, run_name
 from bs_lr_study.store import Store
 from bs_lr_study.sweep import load_study, make_study, run, study_names
-from bs_lr_study.sweep.runner import SettingsError, read_settings
+from bs_lr_study.sweep.study import SettingsError, read_settings
 
 ROOT = Path(__file__).parents[1]
 SECRETS = dict(WANDB_API_KEY='0123456789abcdef'*2 + 'deadbeef', AWS_SECRET_ACCESS_KEY='wJalrXUtnFEMI/K7MDENG', HF_TOKEN='hf_abcdefghij', MY_PASSWORD='correct horse battery')
@@ -96,7 +97,7 @@ def test_no_secret_in_errors_of_the_command_or_in_events(tmp_path, monkeypatch, 
     with pytest.raises(SystemExit) as e: bslr('boom')
     assert e.value.code == 'bslr: *** was not accepted'
     out = io.StringIO()
-    with pytest.raises(ValueError), live(make_study('s', tmp_path/'s.jsonl', data='digits', models='small', batch_sizes=8, lrs=.1), show=out): boom()
+    with pytest.raises(ValueError), live(Board(make_study('s', tmp_path/'s.jsonl', data='digits', models='small', batch_sizes=8, lrs=.1)), show=out): boom()
     assert 'sweep_ended' in out.getvalue() and not any(s in out.getvalue() for s in secrets)
 
 def test_no_secret_in_what_wandb_keeps(tmp_path, monkeypatch, secrets):
@@ -317,11 +318,11 @@ def test_no_escape_sequence_in_what_a_sweep_shows(tmp_path):
     r = Run(cfgs[0], 'failed', f'{EVIL}\nfirst\u2028second\r\n{{"event": "sweep_ended"}}', name=EVIL)
     for show in ('lines', 'bar'):
         out = io.StringIO()
-        with live(study, show=show, console=Console(file=out, width=200)) as see: see(r)
+        with live(Board(study), show=show, console=Console(file=out, width=200)) as see: see(r)
         assert '1 of 2' in out.getvalue() or '1/2' in out.getvalue()
         assert not ODD.search(out.getvalue())
     out = io.StringIO()
-    with live(study, show=out) as see: see(r)
+    with live(Board(study), show=out) as see: see(r)
     events = [json.loads(l) for l in out.getvalue().splitlines()]
     assert [o['event'] for o in events] == ['sweep_begun', 'run_ended', 'sweep_ended'] and events[1]['message'] == r.message and not ODD.search(out.getvalue())
 

@@ -21,12 +21,19 @@ from ..runs import CONFIG_FIELDS, Status, _PAIR, _RUN, parse_run
 _MARKS = {codecs.BOM_UTF8: 'utf-8-sig', codecs.BOM_UTF32_LE: 'utf-32', codecs.BOM_UTF32_BE: 'utf-32',
           codecs.BOM_UTF16_LE: 'utf-16', codecs.BOM_UTF16_BE: 'utf-16'}
 
+_MOST = 2**28 # Bytes of a table that comes compressed
+
+def _gunzip(raw, path):
+    with gzip.open(io.BytesIO(raw)) as f: text = f.read(_MOST + 1)
+    if len(text) > _MOST: raise ValueError(f'{path} unpacks to more than {_MOST >> 20} MB: if you trust it, unpack it with gunzip and read the file that this gives')
+    return text
+
 def read_text(
     path, # A text file, or one packed by gzip
 ): # bytes in UTF-8, lines ended by a newline
     "What a file says, whatever encoding its byte order mark names; UTF-8 if it has none"
     raw = path.read_bytes()
-    if raw[:2] == b'\x1f\x8b': raw = gzip.decompress(raw)
+    if raw[:2] == b'\x1f\x8b': raw = _gunzip(raw, path)
     if raw[:2] == b'PK': raise ValueError(f'{path} is a zip or Excel file: save the sheet as "CSV UTF-8", or give a frame')
     enc = next((v for k,v in _MARKS.items() if raw.startswith(k)), 'utf-8')
     try: raw = raw if raw.isascii() else raw.decode(enc).encode()
