@@ -269,6 +269,18 @@ def test_a_folder_of_strangers(tmp_path):
     assert out.stdout.split() == ['study', 'runs', 'done', 'a', '1', '0'], out.stderr
     assert not (tmp_path/'ran').exists()
 
+def test_the_sender_runs_nothing_of_the_current_folder(tmp_path, monkeypatch):
+    "Though the command line may import models from there, which puts it at the end of the path"
+    pytest.importorskip('wandb')
+    from bs_lr_study.tracking.send import sync
+    for o in ('random', 'queue', 'secrets', 'json', 'sitecustomize'): (tmp_path/f'{o}.py').write_text(SHADOWS.format(str(tmp_path/'ran')))
+    Store(tmp_path/'s.jsonl').append(Run(RunConfig('digits', 'small', 8, .1), 'oom', 'out of memory'))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', [*sys.path, str(tmp_path)])
+    monkeypatch.setenv('WANDB_DIR', str(tmp_path))
+    assert sync('s.jsonl', project='p', mode='offline') == 1
+    assert not (tmp_path/'ran').exists()
+
 @pytest.mark.parametrize('verb,imports', [('studies', False), ('report', False), ('merge', False), ('sync', False), ('run', True), ('lr-find', True)])
 def test_only_what_trains_may_import_from_here(verb, imports, tmp_path, monkeypatch, bslr):
     "And what is installed goes first"
