@@ -43,7 +43,7 @@ def file_name(
 
 # %% ../nbs/01_files.ipynb #c389b582
 _SECRET_NAME = re.compile(r'''(?ix) (KEY|TOKEN|SECRET|CREDENTIAL|COOKIE)S?(_|$) | PASS(W|PHRASE|_|$) |
-    (^|_)AUTH(_|$)(?!SOCK) | AUTHORI[SZ]ATION | _(PWD|PAT|DSN)$''') # not PWD, the current folder, and not GIT_AUTHOR_NAME
+    (^|_)AUTH(_|$)(?!SOCK) | AUTHORI[SZ]ATION | _(PWD|PAT|DSN)$''') # not PWD, not GIT_AUTHOR_NAME
 _ADDRESS = re.compile(r'//[^/\s]*@|//[^/\s@:]*:(?!\d+/)[^\s@]*@') # who logs in at an address; a number is a port
 _IN_ADDRESS = re.compile(r'//[^/\s@:]*:([^\s@]+)@')
 _WORDS = r'(?:pass(?:word|wd|phrase)?|pwd|secret|token|(?:api|access|private|secret|account)[_-]?key)'
@@ -228,7 +228,7 @@ def locked(
             if flock: _unflock(file)
 
 # %% ../nbs/01_files.ipynb #74814702
-_MOST = dict(times=20, size=2**30) # What an archive may become: so many times its size or so many bytes, the larger of them
+_MOST = dict(times=20, size=2**30) # What an archive may become: times its own size, or bytes; the larger
 
 def _check_size(path, size):
     "Refuse an archive that would become far larger than it is"

@@ -42,8 +42,8 @@ class RunConfig:
     epochs: Counted = 5      # The budget: passes over the training images
     size: Counted|None = None   # Image side in pixels; None for data that come in one size
     n_out: Counted|None = None  # Outputs of the model; None for one a class
-    schedule: Literal['one_cycle', 'flat_cos', 'constant', 'step'] = 'one_cycle' # How lr moves; 'step' divides it `drops` times
-    opt: Literal['adam', 'sgd', 'lamb', 'radam', 'lookahead', 'ranger'] = 'adam' # Optimizer; 'ranger' is lookahead around RAdam
+    schedule: Literal['one_cycle', 'flat_cos', 'constant', 'step'] = 'one_cycle' # 'step' divides lr `drops` times
+    opt: Literal['adam', 'sgd', 'lamb', 'radam', 'lookahead', 'ranger'] = 'adam' # 'ranger': lookahead on RAdam
     wd: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01 # Decoupled weight decay; norms and biases are spared
     norm: Literal['batch', 'group', 'ghost', 'layer', 'instance', 'frozen', 'none'] = 'batch' # Normalization layers
     regime: Literal['none', 'grow'] = 'none' # 'grow': where 'step' would divide lr, multiply bs, which begins at `bs`
@@ -53,8 +53,8 @@ class RunConfig:
     ghost_bs: Counted = 32                    # Examples that `norm` 'ghost' normalizes together
     aug: Literal['usual', 'none', 'flip', 'strong'] = 'usual' # Augmentation; usual: a random crop, for digits none
     beta2: Share = 0.99                       # Adam's decay of squared gradients
-    warmup: Part|None = None                  # Share of the updates in which lr rises to its peak; None: as the schedule has it
-    mom: Part|None = None                     # Momentum, Adam's beta1; None: as the schedule has it
+    warmup: Part|None = None   # Share of the updates in which lr rises to its peak; None: as the schedule has it
+    mom: Part|None = None      # Momentum, Adam's beta1; None: as the schedule has it
     eps: Positive = 1e-5                      # Adam's epsilon
     drops: Counted = 2                        # Of schedule 'step': how often lr is divided
     factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 5. # Of schedule 'step': by how much
@@ -150,7 +150,8 @@ def run_name(
 # %% ../nbs/00_runs.ipynb #dbe1562a
 _NUM = r'[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?'
 _VALUE = rf'(?:{_NUM}|[A-Za-z][\w.]*)'
-_RUN = re.compile(rf'(?P<data>[^-\s]+)-(?P<model>\S+)-bs-(?P<bs>[0-9]+)-lr-(?P<lr>{_NUM})(?P<rest>(?:-[a-z_]+-{_VALUE})*)')
+_RUN = re.compile(rf'(?P<data>[^-\s]+)-(?P<model>\S+)-bs-(?P<bs>[0-9]+)-lr-(?P<lr>{_NUM})'
+                  rf'(?P<rest>(?:-[a-z_]+-{_VALUE})*)')
 _PAIR = re.compile(rf'-([a-z_]+)-({_VALUE})')
 
 def parse_run(
@@ -159,7 +160,7 @@ def parse_run(
     "Read a run's name back"
     m = _RUN.fullmatch(str(name).strip())
     if not m:
-        raise ValueError(f'{name!r} is no run name: expected DATA-MODEL-bs-NUMBER-lr-NUMBER, then -FIELD-VALUE if anything')
+        raise ValueError(f'{name!r} is no run name: expected DATA-MODEL-bs-NUMBER-lr-NUMBER, then any -FIELD-VALUE')
     d = m.groupdict()
     for k,v in _PAIR.findall(d.pop('rest')):
         if k in d: raise ValueError(f'{name!r} is no run name: it says {k} twice')
@@ -205,7 +206,7 @@ class Run:
     name: str = ''                               # The name its study gave it
     attempt: int = 1                             # How often this config has been tried
     time: str = field(default_factory=_now)      # When it ended, UTC
-    updates: list = field(default_factory=list)  # If asked for, one dict every N updates: `step`, `train_loss` (smoothed), `lr`
+    updates: list = field(default_factory=list)  # One dict every N updates, if asked for: `step`, smoothed `train_loss`, `lr`
 
     @property
     def id(self): return self.cfg.id

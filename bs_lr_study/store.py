@@ -226,7 +226,7 @@ class Store:
 def _writing(self:Store):
     "The only writer for a while; what it is given to write is written whole or not at all"
     if self._lease and not self._lease.held():
-        raise StoreError(f'{self.path} was taken over by another sweep, since this one gave no sign of life for {STALE} s')
+        raise StoreError(f'{self.path} was taken over by another sweep: this one gave no sign of life for {STALE} s')
     with locked(self._lock_file('lock'), self.timeout, f'{self.path} is being written by another process', StoreError):
         try: yield lambda lines: append_bytes(self.path, lines)
         except OSError as e:
@@ -297,14 +297,15 @@ def _row(d):
     row = dict(run=d['name'], acc=last.get('acc') if d['status'] == 'ok' else None)
     row |= {k: cfg[k] for k in ('model', 'bs', 'lr')}
     row |= dict(id=d['id']) | {k: cfg[k] for k in CONFIG_FIELDS}
-    row |= dict(status=d['status'], message=d['message'], train_loss=last.get('train_loss'), valid_loss=last.get('valid_loss'))
+    row |= dict(status=d['status'], message=d['message'])
+    row |= {k: last.get(k) for k in ('train_loss', 'valid_loss')}
     row |= {k: v for k,v in last.items() if k not in ('epoch', 'acc')} | d['cost'] # and what else was measured
     row |= {k: d['env'].get(k) for k in ('n_train', 'n_valid', 'engine', 'device', 'data_fingerprint')}
     return row | dict(attempt=d['attempt'], time=d['time'])
 
 @patch
 def to_df(self:Store):
-    "A DataFrame, one row per run: `run, acc, model, bs, lr`, then the other config fields, status, losses, cost and more"
+    "A DataFrame, one row per run: `run, acc, model, bs, lr`, other config fields, status, losses, cost and more"
     import pandas as pd
     rows = [_row(d) for d in self.run_records().values()]
     return pd.DataFrame(rows, columns=None if rows else ['run', 'acc', 'model', 'bs', 'lr']).astype({'acc': float})

@@ -26,7 +26,7 @@ _MOST = 2**28 # Bytes of a table that comes compressed
 def _gunzip(raw, path):
     with gzip.open(io.BytesIO(raw)) as f: text = f.read(_MOST + 1)
     if len(text) > _MOST:
-        raise ValueError(f'{path} unpacks to more than {_MOST >> 20} MB: if you trust it, unpack it with gunzip and read that')
+        raise ValueError(f'{path} unpacks to more than {_MOST >> 20} MB: if you trust it, use gunzip and read the result')
     return text
 
 def read_text(
@@ -41,7 +41,8 @@ def read_text(
     try: raw = raw if raw.isascii() else raw.decode(enc).encode()
     except UnicodeDecodeError as e:
         line,byte = raw[:e.start].count(10) + 1,raw[e.start]
-        raise ValueError(f'{path}: line {line} holds the byte 0x{byte:02x}, which is not {enc.upper()}: save the file as UTF-8') from None
+        raise ValueError(f'{path}: line {line} holds the byte 0x{byte:02x}, which is not {enc.upper()}: '
+                         'save the file as UTF-8') from None
     if enc[:5] != 'utf-8': warnings.warn(f'{path} was read as {enc.upper()}, as its first bytes say', stacklevel=4)
     if (i := raw.find(0)) >= 0:
         raise ValueError(f'{path}: line {raw[:i].count(10) + 1} holds a zero byte: this is no text, or UTF-16 without '
@@ -62,7 +63,8 @@ def _check_widths(txt, sep, path, n):
         raise ValueError(f'{path} is no CSV: line {lines.line_num}: {e}; is a quote left open?') from None
     if not bad: return
     number,fields = bad
-    raise ValueError(f'{path}: line {number} has {len(fields)} fields, but the header has {n}: each line must have as many; '
+    raise ValueError(f'{path}: line {number} has {len(fields)} fields, but the header has {n}: '
+                     'each line must have as many; '
                      f'is there a decimal comma, or was the file cut off? ({sep.join(fields)[:80]!r})')
 
 # %% ../../nbs/readers/01_schema.ipynb #3d679db8
@@ -231,7 +233,8 @@ def add_named(
         bad = np.flatnonzero(~same_values(df[c], named[c]))
         if len(bad):
             i = bad[0]
-            raise ValueError(f'row {df.index[i]} ({df.run.iloc[i]}): {c} is {df[c].tolist()[i]!r}, but the name says {named[c].iloc[i]}')
+            value,in_name = df[c].tolist()[i],named[c].iloc[i]
+            raise ValueError(f'row {df.index[i]} ({df.run.iloc[i]}): {c} is {value!r}, but the name says {in_name}')
         named[c] = df[c] if df[c].notna().all() else df[c].astype(object).where(df[c].notna(), named[c])
     return df.assign(**named), ok
 
@@ -304,7 +307,8 @@ def _clash(df, key, result, i):
     key = key.astype(object).fillna('')
     same = result[(key == key.iloc[i]).all(axis=1)]
     results = [', '.join(map(str, o)) for o in same.drop_duplicates().values.tolist()]
-    raise ValueError(f"row {df.index[i]}: {df.run.iloc[i]} is there twice, with {' and '.join(result)} {'; '.join(results)}; "
+    raise ValueError(f"row {df.index[i]}: {df.run.iloc[i]} is there twice, "
+                     f"with {' and '.join(result)} {'; '.join(results)}; "
                      'keep one of them, or tell them apart in a column seed')
 
 # %% ../../nbs/readers/01_schema.ipynb #1d4ab1dc

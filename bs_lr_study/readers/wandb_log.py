@@ -92,20 +92,23 @@ def find_logs(
     if path.is_file(): return [path]
     found = [p for at in ('', '*run-*/', 'wandb/*run-*/') for p in path.glob(f'{at}run-*.wandb')]
     if not found:
-        raise FileNotFoundError(f'{path} holds no runs of W&B: expected offline-run-…/run-….wandb in it, or in its folder wandb')
+        raise FileNotFoundError(f'{path} holds no runs of W&B: '
+                                'expected offline-run-…/run-….wandb in it, or in its folder wandb')
     return sorted(found, key=lambda p: p.parent.name.partition('run-')[2])
 
 def _read_logs(path):
-    "The runs in a folder's logs, later logs of a run added to earlier ones; logs that say nothing of their run are left out"
+    "The runs in a folder's logs, each run once; logs that say nothing of their run are left out"
     runs,silent = {},[]
     for p in find_logs(path):
         run = read_log(p)
         key = run['project'],p.stem
         if run['project'] is None: silent.append(p) # killed before it said anything
         else: runs[key] = read_log(p, runs[key]) if key in runs else run
-    if not runs: raise ValueError(f'{path} holds logs of W&B, but none of them says anything of its run, such as {silent[0]}')
+    if not runs:
+        raise ValueError(f'{path} holds logs of W&B, but none of them says anything of its run, such as {silent[0]}')
     if silent:
-        warnings.warn(f'{path}: left out {len(silent)} logs that say nothing of their run, such as {silent[0].name}', stacklevel=5)
+        example = silent[0].name
+        warnings.warn(f'{path}: left out {len(silent)} logs that say nothing of their run, such as {example}', stacklevel=5)
     return list(runs.values())
 
 def _of_project(runs, project, path):
@@ -126,6 +129,6 @@ def offline_runs(
     runs = _of_project(_read_logs(path), project, path)
     lost = [r['name'] for r in runs if r['state'] == 'crashed']
     if lost:
-        warnings.warn(f'{path}: the logs of {len(lost)} of {len(runs)} runs have no end, such as that of {lost[0]}: killed, or '
-                      'still running; each is read as far as it goes and taken as crashed', stacklevel=4)
+        warnings.warn(f'{path}: the logs of {len(lost)} of {len(runs)} runs have no end, such as that of {lost[0]}: '
+                      'killed, or still running; each is read as far as it goes and taken as crashed', stacklevel=4)
     return frames_to_table(runs_to_frames(runs), columns, path)

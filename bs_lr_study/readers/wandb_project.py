@@ -35,7 +35,8 @@ def reading_error(
         return TimeoutError(f'{where} gave no page of {path} within {timeout} s, tries included: '
                             'is there a network? If so, try again later')
     if code == 401 or unknown:
-        return PermissionError(f'{where} does not know who asks for {path}: run `wandb login`, or set WANDB_API_KEY ({reason})')
+        return PermissionError(f'{where} does not know who asks for {path}: '
+                               f'run `wandb login`, or set WANDB_API_KEY ({reason})')
     if code == 403 or 'permission' in reason:
         return PermissionError(f'{where} does not let this account read {path} ({reason})')
     if code == 404 or 'not find project' in reason:
@@ -65,7 +66,8 @@ def project_runs(
 ): # DataFrame for `load_runs`
     "The runs of a project on a server of W&B"
     if not re.fullmatch(r'[^/\s]+/[^/\s]+', path):
-        raise ValueError(f'{path!r} is no project of W&B: expected ENTITY/PROJECT, the first two parts of its address in the web app')
+        raise ValueError(f'{path!r} is no project of W&B: expected ENTITY/PROJECT, '
+                         'the first two parts of its address in the web app')
     need_wandb()
     try: rows = list(_fetch(path, filters, timeout, show))
     except Exception as e: raise reading_error(e, path, timeout) from e

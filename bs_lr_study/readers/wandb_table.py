@@ -74,8 +74,9 @@ def _agreed(df, field):
         bad = np.flatnonzero(~np.asarray(same_values(one, other), bool))
         if len(bad):
             i = bad[0]
-            raise ValueError(f"{' and '.join(df.columns)} could each be {field}, but they differ: {one.iloc[i]} and {other.iloc[i]} "
-                             f"in row {df.index[i]}; say which it is: columns=dict({field}={df.columns[0]!r})")
+            raise ValueError(f"{' and '.join(df.columns)} could each be {field}, but they differ: "
+                             f"{one.iloc[i]} and {other.iloc[i]} in row {df.index[i]}; "
+                             f'say which it is: columns=dict({field}={df.columns[0]!r})')
         one = one.where(one.notna(), other)
     return one.rename(df.columns[0])
 
@@ -113,8 +114,9 @@ def _missing(frames, field, what):
     alike = [c for c in cols if any(f'_{o}_' in f'_{_key(c)}_' for o in COLUMN_NAMES[field])]
     why = '' if field == 'acc' else ', and not every name of a run says it'
     there = f'it may be one of {_list(alike)}' if alike else f'there are {_list(cols)}' if cols else 'there are none'
+    example = (alike or cols or ['…'])[0]
     return ValueError(f"{what}: no column with values is called {', '.join(COLUMN_NAMES[field])}{why}: "
-                      f"say which holds {_WORDS[field]}, such as columns=dict({field}={(alike or cols or ['…'])[0]!r}); {there}")
+                      f'say which holds {_WORDS[field]}, such as columns=dict({field}={example!r}); {there}')
 
 # %% ../../nbs/readers/02_wandb_table.ipynb #f654e3f3
 _LOST = ('crashed', 'failed', 'killed', 'preempted')
@@ -196,7 +198,8 @@ def frames_to_table(
 def _ended(df):
     "The runs that go on no more; the others are left out aloud"
     going = df.state.isin(_GOING)
-    if going.any(): _warn_left_out(going.sum(), len(df), f", which are {' or '.join(df.state[going].unique())}", df.run[going])
+    states = ' or '.join(df.state[going].unique())
+    if going.any(): _warn_left_out(going.sum(), len(df), f', which are {states}', df.run[going])
     return df[~going]
 
 def _others(frames, used):
@@ -244,7 +247,8 @@ def check_header(
     "Refuse a CSV that has not one row per run"
     if is_export(names): return
     kind = ''
-    if len(names) > 1 and all(' - ' in o for o in names[1:]): kind = f'what W&B saves from a chart, curves over {names[0]}'
+    is_chart = len(names) > 1 and all(' - ' in o for o in names[1:])
+    if is_chart: kind = f'what W&B saves from a chart, curves over {names[0]}'
     elif '_step' in names: kind = 'the history of one run of W&B, one row per step'
     if kind:
         raise ValueError(f'{path} is {kind}, but a table needs one row per run: save the table of runs instead '

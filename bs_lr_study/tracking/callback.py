@@ -41,8 +41,8 @@ def _about(learn):
     dls,opt = learn.dls,learn.opt_func
     bs = getattr(dls, 'bs', None) or getattr(dls, 'batch_size', None)
     n_params = sum(p.numel() for p in learn.model.parameters())
-    return dict(model=type(learn.model).__name__, bs=bs, epochs=learn.n_epoch, n_train=_count(dls, 0), n_valid=_count(dls, 1),
-                n_params=n_params, opt=getattr(opt, '__name__', str(opt)))
+    return dict(model=type(learn.model).__name__, bs=bs, epochs=learn.n_epoch, n_train=_count(dls, 0),
+                n_valid=_count(dls, 1), n_params=n_params, opt=getattr(opt, '__name__', str(opt)))
 
 def _safely(f):
     "What goes wrong is said once; it ends the tracking, not the training"
@@ -88,7 +88,8 @@ class TrackWandb(Callback):
         self.n_updates = self.noted = 0
         self.folder.mkdir(parents=True, exist_ok=True)
         config = _about(self.learn) | self.config
-        self._note(begin=dict(id=self.file.stem, name=self.run_name, tags=self.tags, config=config), project=self.project)
+        begin = dict(id=self.file.stem, name=self.run_name, tags=self.tags, config=config)
+        self._note(begin=begin, project=self.project)
         sender = start_sender(self.file, self.project, self.mode)
         self.ending = weakref.finalize(self, _finish, sender, self.file, self.wait)
 

@@ -45,7 +45,8 @@ def run_events(
     rows += [(_steps_after(row['epoch'], d, cfg), row) for row in d['metrics']]
     for step,row in sorted(rows, key=lambda r: r[0]):
         yield dict(step=step, log={k: v for k,v in row.items() if k != 'step'})
-    ending = dict(acc=last.get('acc') if ok else None, lr=None, status=d['status'], message=d['message']) # lr is the config's
+    acc = last.get('acc') if ok else None
+    ending = dict(acc=acc, lr=None, status=d['status'], message=d['message']) # lr is the config's
     yield dict(end=dict(exit_code=0 if ok else 1, summary=last | ending | d['cost']))
 
 # %% ../../nbs/tracking/01_events.ipynb #6de05be2

@@ -29,7 +29,8 @@ _NOT_OURS = ('WANDB_SERVICE', 'WANDB_RUN_ID', 'WANDB_RESUME', 'WANDB_SWEEP_ID', 
 
 def _settings(wandb, timeout):
     "No pictures of the machine, no endless waits"
-    off = ('disable_git', 'disable_code', 'disable_job_creation', 'x_disable_meta', 'x_disable_stats', 'x_disable_machine_info')
+    off = ('disable_git', 'disable_code', 'disable_job_creation', 'x_disable_meta', 'x_disable_stats',
+           'x_disable_machine_info')
     waits = ('init_timeout', 'finish_timeout', 'x_graphql_timeout_seconds', 'x_file_stream_timeout_seconds')
     want = dict.fromkeys(off, True) | dict.fromkeys(waits, timeout)
     want |= dict(silent=True, console='off', x_save_requirements=False, finish_timeout_raises=True)
@@ -54,7 +55,8 @@ def _tell(wandb, events, project, mode, folder, timeout):
     "Tell W&B of a run; an error says why that did not work. Gives its address"
     begin = next(events)['begin']
     entity,_,name = project.rpartition('/')
-    opts = dict(entity=entity or None, project=name, mode=mode, dir=folder, resume='allow' if mode == 'online' else None)
+    resume = 'allow' if mode == 'online' else None
+    opts = dict(entity=entity or None, project=name, mode=mode, dir=folder, resume=resume)
     # `with` ends the run after an error, too; W&B's package would take the next run for it
     with wandb.init(settings=_settings(wandb, timeout), **opts, **begin) as run:
         for o in _calls(events):
@@ -78,7 +80,7 @@ def _confirm(wandb, run, timeout):
 
 # %% ../../nbs/tracking/02_send.ipynb #26613ca5
 def _round(items, tell, note, say, failures, tries=2):
-    "Send each item, those with fewest `failures` first, up to `tries` failures in a row: how many W&B has got, and how many not"
+    "Send each item, those with fewest `failures` first, up to `tries` failures in a row: how many went, how many failed"
     sent = failed = row = 0
     for about,events in sorted(items, key=lambda o: failures[o[0]['wandb_id']]):
         try: url = tell(events)
@@ -175,10 +177,11 @@ class Sender:
         (self.folder/'job').write_text(json.dumps([_python_path(), job]))
         env = {k: v for k,v in os.environ.items() if k not in _NOT_OURS}
         env |= dict(WANDB_ERROR_REPORTING='false', WANDB_SILENT='true', PYTHONSAFEPATH='1')
+        command = [sys.executable, '-c', _START, str(self.folder/'job')]
         opts = dict(env=env, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
         try:
             with open(self.folder/'said', 'w') as said:
-                self.process = subprocess.Popen([sys.executable, '-c', _START, str(self.folder/'job')], stdout=said, **opts)
+                self.process = subprocess.Popen(command, stdout=said, **opts)
         except OSError:
             rmtree(self.folder, ignore_errors=True)
             raise
@@ -269,7 +272,8 @@ def tracked(
     if not left or to.get('mode') == 'off': return
     why = why or f'it had no more than {wait:g} s at the end'
     command = f'bslr sync {shlex.quote(str(store.path))} --project {sender.project}'
-    warnings.warn(f'W&B has got {n - left} of {n} runs ({why}). All are recorded in {store.path}; `{command}` sends the rest', stacklevel=3)
+    warnings.warn(f'W&B has got {n - left} of {n} runs ({why}). All are recorded in {store.path}; '
+                  f'`{command}` sends the rest', stacklevel=3)
 
 # %% ../../nbs/tracking/02_send.ipynb #01f8f815
 def sync(
@@ -297,6 +301,7 @@ def sync(
     if left and to.get('mode') == 'off': raise TrackingError('W&B is switched off: WANDB_MODE is disabled')
     if left:
         why = why or f'a run took more than {wait:g} s'
-        raise TrackingError(f'W&B has got {sent} of {sent + left} runs that it missed ({why}); the same command goes on from there')
+        raise TrackingError(f'W&B has got {sent} of {sent + left} runs that it missed ({why}); '
+                            'the same command goes on from there')
     if is_live(path): drop_events(path)
     return sent
