@@ -261,4 +261,4 @@ def need_wandb(): # the package
     try: import wandb
     except ImportError: wandb = None
     if getattr(wandb, '__file__', None): return wandb # a folder `wandb` imports, too
-    raise ImportError("this reads W&B with W&B's own package, which is not installed: pip install 'bs_lr_study[wandb]'")
+    raise ImportError("this reads W&B with W&B's own package, which is not installed: pip install 'wandb>=0.31'")

@@ -234,7 +234,7 @@ def _installed():
     spec = find_spec('wandb')
     return bool(spec and spec.origin)
 
-_NOT_INSTALLED = "wandb is not installed (pip install 'bs_lr_study[wandb]')"
+_NOT_INSTALLED = "wandb is not installed (pip install 'wandb>=0.31')"
 
 def start_sender(
     path, project, mode, **kw # As for `Sender`

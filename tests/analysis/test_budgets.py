@@ -1,15 +1,12 @@
 "Budgets against definitions worked out the long way"
 import subprocess, sys, warnings
 
-import matplotlib as mpl
-mpl.use('Agg')
-import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest
+import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 
 from bs_lr_study.analysis import crosstab_acc, find_record, inflection_table
 from bs_lr_study.analysis.budgets import (any_length, at_updates, cell_costs, cost_by_bs, knee, pareto, planned_steps, run_costs, to_target,
                                           trials, updates_plan)
-from bs_lr_study.report.charts import plot_pareto, plot_to_target
 from bs_lr_study.runs import Run, RunConfig, run_name
 from bs_lr_study.store import Store
 
@@ -18,7 +15,6 @@ def quiet():
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='.*in mid-schedule')
         yield
-    plt.close('all')
 
 def stored(tmp_path, runs):
     store = Store(tmp_path/'runs.jsonl')
@@ -144,12 +140,7 @@ class TestTarget:
         df,ep = stored(tmp_path, [made(8, .1, [.2, .3])])
         t = to_target(df, ep, .9)
         assert t.steps.isna().all() and t.n_missed.tolist() == [1]
-        with pytest.raises(ValueError, match='nothing to draw'): plot_to_target(t)
 
-    def test_drawn_as_multiples_of_the_least(self, tmp_path):
-        df,ep = stored(tmp_path, [made(8, .1, [.9]), made(16, .1, [.2, .9]), made(32, .1, [.2]*7 + [.9])])
-        drawn = {o.get_label(): o.get_ydata().tolist() for o in plot_to_target(to_target(df, ep, .9)).lines}
-        assert drawn == {'updates (least: 8)': [1, 1, 2], 'examples (least: 64)': [1, 2, 8], 'seconds (least: 1)': [1, 2, 8]}
 
 
 class TestPareto:
@@ -182,13 +173,7 @@ class TestPareto:
         df,_ = stored(tmp_path, [made(8, .1, [.5]), made(8, .1, [.5, .6])])
         with pytest.raises(ValueError, match='differ in epochs'): cell_costs(df)
 
-    def test_drawn_front_is_the_table(self):
-        t = pd.DataFrame(dict(bs=[8, 8, 16], acc=[.9, .8, .95], seconds=[10., 11., 20.], peak_memory=np.array([1, 2, 3])*2.**30))
-        ax = plot_pareto(t, 'peak_memory')
-        drawn = {o.get_label(): o for o in ax.lines}
-        assert drawn['front'].get_xdata().tolist() == [1, 3] and drawn['front'].get_ydata().tolist() == [.9, .95]
-        assert ax.get_xlabel() == 'Peak memory (GiB)' and list(drawn) == ['front', '8', '16']
-        with pytest.raises(ValueError, match="cost is 'joules'"): plot_pareto(t, 'joules')
+
 
 N = 2**14 # images
 

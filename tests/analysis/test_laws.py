@@ -3,14 +3,11 @@ import subprocess, sys
 from itertools import product
 from pathlib import Path
 
-import matplotlib as mpl
-mpl.use('Agg')
-import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest
+import numpy as np, pandas as pd, pytest
 from scipy import optimize, stats
 
 from bs_lr_study.analysis import load_runs
 from bs_lr_study.analysis.laws import LR_LAWS, STEP_LAWS, UNITS, best_lrs, compare_laws, critical_bs, fit_law, held_out, paper_table, params_table, predict, rounding
-from bs_lr_study.report.charts import plot_laws
 
 ALL = LR_LAWS | STEP_LAWS
 TRADE = STEP_LAWS['trade-off']
@@ -212,15 +209,6 @@ def test_goyal_rules_are_the_laws():
     t = paper_table('goyal2017_lr_rules').query('batch == 8192').set_index('lr_rule').lr
     for law,rule in [('none', 'none'), ('square root', 'sqrt_0.10xsqrt32'), ('linear', 'linear_0.10x32')]:
         assert fit_law([256], [.1], LR_LAWS[law])(8192) == pytest.approx(t[rule], rel=1e-5)
-
-def test_plot_shows_points_and_curves():
-    fits = [fit_law(BS, 100 + 1e5/BS, STEP_LAWS[o]) for o in ('trade-off', 'perfect')]
-    ax = plot_laws(fits)
-    drawn = {o.get_label(): o for o in ax.lines}
-    np.testing.assert_allclose(drawn['measured'].get_ydata(), 100 + 1e5/BS)
-    np.testing.assert_allclose(drawn['perfect'].get_ydata(), fits[1](drawn['perfect'].get_xdata()))
-    assert ax.get_xlabel() == 'Batch size (examples per update)' and [o.get_text() for o in ax.get_xticklabels()][0] == '16'
-    plt.close('all')
 
 def test_import_is_light():
     code = "import sys, bs_lr_study.analysis.laws, bs_lr_study.analysis.budgets, bs_lr_study.lab.nqm; print([m for m in ('torch', 'fastai', 'scipy', 'matplotlib', 'wandb') if m in sys.modules])"
