@@ -23,7 +23,7 @@ from ..analysis.replicates import run_sd
 from ..analysis.stats import best_sets
 from ..analysis.tables import cells
 from .lr_find import READINGS, check_range, covering_lrs, find_epochs, find_lrs, lr_curve
-from .lr_find import smoothed, stable_range, suggestions
+from .lr_find import smooth_losses, stable_range, suggestions
 from ..runs import CONFIG_DEFAULTS, SCHEMA, fmt_lr, own_fields
 from ..store import Store, StoreError
 from ..sweep.checks import check
@@ -114,7 +114,7 @@ def _curve_row(record):
     row |= {k: record[k] for k in ('id', 'status', 'message', 'num_it')}
     row |= dict(n_train=n_train, epochs=find_epochs(cfg['bs'], n_train, num_it) if n_train else math.nan)
     lrs = find_lrs(len(losses), record['start_lr'], record['end_lr'], num_it)
-    return row | dict(lrs=lrs, losses=losses, smooth=smoothed(losses))
+    return row | dict(lrs=lrs, losses=losses, smooth=smooth_losses(losses))
 
 def load_curves(
     src, # A file of curves, or the name of curves that ship with the package, such as 'digits'

@@ -22,6 +22,7 @@ from fastai.learner import CastToTensor
 from fastai.torch_core import apply, find_bs, no_random
 from torch.autograd import ProfilerConfig, ProfilerState, _disable_profiler_legacy, _enable_profiler_legacy
 
+from .cost import held_bytes
 from .untouched import bare_learner, untouched
 from ..training.learner import n_items
 from ..training.outcome import ending, free_memory
@@ -73,13 +74,6 @@ def _update(learn, batch, times=2):
     trial._do_epoch_validate = lambda: None
     trial.fit(1)
 
-def _held_bytes(learn):
-    "Bytes of model and optimizer before an update"
-    tensors = [*learn.model.parameters(), *learn.model.buffers()]
-    if learn.opt is not None:
-        apply(lambda t: tensors.append(t) if isinstance(t, torch.Tensor) else None, learn.opt.state_dict()['state'])
-    return sum(t.nbytes for t in tensors)
-
 def update_bytes(
     learn, # fastai `Learner`, within `untouched`, since its model is trained
     n, # Examples of a batch
@@ -91,7 +85,7 @@ def update_bytes(
     free_memory(dev)
     update = lambda: _update(learn, _repeated(batch, n))
     try:
-        if dev.type != 'cuda': return _held_bytes(learn) + peak_growth(update)
+        if dev.type != 'cuda': return held_bytes(learn.model, learn.opt) + peak_growth(update)
         update()
         return torch.cuda.max_memory_reserved(dev)
     except Exception as e:

@@ -8,7 +8,7 @@ from fastai.data.core import DataLoaders
 from fastai.learner import Recorder
 from fastai.torch_core import no_random
 
-from bs_lr_study.probe.lr_find import covering_lrs, find_epochs, find_lrs, lr_curve, smoothed, stable_range, suggestions
+from bs_lr_study.probe.lr_find import covering_lrs, find_epochs, find_lrs, lr_curve, smooth_losses, stable_range, suggestions
 from learners import changed, learner, parts
 
 pytestmark = pytest.mark.usefixtures('one_thread')
@@ -77,7 +77,7 @@ def test_curve_and_suggestions_are_fastais(kw, tmp_path):
     assert np.array_equal([float(o) for o in learn.recorder.losses], c.smooth, equal_nan=True)
     ranges = dict(start_lr=1e-7, end_lr=10, num_it=100) | {k: v for k,v in kw.items() if k != 'stop_div'}
     assert np.array_equal(find_lrs(n, **ranges), c.lr)
-    assert np.array_equal(smoothed(c.loss), c.smooth, equal_nan=True)
+    assert np.array_equal(smooth_losses(c.loss), c.smooth, equal_nan=True)
     if fastais: assert suggestions(c.lr, c.smooth, num_it) == pytest.approx(fastais, nan_ok=True)
 
 class TestRange:
