@@ -54,7 +54,8 @@ def report(
     _report(df.reset_index(drop=True), out, ', '.join(map(str, files)), fmt, dark, report_parts, html, md)
 
 def _check_folder(path):
-    if os.path.exists(path) and not os.path.isdir(path): raise CliError(f'--out {path} is a file; expected a folder for the plots')
+    if not os.path.exists(path) or os.path.isdir(path): return
+    raise CliError(f'--out {path} is a file; expected a folder for the plots')
 
 def _report(df, out, title, fmt='png', dark=False, parts=lambda df: (), html=None, md=None):
     "Report on runs, those of each setting by themselves"
@@ -94,19 +95,19 @@ def run(
     amp:Annotated[str, dict(choices=['fp16', 'bf16'])]=None, # Mixed precision
     learner:str=None,    # Your own Learners: package.module:function of a config
     num_workers:int=0,   # Processes that decode images, for each run
-    retry:Annotated[str, dict(nargs='+')]=None, # Try runs again that ended so: failed, oom, diverged, untrainable; several with commas
-    only:Annotated[str, dict(nargs='+')]=None, # Only runs with these values: bs=8,16 or model=small,lr=0.01; any field of a run
+    retry:Annotated[str, dict(nargs='+')]=None, # Try runs again that ended so: failed, oom, diverged, untrainable
+    only:Annotated[str, dict(nargs='+')]=None, # Only runs with these values, of any field: bs=8,16 or model=small,lr=0.01
     limit:int=None,      # At most so many runs
     budget:str=None,     # Begin no run after so long: 90m, 2h or 1h30m; what is under way is brought to its end
     dry_run:bool=False,  # Only say which runs would be made, and how long they may take
     checkpoint:str='1m', # How often a long run is kept, to go on from there if it is killed; off: never
-    on_oom:Annotated[str, dict(choices=['record', 'accumulate'])]='record', # A run that runs out of memory: record it only, or train the same bs in smaller micro-batches too
+    on_oom:Annotated[str, dict(choices=['record', 'accumulate'])]='record', # Out of memory: record it, or try smaller micro-batches too
     out:str=None,        # Folder for the plots and the report; by default plots/STUDY
-    show:Annotated[str, dict(choices=['table', 'bar', 'lines', 'none'])]='table', # While it goes on: the table as it fills in, a progress bar, a line a run, or nothing
+    show:Annotated[str, dict(choices=['table', 'bar', 'lines', 'none'])]='table', # Meanwhile: the table, a bar, a line a run, or nothing
     json:bool=False,     # Events as lines of JSON on the standard output; all else goes to standard error
-    wandb:Annotated[str, dict(choices=['auto', 'online', 'offline', 'off'])]='off', # Log the runs to W&B; auto: online if you are logged in, else offline
+    wandb:Annotated[str, dict(choices=['auto', 'online', 'offline', 'off'])]='off', # Log to W&B; auto: online if logged in, else offline
     project:str=None,    # W&B: project, or entity/project; by default WANDB_PROJECT, else bs_lr_study
-    log_every:int=0,     # Note loss and learning rate every so many updates, in the record and on W&B; 0: each epoch only
+    log_every:int=0,     # Record loss and learning rate every so many updates, on W&B too; 0: each epoch only
 ):
     "Train the runs of a study that are not done, then print its tables and draw its plots"
     from bs_lr_study.sweep import plan, runner
@@ -123,13 +124,17 @@ def run(
         now = f'; {len(left)} of them now' if only or limit else ''
         print(f'{study}: {runner.standing(whole, stop.retry, known)}{now}', flush=True)
         if dry_run: return print(plan.forecast(left, known, 'fastai' if learner else engine, workers, device, budget))
-        place = runner.PlaceOptions(engine, _executor(on, workers, address, gpus, timeout), checkpoint=_seconds(checkpoint, 'checkpoint'))
-        watch = runner.WatchOptions(events or dict(table=True, none=False).get(show, show), wandb=wandb, project=project)
+        execute = _executor(on, workers, address, gpus, timeout)
+        place = runner.PlaceOptions(engine, execute, checkpoint=_seconds(checkpoint, 'checkpoint'))
+        show = events or dict(table=True, none=False).get(show, show)
+        watch = runner.WatchOptions(show, wandb=wandb, project=project)
         ended = runner.run(part, data, how, stop, place, watch)
-        if (n := len(left) - ended.total()) > 0: print(f'Budget used up; {n} runs left. The same command goes on from there.')
+        n_left = len(left) - ended.total()
+        if n_left > 0: print(f'Budget used up; {n_left} runs left. The same command goes on from there.')
         _report_study(runner.with_answers(whole) if on_oom == 'accumulate' else whole, out)
         if wandb != 'off': _print_sent(whole)
-    if n := ended['failed']: raise CliError(f'{n} of these runs failed; once the reason is mended, --retry failed tries them again')
+    if n := ended['failed']:
+        raise CliError(f'{n} of these runs failed; once the reason is mended, --retry failed tries them again')
 
 def _seconds(text, option):
     "Seconds of an option; None where it is left out or off"
@@ -167,7 +172,7 @@ def lr_find(
     device:str=None,     # torch device, such as cpu or cuda:1
     amp:Annotated[str, dict(choices=['fp16', 'bf16'])]=None, # Mixed precision
     num_workers:int=0,   # Processes that decode images
-    retry:Annotated[str, dict(nargs='+')]=None, # Try curves again that ended so: failed, oom, untrainable; several with commas
+    retry:Annotated[str, dict(nargs='+')]=None, # Try curves again that ended so: failed, oom, untrainable
     out:str=None,        # Folder for the plots; by default plots/STUDY
     fmt:Annotated[str, dict(choices=['png', 'svg', 'pdf'])]='png', # Format of the plots
     dark:bool=False,     # Draw for a dark page
@@ -176,11 +181,12 @@ def lr_find(
     from bs_lr_study.sweep.study import load_study
     whole,out = load_study(study, settings, store, seeds),out or f'plots/{study}'
     _check_folder(out)
-    from bs_lr_study.probe.lr_find import advice, advice_text, find_study
+    from bs_lr_study.probe.lr_study import advice_text, find_study, lr_advice
     from bs_lr_study.report.charts import save_curves
-    curves = find_study(whole, data, num_it=num_it, learner=learner, device=device, amp=amp, num_workers=num_workers, retry=retry or ())
+    how = dict(learner=learner, device=device, amp=amp, num_workers=num_workers)
+    curves = find_study(whole, data, num_it=num_it, retry=retry or (), **how)
     print(advice_text(curves))
-    paths = save_curves(curves, advice(curves), out, fmt, dark)
+    paths = save_curves(curves, lr_advice(curves), out, fmt, dark)
     print(f'\nPlots: {", ".join(map(str, paths)) or "none, as there is no curve"}')
 
 # %% ../nbs/90_cli.ipynb #6b1e0c02
@@ -197,7 +203,8 @@ def merge(
         n_conflicts += len(merged.conflicts)
         print(f'{path}: {len(merged.added)} added, {len(merged.replaced)} in place of runs that had not ended well, '
               f'{len(merged.kept)} kept as they are')
-        for ours,theirs in merged.conflicts: print(f'  {_name(ours)}: accuracy {_acc(ours):.4f} in {store}, {_acc(theirs):.4f} in {path}')
+        for ours,theirs in merged.conflicts:
+            print(f'  {_name(ours)}: accuracy {_acc(ours):.4f} in {store}, {_acc(theirs):.4f} in {path}')
     if n_conflicts: raise CliError(f'{n_conflicts} runs have two results; those of {store} were kept')
 
 def _name(record): return clean(record['name'] or record['id'])
@@ -212,7 +219,7 @@ def sync(
     study:str='digits',  # Which study, or a file: a store, or what the callback has left
     settings:str=None,   # Settings file; by default settings.ini here, else the package's own
     project:str=None,    # Project, or entity/project; by default where runs of this file went before
-    wandb:Annotated[str, dict(choices=['auto', 'online', 'offline'])]='online', # Send them, or write them to the folder wandb
+    wandb:Annotated[str, dict(choices=['auto', 'online', 'offline'])]='online', # Send them, or write them to folder wandb
 ):
     "Send Weights & Biases the runs that it has not got"
     from bs_lr_study.tracking.send import sync as send
@@ -271,7 +278,8 @@ def main():
         if verb not in VERBS: sys.exit(f'bslr: no verb {verb!r}; choose from {", ".join(VERBS)}')
         sys.argv = [f'bslr {verb}', *sys.argv[2:]]
         warnings.filterwarnings('ignore', category=FutureWarning, module=r'torch\.jit') # which fastai's import causes
-        if verb in ('run', 'lr-find'): sys.path.append(os.getcwd()) # settings may name models that lie here; what is installed goes first
+        # settings may name models that lie here; what is installed goes first
+        if verb in ('run', 'lr-find'): sys.path.append(os.getcwd())
         _run_verb(VERBS[verb])
 
 def _run_verb(f):

@@ -137,7 +137,7 @@ class Board:
     @property
     def n_done(self): return self.n_before + self.ended.total()
 
-    def changed(self, what): "Called after each change with the `Run` that has ended or the configs that are begun: for who shows the board"
+    def changed(self, what): "Called after each change with the `Run` that has ended or the configs that are begun"
 
     def __call__(self, run):
         self.known[run.id] = known_run(run)

@@ -29,7 +29,8 @@ def _check_models(cfgs, models):
         module,_,function = name.partition(':')
         try: found = import_object(name)
         except AttributeError: found = None
-        except Exception as e: raise SweepError(f'model {name!r}: {module} cannot be imported: {type(e).__name__}: {e}') from e
+        except Exception as e:
+            raise SweepError(f'model {name!r}: {module} cannot be imported: {type(e).__name__}: {e}') from e
         if not callable(found): raise SweepError(f'model {name!r}: there is no function {function!r} in {module}')
 
 def _check_device(how):
@@ -62,9 +63,9 @@ def _check_learner(cfgs, how):
     weights,other = _first_weights(first, how),next((c for c in cfgs if c.seed != first.seed), None)
     again = other and weights and _first_weights(other, how)
     if again and all((a == b).all() for a,b in zip(weights, again)):
-        warnings.warn(f'seeds {first.seed} and {other.seed} begin with the same weights, so their runs are no independent '
-                      'replicates. RandomSplitter(seed=…) sets the seed of torch: call set_seed(cfg.seed) once the '
-                      'DataLoaders are made, or split without a seed')
+        warnings.warn(f'seeds {first.seed} and {other.seed} begin with the same weights, so their runs are no '
+                      'independent replicates. RandomSplitter(seed=…) sets the seed of torch: call set_seed(cfg.seed) '
+                      'once the DataLoaders are made, or split without a seed')
 
 # %% ../../nbs/sweep/11_checks.ipynb #029c483b
 def _check_same_images(study, cfgs, path, known):
@@ -72,8 +73,10 @@ def _check_same_images(study, cfgs, path, known):
     ids,ours = {c.id for c in study.cfgs},fingerprint(cfgs[0].data, path)
     trained = [o for k,o in known.items() if k in ids and o.status != 'failed']
     others = {o.env.get('data_fingerprint') for o in trained} - {None, ours}
-    if others: raise SweepError(f'{study.store.path} has runs on other images than {path or cfgs[0].data} (fingerprint {min(others)}, '
-                                f'not {ours}): name the images that those were made with, or choose another store')
+    if not others: return
+    images = f'{path or cfgs[0].data} (fingerprint {min(others)}, not {ours})'
+    raise SweepError(f'{study.store.path} has runs on other images than {images}: '
+                     'name the images that those were made with, or choose another store')
 
 def check(
     study,     # `Study`

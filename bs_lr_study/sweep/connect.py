@@ -23,7 +23,7 @@ def get_ray(): # The module
     "Import Ray, with no statistics of its use sent to anyone"
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
     try: import ray
-    except ImportError: raise ClusterError("Ray is not installed (pip install 'bs_lr_study[ray]')") from None
+    except ImportError: raise ClusterError("Ray is not installed (pip install 'ray>=2.59')") from None
     return ray
 
 # %% ../../nbs/sweep/05_connect.ipynb #948c7c56

@@ -74,7 +74,8 @@ def board_lines(
     lines = [line('bs', [(f'{o:>{w-1}} ', 'dim') for o in labels])]
     for title,rows,_ in shown:
         lines.append(Text(title, 'bold', no_wrap=True))
-        for lr,row in rows.items(): lines.append(line(fmt_lr(lr), [_placed(row.get(o), w, places) for o in bss[:len(labels)]]))
+        for lr,row in rows.items():
+            lines.append(line(fmt_lr(lr), [_placed(row.get(o), w, places) for o in bss[:len(labels)]]))
     return [*lines[:tall-2], Text(_legend(board, len(bss) - len(labels), len(tabs) - len(shown)), 'dim')]
 
 # %% ../../nbs/sweep/10_live.ipynb #bc9780fb
@@ -115,8 +116,9 @@ def _bar(console):
     "rich's `Progress`, with the time left by the work in the runs instead of their number"
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
     def text(s): return TextColumn(s, markup=False)
+    study,pace = text('{task.description}'),text('{task.fields[pace]}')
     runs = text('{task.fields[done]} of {task.fields[n_all]} runs{task.fields[lost]}')
-    return Progress(text('{task.description}'), BarColumn(20), runs, TimeElapsedColumn(), text('{task.fields[pace]}'), console=console)
+    return Progress(study, BarColumn(20), runs, TimeElapsedColumn(), pace, console=console)
 
 def _follow(bar, board):
     "Enter the sweep into a bar; gives what brings the bar up to date"
@@ -184,11 +186,12 @@ def _line_by_line(board, console):
     board.changed = changed
     yield
 
-def _number(o): return o if isinstance(o, (int, float)) and math.isfinite(o) else None
 
 def _run_ended(run, board):
-    return dict(id=run.id, name=run.name, status=run.status, acc=_number(run.acc), seconds=_number(run.cost.get('seconds')),
-                message=run.message, attempt=run.attempt, done=board.n_done, runs=board.n, seconds_left=_number(board.pace.seconds_left))
+    numbers = dict(acc=run.acc, seconds=run.cost.get('seconds'), seconds_left=board.pace.seconds_left)
+    numbers = {k: v if isinstance(v, (int, float)) and math.isfinite(v) else None for k,v in numbers.items()}
+    return dict(id=run.id, name=run.name, status=run.status, message=run.message, attempt=run.attempt,
+                done=board.n_done, runs=board.n, **numbers)
 
 def _group_begun(cfgs, board):
     return dict(ids=[c.id for c in cfgs], names=[board.names.get(c.id, '') for c in cfgs])
@@ -202,7 +205,8 @@ def _as_events(board, file):
     def changed(what):
         if hasattr(what, 'status'): say('run_ended', _run_ended(what, board))
         else: say('group_begun', _group_begun(what, board))
-    say('sweep_begun', dict(study=board.name, store=str(board.path), runs=board.n, done=board.n_done, todo=len(board.left)))
+    study = dict(study=board.name, store=str(board.path), runs=board.n, done=board.n_done, todo=len(board.left))
+    say('sweep_begun', study)
     board.changed = changed
     try: yield
     except BaseException as e:
@@ -239,7 +243,8 @@ def live(
     "Show how far a sweep is, for the length of a `with` block"
     check_show(show)
     if show is False: view = nullcontext()
-    elif show == 'json' or hasattr(show, 'write'): view = _as_events(board, SteadyFile(sys.stdout if show == 'json' else show))
+    elif show == 'json': view = _as_events(board, SteadyFile(sys.stdout))
+    elif hasattr(show, 'write'): view = _as_events(board, SteadyFile(show))
     else: view = _view(board, show, console or _console())
     try:
         with view: yield board

@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from ..runs import CONFIG_DEFAULTS, CONFIG_FIELDS, RunConfig, Status, explain, own_fields
+from ..files import clean
 from .workers import default_workers
 from ..training.options import together
 
@@ -33,37 +34,47 @@ def done_ids(
     retry=(), # Statuses that do not count as done, such as 'failed' or 'oom,failed'
 ): # set
     "The ids that need not be tried again"
-    retry = split_words(retry)
-    if odd := [o for o in retry if o not in get_args(Status)]: raise ValueError(f'retry: no status {odd[0]!r}; choose from {", ".join(get_args(Status))}')
+    retry,choices = split_words(retry),get_args(Status)
+    for o in retry:
+        if o not in choices: raise ValueError(f'retry: no status {o!r}; choose from {", ".join(choices)}')
     return {k for k,status in statuses.items() if status not in retry}
 
 # %% ../../nbs/sweep/03_plan.ipynb #98742029
 _ANY = dict(data='any', model='any', bs=10**9, lr=1.)
+_OTHER_NAMES = {'batch_sizes': 'bs', 'batch_size': 'bs', 'learning_rate': 'lr'}
 
-def _field(k):
+def _check_field(k):
     "A ValueError unless `k` is a field of a config"
     if k in CONFIG_FIELDS: return
-    close = get_close_matches(k, CONFIG_FIELDS, n=1) or get_close_matches({'batch_sizes': 'bs', 'batch_size': 'bs', 'learning_rate': 'lr'}.get(k, k), CONFIG_FIELDS, n=1)
-    raise ValueError(f'only: no field {k!r}{f" (did you mean {close[0]}?)" if close else ""}; choose from {", ".join(CONFIG_FIELDS)}')
+    close = get_close_matches(k, CONFIG_FIELDS, n=1) or get_close_matches(_OTHER_NAMES.get(k, k), CONFIG_FIELDS, n=1)
+    hint = f' (did you mean {close[0]}?)' if close else ''
+    raise ValueError(f'only: no field {k!r}{hint}; choose from {", ".join(CONFIG_FIELDS)}')
 
 def _typed(k, v):
     "A value as a field has it"
-    try: return getattr(RunConfig(**_ANY | {k: None if v in ('None', 'none') and CONFIG_DEFAULTS.get(k, 0) is None else v}), k)
+    if v in ('None', 'none') and CONFIG_DEFAULTS.get(k, 0) is None: v = None
+    try: return getattr(RunConfig(**_ANY | {k: v}), k)
     except ValidationError as e: raise ValueError(f'only: {explain(e)}') from None
+
+def _wanted(study, k, values):
+    "The values of a field, typed; a ValueError if no run of the study has one of them"
+    values = [values] if isinstance(values, (str, int, float)) or values is None else values
+    want,have = {_typed(k, v) for v in values},{getattr(c, k) for c in study.cfgs}
+    if not (odd := want - have): return want
+    choices = ', '.join(map(str, sorted(have, key=lambda o: (o is None, o))))
+    raise ValueError(f'only: no run of {study.name} has {k} {odd.pop()}; there are {choices}')
 
 def only(
     study,    # `Study`
     **fields, # Field of `RunConfig` = a value or several
 ): # `Study`
     "The part of a study whose runs have these values"
-    for k in fields: _field(k)
-    want = {k: {_typed(k, v) for v in ([vs] if isinstance(vs, (str, int, float)) or vs is None else vs)} for k,vs in fields.items()}
-    for k,vs in want.items():
-        have = {getattr(c, k) for c in study.cfgs}
-        if odd := vs - have: raise ValueError(f'only: no run of {study.name} has {k} {odd.pop()}; there are {", ".join(map(str, sorted(have, key=lambda o: (o is None, o))))}')
+    for k in fields: _check_field(k)
+    want = {k: _wanted(study, k, vs) for k,vs in fields.items()}
     runs = {name: c for name,c in study.runs.items() if all(getattr(c, k) in vs for k,vs in want.items())}
-    if not runs: raise ValueError(f'only: no run of {study.name} has all of ' + ', '.join(f'{k} {" or ".join(map(str, vs))}' for k,vs in want.items()))
-    return replace(study, runs=runs)
+    if runs: return replace(study, runs=runs)
+    asked = ', '.join(f'{k} {" or ".join(map(str, vs))}' for k,vs in want.items())
+    raise ValueError(f'only: no run of {study.name} has all of {asked}')
 
 # %% ../../nbs/sweep/03_plan.ipynb #1a1cfc2a
 def parse_only(
@@ -71,24 +82,28 @@ def parse_only(
 ): # dict: field -> list of text
     "The fields and values that a command line names"
     fields,k = {},None
-    for o in split_words([t.replace('|', ',') for t in ([txt] if isinstance(txt, str) else txt or ())]):
+    text = txt if isinstance(txt, str) else ' '.join(txt or ())
+    for o in split_words(text.replace('|', ',')):
         if '=' in o: k,_,o = o.partition('=')
-        if not k or not o: raise ValueError(f'only: expected FIELD=VALUE, such as bs=8,16 or model=small, not {txt if isinstance(txt, str) else " ".join(txt)}')
+        if not k or not o: raise ValueError(f'only: expected FIELD=VALUE, such as bs=8,16 or model=small, not {text}')
         fields.setdefault(k, []).append(o)
     return fields
 
 # %% ../../nbs/sweep/03_plan.ipynb #4713eac5
+_UNITS = dict(d=86400, h=3600, m=60, s=1)
+_LENGTH = re.compile(''.join(rf'(?:(\d+(?:\.\d+)?){unit})?' for unit in ('d', 'h', 'm(?:in)?', 's?')))
+
 def in_seconds(
     txt, # Such as '90m', '2h', '1h30m' or '45s'; a number is seconds
     what='budget', # Whose length it is, for the error
 ): # float
-    "How long a text says"
+    "The length of time that a text says"
     if not isinstance(txt, (int, float)):
-        m = re.fullmatch(r'(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s?)?', str(txt).replace(' ', ''))
+        m = _LENGTH.fullmatch(str(txt).replace(' ', ''))
         if not m or not m[0]: raise ValueError(f'{what}: {txt!r} is no length of time; say 90m, 2h or 1h30m')
-        txt = sum(float(o or 0)*s for o,s in zip(m.groups(), (86400, 3600, 60, 1)))
-    if not 0 < txt < float('inf'): raise ValueError(f'{what}: {txt:g} s is no time in which to train anything')
-    return float(txt)
+        txt = sum(float(n or 0)*unit for n,unit in zip(m.groups(), _UNITS.values()))
+    if 0 < txt < float('inf'): return float(txt)
+    raise ValueError(f'{what}: {txt:g} s is no time in which to train anything; say 90m, 2h or 1h30m')
 
 def fmt_seconds(
     s, # Seconds
@@ -97,7 +112,8 @@ def fmt_seconds(
     if s < 9.95: return f'{s:.1f} s'
     if s < 90: return f'{s:.0f} s'
     if s < 5400: return f'{s/60:.0f} min'
-    return f'{int(s/60+.5)//60} h {int(s/60+.5)%60} min' if s < 2*86400 else f'{int(s/3600+.5)//24} d {int(s/3600+.5)%24} h'
+    minutes,hours = int(s/60 + .5),int(s/3600 + .5)
+    return f'{minutes//60} h {minutes%60} min' if s < 2*86400 else f'{hours//24} d {hours%24} h'
 
 # %% ../../nbs/sweep/03_plan.ipynb #7a7fd83e
 class Estimate(NamedTuple):
@@ -109,15 +125,20 @@ BASES = 'the same batch size','other batch sizes','other settings'
 
 _FREE,_TASK = {'bs', 'lr', 'seed', 'epochs'},{'data', 'model', 'size'}
 
-def _settings(own): return frozenset(o for o in own.items() if o[0] not in _FREE)
-def _task(settings): return frozenset(o for o in settings if o[0] in _TASK)
+def _settings(own):
+    "All that a config sets, but for what a row of runs may differ in"
+    return frozenset(o for o in own.items() if o[0] not in _FREE)
+
+def _task(settings):
+    "What runs have to share for one to say anything of another"
+    return frozenset(o for o in settings if o[0] in _TASK)
 
 def _extrapolated(at, secs, bs):
-    "Seconds of an epoch at `bs`, which is smaller or larger than `at`: so much an update, so much for all images"
-    near = 0 if bs < at[0] else -1
+    "Seconds of an epoch at `bs` beyond those in `at`: a price for each update, another for all images"
     if len(at) == 1: return secs[0]*(1/bs + 1/32)/(1/at[0] + 1/32)
-    (a, b),(s, t) = (o[:2] if bs < at[0] else o[-2:] for o in (at, secs))
-    an_update = min(max((s - t)/(1/a - 1/b), 0), secs[near]*at[near]) # neither price is below 0
+    i,j,near = (0, 1, 0) if bs < at[0] else (-2, -1, -1)
+    an_update = (secs[i] - secs[j])/(1/at[i] - 1/at[j])
+    an_update = min(max(an_update, 0), secs[near]*at[near]) # neither price is below 0
     return secs[near] + an_update*(1/bs - 1/at[near])
 
 def epoch_seconds(
@@ -127,7 +148,8 @@ def epoch_seconds(
     "Seconds of an epoch at `bs`"
     at = sorted(row)
     secs = [np.median(row[o]) for o in at]
-    return float(np.exp(np.interp(np.log(bs), np.log(at), np.log(secs))) if at[0] <= bs <= at[-1] else _extrapolated(at, secs, bs))
+    if not at[0] <= bs <= at[-1]: return float(_extrapolated(at, secs, bs))
+    return float(np.exp(np.interp(np.log(bs), np.log(at), np.log(secs))))
 
 class Times:
     "How long runs take, from those that are finished"
@@ -145,7 +167,8 @@ class Times:
         self._estimates.clear()
         if known.status != 'ok' or not known.seconds: return
         row = self.seen.setdefault((_settings(known.config), known.env.get('engine')), {})
-        row.setdefault(known.config['bs'], []).append(known.seconds/known.config.get('epochs', CONFIG_DEFAULTS['epochs']))
+        epochs = known.config.get('epochs', CONFIG_DEFAULTS['epochs'])
+        row.setdefault(known.config['bs'], []).append(known.seconds/epochs)
 
     def _nearest(self, settings):
         like = [k for k in self.seen if _task(k[0]) == _task(settings)]
@@ -230,37 +253,48 @@ class Forecast:
         "Seconds until the last is done"
         return None if self.seconds is None else last_end(self.spans, self.workers)
 
-    def __str__(self): return '\n'.join([*(_table(self.cfgs, self.estimates) + [''] if self.cfgs else []), *_sums(self)])
+    def __str__(self):
+        table = [*_table(self.cfgs, self.estimates), ''] if self.cfgs else []
+        return '\n'.join([*table, *_sums(self)])
 
 def _row(cfgs, estimates):
-    own,secs = own_fields(cfgs[0]),[o.seconds for o in estimates if o]
-    also = [f'{k} {v}' for k,v in own.items() if k not in ('data', 'model', 'bs', 'lr', 'seed')]
-    lrs,n_seeds = sorted({c.lr for c in cfgs}),len({c.seed for c in cfgs})
-    return (str(len(cfgs)), ', '.join([cfgs[0].model, *also]), str(cfgs[0].bs), ' '.join(f'{o:g}' for o in lrs), str(n_seeds),
-            fmt_seconds(sum(secs)) if secs else '?', ', '.join(sorted({o.basis for o in estimates if o}, key=BASES.index)) or 'nothing like it')
+    "What a line of the table says of runs that differ in learning rate and seed only"
+    cfg,known = cfgs[0],[o for o in estimates if o]
+    also = [f'{k} {v}' for k,v in own_fields(cfg).items() if k not in ('data', 'model', 'bs', 'lr', 'seed')]
+    lrs = ' '.join(f'{o:g}' for o in sorted({c.lr for c in cfgs}))
+    n_seeds = len({c.seed for c in cfgs})
+    bases = sorted({o.basis for o in known}, key=BASES.index)
+    time = fmt_seconds(sum(o.seconds for o in known)) if known else '?'
+    model = ', '.join([cfg.model, *also])
+    return str(len(cfgs)),model,str(cfg.bs),lrs,str(n_seeds),time,', '.join(bases) or 'nothing like it'
 
 def _table(cfgs, estimates):
     "Lines: what is alike but for learning rate and seed on one"
     groups = {}
-    for c,g in zip(cfgs, estimates): groups.setdefault(replace(c, lr=1., seed=0), []).append((c, g))
-    rows = [('runs', 'model', 'bs', 'lr', 'seeds', 'time', 'from finished runs at')] + [_row(*zip(*o)) for o in groups.values()]
-    wide = [max(map(len, o)) for o in zip(*rows)]
-    return ['  '.join(f'{o:<{w}}' if i in (1, 3, 6) else f'{o:>{w}}' for i,(o,w) in enumerate(zip(r, wide))).rstrip() for r in rows]
+    for c,estimate in zip(cfgs, estimates): groups.setdefault(replace(c, lr=1., seed=0), []).append((c, estimate))
+    head = 'runs','model','bs','lr','seeds','time','from finished runs at'
+    rows = [head, *(_row(*zip(*o)) for o in groups.values())]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    def line(row): return '  '.join(f'{o:{align}{w}}' for o,align,w in zip(row, '><><>><', widths)).rstrip()
+    return [line(row) for row in rows]
 
-def _within(f):
+def _within(forecast):
     "What a budget leaves, in a line"
-    if f.budget is None: return []
-    said = f'with a budget of {fmt_seconds(f.budget)}, '
-    if f.left is None: return [said + 'some of them may be left: how many, the finished runs do not tell']
-    return [said + (f'{f.left} more run{"s are" if f.left > 1 else " is"} left; the same command goes on from there' if f.left else 'none is left')]
+    if forecast.budget is None: return []
+    budget,left = f'with a budget of {fmt_seconds(forecast.budget)}, ',forecast.left
+    if left is None: return [budget + 'some of them may be left: how many, the finished runs do not tell']
+    if not left: return [budget + 'none is left']
+    return [budget + f'{left} more run{"s are" if left > 1 else " is"} left; the same command goes on from there']
 
-def _sums(f):
-    n = len(f.cfgs)
+def _sums(forecast):
+    "How long all of it takes, in a few lines"
+    n,unknown,workers = len(forecast.cfgs),forecast.unknown,forecast.workers
     if not n: return ['Nothing is to be done.']
-    if f.seconds is None: return [f'{n} runs; no estimate: nothing like them is finished', *_within(f)]
-    at_once = f', {fmt_seconds(f.wall)} with {f.workers} workers' if f.workers > 1 else ''
-    lacking = [f'{f.unknown} of the {n} runs are not in it: nothing like them is finished']*bool(f.unknown)
-    return [f'{n} runs, about {fmt_seconds(f.seconds)} of training{at_once}; this rests on {f.rests_on}', *lacking, *_within(f)]
+    if forecast.seconds is None: return [f'{n} runs; no estimate: nothing like them is finished', *_within(forecast)]
+    at_once = f', {fmt_seconds(forecast.wall)} with {workers} workers' if workers > 1 else ''
+    lines = [f'{n} runs, about {fmt_seconds(forecast.seconds)} of training{at_once}; this rests on {forecast.rests_on}']
+    if unknown: lines.append(f'{unknown} of the {n} runs are not in it: nothing like them is finished')
+    return lines + _within(forecast)
 
 def _in_time(groups, spans, workers, budget):
     "The groups that are begun before the time is over"
@@ -275,12 +309,19 @@ def forecast(
     budget=None,   # As for a sweep: seconds, or a text such as '2h'
 ): # `Forecast`
     "What training some runs would be, as many as a budget has time for"
-    times,budget = Times(known.values(), engine),budget if budget is None else in_seconds(budget)
-    workers,n,told = (default_workers(device) if workers is None else workers) or 1,len(cfgs),all(map(times.of, cfgs))
+    times,n,budget = Times(known.values(), engine),len(cfgs),budget if budget is None else in_seconds(budget)
+    workers = (default_workers(device) if workers is None else workers) or 1
+    all_known = all(map(times.of, cfgs))
     groups = in_order(cfgs, engine, times)
-    def seconds(g): return sum(t.seconds for c in g if (t := times.of(c)))
-    if told and budget: groups = _in_time(groups, [*map(seconds, groups)], workers, budget)
-    cfgs = [c for g in groups for c in g]
-    on = sorted({', '.join(o.env.get(k, '?') for k in ('engine', 'device_name')) for o in known.values() if o.status == 'ok'})
-    rests_on = f'{sum(map(len, (o for row in times.seen.values() for o in row.values())))} finished runs ({"; ".join(on)})'
-    return Forecast(cfgs, [times.of(c) for c in cfgs], [*map(seconds, groups)], workers, rests_on, budget, n - len(cfgs) if told else None)
+    def seconds(group): return sum(t.seconds for c in group if (t := times.of(c)))
+    if all_known and budget: groups = _in_time(groups, [*map(seconds, groups)], workers, budget)
+    cfgs,spans = [c for g in groups for c in g],[*map(seconds, groups)]
+    left = n - len(cfgs) if all_known else None
+    return Forecast(cfgs, [times.of(c) for c in cfgs], spans, workers, _rests_on(times, known), budget, left)
+
+def _rests_on(times, known):
+    "How many finished runs there are to tell, and where they were made"
+    n = sum(len(secs) for row in times.seen.values() for secs in row.values())
+    envs = [o.env for o in known.values() if o.status == 'ok']
+    places = sorted({f'{env.get("engine", "?")}, {env.get("device_name", "?")}' for env in envs})
+    return clean(f'{n} finished runs ({"; ".join(places)})')

@@ -75,7 +75,8 @@ def remember(
     new = {c.id: now for c in study.cfgs if c.id not in seen}
     if not new: return
     try: write_whole(file, json.dumps(dict(seen=seen | new)).encode())
-    except OSError as e: warnings.warn(f'{file} could not be written ({e.strerror}): the next sweep cannot say which runs are new')
+    except OSError as e:
+        warnings.warn(f'{file} could not be written ({e.strerror}): the next sweep cannot say which runs are new')
 
 @dataclass(frozen=True)
 class Standing:
@@ -113,7 +114,7 @@ class StopOptions:
     retry: object = ()    # Statuses to try again, such as 'failed' or 'failed,oom'
     limit: int|None = None # At most so many runs
     budget: object = None # Begin no run after so long, such as '2h'; what is under way is brought to its end
-    on_oom: str = 'record' # What follows a run that runs out of memory: its record alone, or 'accumulate': runs of the same `bs` in smaller micro-batches
+    on_oom: str = 'record' # Out of memory: 'record' it alone, or 'accumulate': the same `bs` in smaller micro-batches, too
 
     def __post_init__(self):
         if self.on_oom not in ON_OOM: raise ValueError(f'on_oom is {self.on_oom!r}: choose one of {", ".join(ON_OOM)}')
@@ -132,7 +133,7 @@ class PlaceOptions:
     engine: object = 'fast' # Who trains: 'fast', 'fastai', or a `package.module:train_many`
     on: object = 'here'     # Who has it trained: 'here', 'ray', or what `get_executor` gives
     workers: int|None = None # Worker processes, as for `here`
-    checkpoint: float|None = 60 # Seconds after which a run is kept at the end of an epoch, to go on from there if it is killed; None: never
+    checkpoint: float|None = 60 # Seconds after which an unfinished run is kept, to go on from there; None: never
 
     def __post_init__(self): ENGINES.find(self.engine) # a ValueError names the choices
 
@@ -145,7 +146,7 @@ class WatchOptions:
     "Who is told how a sweep goes"
     show: object = True # Show the crosstab as it fills in? 'bar', 'lines', 'json', a file or False: as for `live`
     on_run: object = () # Called with each `Run` once it is on the disk: a function, or several
-    wandb: str = 'off'  # Tell W&B of the runs, and of those it has missed? 'auto', 'online', 'offline' or 'off', as for `tracked`
+    wandb: str = 'off'  # Tell W&B of the runs? 'auto', 'online', 'offline' or 'off', as for `tracked`
     project: str|None = None # On W&B: `PROJECT` or `ENTITY/PROJECT`
 
     def __post_init__(self): check_show(self.show)

@@ -58,7 +58,8 @@ def _check_keys(keys):
     for key,values in keys.items(): _check_key(key, values)
     if missing := [o for o in _NEEDED if o not in keys]: raise SettingsError(f'missing: {", ".join(missing)}')
     if ('scale' in keys) != ('base_bs' in keys):
-        raise SettingsError('scale, how other settings follow the batch size, and base_bs, the batch size that they are given for, go together')
+        raise SettingsError('scale, how other settings follow the batch size, and base_bs, '
+                            'the batch size that they are given for, go together')
 
 # %% ../../nbs/sweep/01_study.ipynb #0f5964c0
 @dataclass(frozen=True)
@@ -152,7 +153,8 @@ def study_names(
     path = find_settings(path)
     sections = read_settings(path)
     for o in sections:
-        if (whole := o.split('.')[0]) not in sections: raise SettingsError(f'{path}: [{o}] is a part of [{whole}], which is missing')
+        whole = o.split('.')[0]
+        if whole not in sections: raise SettingsError(f'{path}: [{o}] is a part of [{whole}], which is missing')
     return [o for o in sections if o != 'DEFAULT' and '.' not in o]
 
 # %% ../../nbs/sweep/01_study.ipynb #dbc5a696
@@ -166,12 +168,12 @@ def _distinct(runs, others):
     "Runs of a further part under names that say all, where `others` have another run of one of their names"
     def taken(): return [k for k,c in runs.items() if others.get(k, c) != c]
     if taken(): runs = {run_name(c): c for c in runs.values()}
-    if two := taken(): raise SettingsError(f'another part has a different run of the name {two[0]}; give each a study of its own')
-    return runs
+    if not (two := taken()): return runs
+    raise SettingsError(f'another part has a different run of the name {two[0]}; give each a study of its own')
 
 def _no_study(name, path):
-    place = f'{path}:' if path != Path(_OWN) else f'there is no settings.ini in {Path.cwd()}, and in that of the package'
-    return f'{place} no study {name!r}; there are {", ".join(study_names(path)) or "none"}'
+    choices = f'no study {name!r}; there are {", ".join(study_names(path)) or "none"}'
+    return f'{path}: {choices}' if path != Path(_OWN) else f"no settings.ini here, and in the package's own {choices}"
 
 def load_study(
     name='digits', # A section, or a part of one

@@ -3,8 +3,7 @@ import pytest, torch
 from fastai.optimizer import Adam
 from torch import nn
 
-from bs_lr_study.probe.cost import peak_since, reset_peak
-from bs_lr_study.probe.meter import held_bytes
+from bs_lr_study.probe.cost import held_bytes, peak_since, reset_peak
 from bs_lr_study.runs import RunConfig
 from bs_lr_study.training.learner import train
 

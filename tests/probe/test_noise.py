@@ -330,7 +330,7 @@ class TestFinder:
     def test_mixed_precision_and_float32_gradients(self):
         from fastai.callback.fp16 import AMPMode, MixedPrecision
         learn = quadratic(.5)
-        plain,mixed = bs_find(learn, updates=10),bs_find(learn, updates=10, cbs=MixedPrecision(amp_mode=AMPMode.BF16), show_plot=False)
+        plain,mixed = bs_find(learn, updates=10),bs_find(learn, updates=10, cbs=MixedPrecision(amp_mode=AMPMode.BF16))
         assert mixed.steps.g2.iloc[0] == plain.steps.g2.iloc[0] # before the first update there is no difference at all
 
     @pytest.mark.parametrize('bs,updates,said', [(1, 10, 'of bs 1:'), (8, 2, 'updates = 2')])

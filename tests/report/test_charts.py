@@ -6,7 +6,8 @@ mpl.use('Agg')
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest
 
 from bs_lr_study.analysis.laws import STEP_LAWS, fit_law
-from bs_lr_study.probe.lr_find import READINGS, advice, load_curves
+from bs_lr_study.probe.lr_find import READINGS
+from bs_lr_study.probe.lr_study import load_curves, lr_advice
 from bs_lr_study.report.charts import (plot_cost, plot_laws, plot_lr_find, plot_noise, plot_pareto, plot_to_target,
                                        save_curves)
 from bs_lr_study.report.style import plot_style
@@ -85,7 +86,7 @@ class TestLRFind:
     @pytest.mark.parametrize('dark', [pytest.param(False, marks=pytest.mark.slow), True])
     def test_panels(self, dark):
         curves = load_curves('digits').query('num_it == 100 and seed < 2')
-        read = advice(curves)
+        read = lr_advice(curves)
         with plot_style(dark): fig = plot_lr_find(curves, read)
         axs = [a for a in fig.axes if a.get_visible() and a.lines]
         assert [a.get_title() for a in axs][:2] == ['bs 1: 0.077 epoch', 'bs 2: 0.15 epoch'] and len(axs) == 10
@@ -96,11 +97,11 @@ class TestLRFind:
 
     def test_curves_that_share_no_plot(self):
         curves = load_curves('digits')
-        with pytest.raises(ValueError, match='num_it'): plot_lr_find(curves, advice(curves))
+        with pytest.raises(ValueError, match='num_it'): plot_lr_find(curves, lr_advice(curves))
         empty = curves.assign(losses=[np.array([])]*len(curves))
-        with pytest.raises(ValueError, match='no curve could be made'): plot_lr_find(empty, advice(empty))
+        with pytest.raises(ValueError, match='no curve could be made'): plot_lr_find(empty, lr_advice(empty))
 
     def test_a_file_a_model(self, tmp_path):
         curves = load_curves('digits').query('num_it == 100 and seed == 0 and bs > 128')
-        paths = save_curves(curves, advice(curves), tmp_path/'plots', 'svg')
+        paths = save_curves(curves, lr_advice(curves), tmp_path/'plots', 'svg')
         assert [o.name for o in paths] == ['lr_find-small.svg'] and paths[0].read_text().startswith('<?xml')
