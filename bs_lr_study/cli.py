@@ -9,14 +9,14 @@ __all__ = ['VERBS', 'studies', 'report', 'run', 'lr_find', 'merge', 'sync', 'mai
 
 # %% ../nbs/90_cli.ipynb #3d19fd88
 import os, sys, warnings
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from typing import Annotated
 
 from fastcore.script import CliError, parse_cli
 
 import bs_lr_study.probe # noqa: F401, so that settings can name its measurements
 from . import __version__
-from .files import UserError, clean, file_name, without_secrets
+from .files import SteadyFile, UserError, clean, file_name, without_secrets
 
 # %% ../nbs/90_cli.ipynb #9f0b49de
 def studies(
@@ -24,11 +24,15 @@ def studies(
     store:str=None,    # File with the runs; by default runs/STUDY.jsonl
 ):
     "List the studies that the settings declare: how many runs each has, and how many are done"
-    from bs_lr_study.sweep.runner import load_study, study_names, todo
-    rows = [(o, s := load_study(o, settings, store), len(todo(s))) for o in study_names(settings)]
-    wide = max([len(o) for o,*_ in rows] + [5])
+    from bs_lr_study.sweep.runner import todo
+    from bs_lr_study.sweep.study import load_study, study_names
+    names = study_names(settings)
+    wide = max(map(len, ['study', *names]))
     print(f'{"study":{wide}}  {"runs":>5}  {"done":>5}')
-    for name,s,left in rows: print(f'{name:{wide}}  {len(s.runs):5}  {len(s.runs) - left:5}')
+    for name in names:
+        study = load_study(name, settings, store)
+        n,n_left = len(study.runs),len(todo(study))
+        print(f'{name:{wide}}  {n:5}  {n - n_left:5}')
 
 # %% ../nbs/90_cli.ipynb #c0698417
 def report(
@@ -50,7 +54,8 @@ def report(
     _report(df.reset_index(drop=True), out, ', '.join(map(str, files)), fmt, dark, report_parts, html, md)
 
 def _check_folder(path):
-    if os.path.exists(path) and not os.path.isdir(path): raise CliError(f'--out {path} is a file; expected a folder for the plots')
+    if not os.path.exists(path) or os.path.isdir(path): return
+    raise CliError(f'--out {path} is a file; expected a folder for the plots')
 
 def _report(df, out, title, fmt='png', dark=False, parts=lambda df: (), html=None, md=None):
     "Report on runs, those of each setting by themselves"
@@ -80,7 +85,7 @@ def run(
     store:str=None,      # File to keep the runs in; by default runs/STUDY.jsonl
     data:str=None,       # Folder or archive of the images; imagenette is downloaded if none is given
     seeds:Annotated[int, dict(nargs='+')]=None, # Seeds instead of those in the settings
-    engine:str='fast', # Who trains: fast, or fastai, the reference
+    engine:str='fast',   # Who trains: fast, or fastai, the reference
     on:Annotated[str, dict(choices=['here', 'ray'])]='here', # Where: on this machine, or on a cluster of Ray
     workers:int=None,    # Processes of one thread each, 0 for this one; by default one a core, 0 on a GPU
     address:str=None,    # On ray: the cluster's address
@@ -90,50 +95,65 @@ def run(
     amp:Annotated[str, dict(choices=['fp16', 'bf16'])]=None, # Mixed precision
     learner:str=None,    # Your own Learners: package.module:function of a config
     num_workers:int=0,   # Processes that decode images, for each run
-    retry:Annotated[str, dict(nargs='+')]=None, # Try runs again that ended so: failed, oom, diverged, untrainable; several with commas
-    only:Annotated[str, dict(nargs='+')]=None, # Only runs with these values: bs=8,16 or model=small,lr=0.01; any field of a run
+    retry:Annotated[str, dict(nargs='+')]=None, # Try runs again that ended so: failed, oom, diverged, untrainable
+    only:Annotated[str, dict(nargs='+')]=None, # Only runs with these values, of any field: bs=8,16 or model=small,lr=0.01
     limit:int=None,      # At most so many runs
     budget:str=None,     # Begin no run after so long: 90m, 2h or 1h30m; what is under way is brought to its end
     dry_run:bool=False,  # Only say which runs would be made, and how long they may take
     checkpoint:str='1m', # How often a long run is kept, to go on from there if it is killed; off: never
-    on_oom:Annotated[str, dict(choices=['record', 'accumulate'])]='record', # A run that runs out of memory: record it only, or train the same bs in smaller micro-batches too
+    on_oom:Annotated[str, dict(choices=['record', 'accumulate'])]='record', # Out of memory: record it, or try smaller micro-batches too
     out:str=None,        # Folder for the plots and the report; by default plots/STUDY
-    show:Annotated[str, dict(choices=['table', 'bar', 'lines', 'none'])]='table', # While it goes on: the table as it fills in, a progress bar, a line a run, or nothing
+    show:Annotated[str, dict(choices=['table', 'bar', 'lines', 'none'])]='table', # Meanwhile: the table, a bar, a line a run, or nothing
     json:bool=False,     # Events as lines of JSON on the standard output; all else goes to standard error
-    wandb:Annotated[str, dict(choices=['auto', 'online', 'offline', 'off'])]='off', # Log the runs to W&B; auto: online if you are logged in, else offline
+    wandb:Annotated[str, dict(choices=['auto', 'online', 'offline', 'off'])]='off', # Log to W&B; auto: online if logged in, else offline
     project:str=None,    # W&B: project, or entity/project; by default WANDB_PROJECT, else bs_lr_study
-    log_every:int=0,     # Note loss and learning rate every so many updates, in the record and on W&B; 0: each epoch only
+    log_every:int=0,     # Record loss and learning rate every so many updates, on W&B too; 0: each epoch only
 ):
     "Train the runs of a study that are not done, then print its tables and draw its plots"
-    from bs_lr_study.sweep import runner as sweep
-    from bs_lr_study.sweep.plan import forecast, in_seconds, only as part_of, parse_only
-    s,out,retry = sweep.load_study(study, settings, store, seeds),out or f'plots/{study}',retry or ()
-    part,kept = part_of(s, **parse_only(only)),None if checkpoint == 'off' else in_seconds(checkpoint, 'checkpoint')
+    from bs_lr_study.sweep import plan, runner
+    from bs_lr_study.sweep.study import load_study
+    from bs_lr_study.training.options import TrainOptions
+    whole,out = load_study(study, settings, store, seeds),out or f'plots/{study}'
     _check_folder(out)
-    if limit is not None and limit < 1: raise CliError(f'--limit {limit}: at least one run')
-    known = s.store.known()
-    left = sweep.todo(part, retry, known)[:limit]
-    asked = f'; {len(left)} of them now' if only or limit else ''
+    part = plan.only(whole, **plan.parse_only(only))
+    how = TrainOptions(device=device, amp=amp, num_workers=num_workers, learner=learner, log_every=log_every)
+    stop = runner.StopOptions(retry or (), limit, budget, on_oom)
+    known = whole.store.known()
+    left = runner.todo(part, stop.retry, known)[:limit]
     with _events_alone() if json else nullcontext() as events:
-        print(f'{study}: {sweep.standing(s, retry, known)}{asked}', flush=True)
-        if dry_run: return print(forecast(left, known, 'fastai' if learner else engine, workers, device, budget))
-        from bs_lr_study.sweep.executors import get_executor
-        on = get_executor(on, workers=workers, address=address, gpus=gpus, timeout=timeout and in_seconds(timeout, 'timeout'))
-        ended = sweep.run(part, data=data, engine=engine, on=on, device=device, amp=amp, learner=learner, retry=retry, limit=limit,
-                          budget=budget, checkpoint=kept, on_oom=on_oom, num_workers=num_workers, show=events or dict(table=True, none=False).get(show, show), wandb=wandb, project=project, log_every=log_every)
-        if (n := len(left) - ended.total()) > 0: print(f'The time is over; {n} runs are left. The same command goes on from there.')
-        _report_study(sweep.with_answers(s) if on_oom == 'accumulate' else s, out, study)
-        if wandb != 'off': _print_told(s)
-    if ended['failed']: raise CliError(f"{ended['failed']} of these runs failed; once the reason is mended, --retry failed tries them again")
+        now = f'; {len(left)} of them now' if only or limit else ''
+        print(f'{study}: {runner.standing(whole, stop.retry, known)}{now}', flush=True)
+        if dry_run: return print(plan.forecast(left, known, 'fastai' if learner else engine, workers, device, budget))
+        execute = _executor(on, workers, address, gpus, timeout)
+        place = runner.PlaceOptions(engine, execute, checkpoint=_seconds(checkpoint, 'checkpoint'))
+        show = events or dict(table=True, none=False).get(show, show)
+        watch = runner.WatchOptions(show, wandb=wandb, project=project)
+        ended = runner.run(part, data, how, stop, place, watch)
+        n_left = len(left) - ended.total()
+        if n_left > 0: print(f'Budget used up; {n_left} runs left. The same command goes on from there.')
+        _report_study(runner.with_answers(whole) if on_oom == 'accumulate' else whole, out)
+        if wandb != 'off': _print_sent(whole)
+    if n := ended['failed']:
+        raise CliError(f'{n} of these runs failed; once the reason is mended, --retry failed tries them again')
 
-def _report_study(s, out, title):
-    df = s.store.to_df()
+def _seconds(text, option):
+    "Seconds of an option; None where it is left out or off"
+    from bs_lr_study.sweep.plan import in_seconds
+    return None if text in (None, 'off') else in_seconds(text, option)
+
+def _executor(on, workers, address, gpus, timeout):
+    from bs_lr_study.sweep.executors import get_executor
+    return get_executor(on, workers=workers, address=address, gpus=gpus, timeout=_seconds(timeout, 'timeout'))
+
+def _report_study(study, out):
+    df = study.store.to_df()
+    ids = [c.id for c in study.cfgs]
     print()
-    _report(df[df.id.isin([c.id for c in s.cfgs])].reset_index(drop=True), out, title)
+    _report(df[df.id.isin(ids)].reset_index(drop=True), out, study.name)
 
 @contextmanager
 def _events_alone():
-    "Gives the standard output to events alone; what anyone else writes there, workers too, goes to standard error"
+    "Give the standard output to events alone; what anyone else writes there, workers too, goes to standard error"
     sys.stdout.flush()
     with os.fdopen(os.dup(1), 'w') as events, redirect_stdout(sys.stderr):
         os.dup2(2, 1)
@@ -152,20 +172,22 @@ def lr_find(
     device:str=None,     # torch device, such as cpu or cuda:1
     amp:Annotated[str, dict(choices=['fp16', 'bf16'])]=None, # Mixed precision
     num_workers:int=0,   # Processes that decode images
-    retry:Annotated[str, dict(nargs='+')]=None, # Try curves again that ended so: failed, oom, untrainable; several with commas
+    retry:Annotated[str, dict(nargs='+')]=None, # Try curves again that ended so: failed, oom, untrainable
     out:str=None,        # Folder for the plots; by default plots/STUDY
     fmt:Annotated[str, dict(choices=['png', 'svg', 'pdf'])]='png', # Format of the plots
     dark:bool=False,     # Draw for a dark page
 ):
     "Run fastai's lr_find for each model and batch size of a study; print its advice, draw its curves"
-    from bs_lr_study.sweep import runner as sweep
-    s,out = sweep.load_study(study, settings, store, seeds),out or f'plots/{study}'
+    from bs_lr_study.sweep.study import load_study
+    whole,out = load_study(study, settings, store, seeds),out or f'plots/{study}'
     _check_folder(out)
-    from bs_lr_study.probe.lr_find import advice, advice_text, find_study
+    from bs_lr_study.probe.lr_study import advice_text, find_study, lr_advice
     from bs_lr_study.report.charts import save_curves
-    curves = find_study(s, data, num_it=num_it, learner=learner, device=device, amp=amp, num_workers=num_workers, retry=retry or ())
+    how = dict(learner=learner, device=device, amp=amp, num_workers=num_workers)
+    curves = find_study(whole, data, num_it=num_it, retry=retry or (), **how)
     print(advice_text(curves))
-    print(f"\nPlots: {', '.join(map(str, save_curves(curves, advice(curves), out, fmt, dark))) or 'none, as there is no curve'}")
+    paths = save_curves(curves, lr_advice(curves), out, fmt, dark)
+    print(f'\nPlots: {", ".join(map(str, paths)) or "none, as there is no curve"}')
 
 # %% ../nbs/90_cli.ipynb #6b1e0c02
 def merge(
@@ -175,60 +197,94 @@ def merge(
     if len(stores) < 2: raise CliError('merge what? Name the store to bring the runs into, then the others')
     from bs_lr_study.store import Store
     store,*others = stores
-    to,n = Store(store),0
-    for o in others:
-        m = to.merge(Store(o))
-        n += len(m.conflicts)
-        print(f'{o}: {len(m.added)} added, {len(m.replaced)} in place of runs that had not ended well, {len(m.kept)} kept as they are')
-        for a,b in m.conflicts: print(f"  {clean(a['name'] or a['id'])}: accuracy {a['metrics'][-1]['acc']:.4f} in {store}, {b['metrics'][-1]['acc']:.4f} in {o}")
-    if n: raise CliError(f'{n} runs have two results; those of {store} were kept')
+    to,n_conflicts = Store(store),0
+    for path in others:
+        merged = to.merge(Store(path))
+        n_conflicts += len(merged.conflicts)
+        print(f'{path}: {len(merged.added)} added, {len(merged.replaced)} in place of runs that had not ended well, '
+              f'{len(merged.kept)} kept as they are')
+        for ours,theirs in merged.conflicts:
+            print(f'  {_name(ours)}: accuracy {_acc(ours):.4f} in {store}, {_acc(theirs):.4f} in {path}')
+    if n_conflicts: raise CliError(f'{n_conflicts} runs have two results; those of {store} were kept')
+
+def _name(record): return clean(record['name'] or record['id'])
+def _acc(record): return record['metrics'][-1]['acc']
 
 # %% ../nbs/90_cli.ipynb #a5c0de02
-def _print_told(s):
+def _print_sent(study):
     from bs_lr_study.tracking.events import sent_summary
-    print(f'W&B: {sent_summary(s.store, {c.id for c in s.cfgs})}')
+    print(f'W&B: {sent_summary(study.store, {c.id for c in study.cfgs})}')
 
 def sync(
     study:str='digits',  # Which study, or a file: a store, or what the callback has left
     settings:str=None,   # Settings file; by default settings.ini here, else the package's own
     project:str=None,    # Project, or entity/project; by default where runs of this file went before
-    wandb:Annotated[str, dict(choices=['auto', 'online', 'offline'])]='online', # Send them, or write them to the folder wandb
+    wandb:Annotated[str, dict(choices=['auto', 'online', 'offline'])]='online', # Send them, or write them to folder wandb
 ):
     "Send Weights & Biases the runs that it has not got"
-    from bs_lr_study.sweep import runner as sweep
-    from bs_lr_study.tracking import send as tracking
+    from bs_lr_study.tracking.send import sync as send
     if os.path.isfile(study): path,ids = study,None
     else:
-        s = sweep.load_study(study, settings)
-        path,ids = s.store.path,{c.id for c in s.cfgs}
-    n = tracking.sync(path, project, wandb, ids)
+        from bs_lr_study.sweep.study import load_study
+        whole = load_study(study, settings)
+        path,ids = whole.store.path,{c.id for c in whole.cfgs}
+    n = send(path, project, wandb, ids)
     print(f"W&B had missed {n} {'run' if n == 1 else 'runs'} of {path}{', and has got them now' if n else ''}")
 
 # %% ../nbs/90_cli.ipynb #6db5fd07
-VERBS = dict(studies=studies, run=run, report=report, merge=merge, sync=sync) | {'lr-find': lr_find}
+VERBS = {'studies': studies, 'run': run, 'report': report, 'lr-find': lr_find, 'merge': merge, 'sync': sync}
+
+_HELP = '''usage: bslr VERB [options]
+
+Batch size against learning rate: train a grid of runs, and see which to use.
+
+{verbs}
+
+Begin with `bslr run`: it trains a study of handwritten digits in a minute or two.
+A study of your own is a section of settings.ini; `bslr run` imports the models and
+Learners that it names, so run only settings that you trust.
+`bslr VERB --help` lists the options of a verb, `bslr --version` prints the version.
+bs_lr_study {version}'''
 
 def _help():
-    lines = [f'  {k:8} {f.__doc__}' for k,f in VERBS.items()]
-    return '\n'.join(['usage: bslr VERB [options]', '', 'What do batch size and learning rate do to a model, and which to use?', '', *lines, '',
-                      'bslr VERB --help tells the options of each.', f'bs_lr_study {__version__}'])
+    verbs = '\n'.join(f'  {k:8} {f.__doc__}' for k,f in VERBS.items())
+    return _HELP.format(verbs=verbs, version=__version__)
 
 # A package that is not installed can be mended, too
 _MENDABLE = CliError,UserError,ValueError,OSError,ImportError
 
-def _say(e): return clean(without_secrets(str(e)))
+def _message(e): return clean(without_secrets(str(e)))
+
+def _show_warning(w, *args, **kwargs):
+    "A warning without the line of code that warned"
+    print(f'bslr: {_message(w)}', file=sys.stderr)
+
+@contextmanager
+def _steady():
+    "Go on whatever happens to the output: a pipe that is closed, a terminal that knows ASCII only"
+    out,err = (o and SteadyFile(o) for o in (sys.stdout, sys.stderr))
+    with redirect_stdout(out), redirect_stderr(err):
+        try: yield
+        finally:
+            for o in (out, err): o and o.flush()
 
 def main():
     "Run the verb that the command line names"
     verb = sys.argv[1] if len(sys.argv) > 1 else '--help'
-    if verb == '--version': return print(__version__)
-    if verb in ('-h', '--help'): return print(_help())
-    if verb not in VERBS: sys.exit(f'bslr: no verb {verb!r}; choose from {", ".join(VERBS)}')
-    sys.argv = [f'bslr {verb}', *sys.argv[2:]]
-    warnings.showwarning = lambda w, *_, **__: print(f'bslr: {_say(w)}', file=sys.stderr) # without the line of code that warned
-    if verb in ('run', 'lr-find'): sys.path.append(os.getcwd()) # so that settings can name models of modules that lie here; what is installed goes first
-    warnings.filterwarnings('ignore', category=FutureWarning, module=r'torch\.jit') # which fastai's import causes
+    warnings.showwarning = _show_warning
+    with _steady():
+        if verb == '--version': return print(__version__)
+        if verb in ('-h', '--help'): return print(_help())
+        if verb not in VERBS: sys.exit(f'bslr: no verb {verb!r}; choose from {", ".join(VERBS)}')
+        sys.argv = [f'bslr {verb}', *sys.argv[2:]]
+        warnings.filterwarnings('ignore', category=FutureWarning, module=r'torch\.jit') # which fastai's import causes
+        # settings may name models that lie here; what is installed goes first
+        if verb in ('run', 'lr-find'): sys.path.append(os.getcwd())
+        _run_verb(VERBS[verb])
+
+def _run_verb(f):
     try:
-        args,kwargs,_ = parse_cli(VERBS[verb], pos=['study'])
-        VERBS[verb](*args, **kwargs)
+        args,kwargs,_ = parse_cli(f, pos=['study'])
+        f(*args, **kwargs)
     except KeyboardInterrupt: sys.exit('\nbslr: stopped. What is finished is kept; the same command goes on from there.')
-    except _MENDABLE as e: sys.exit(f'bslr: {_say(e)}')
+    except _MENDABLE as e: sys.exit(f'bslr: {_message(e)}')

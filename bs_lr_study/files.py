@@ -1,4 +1,4 @@
-"""Locks, whole writes, caches and archives; what strangers wrote does no harm where it is shown, and what nobody should read is written nowhere
+"""Locks, whole writes, caches and archives; texts from strangers made safe, and secrets kept out
 
 Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/files.html.md"""
 
@@ -6,7 +6,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/files.html.md"""
 
 # %% auto #0
 __all__ = ['BEAT', 'STALE', 'UserError', 'DataError', 'clean', 'file_name', 'secrets', 'without_secrets', 'append_bytes',
-           'write_whole', 'Lease', 'holder', 'locked', 'unpack', 'user_cache', 'safe_path']
+           'write_whole', 'Lease', 'holder', 'locked', 'unpack', 'user_cache', 'safe_path', 'SteadyFile']
 
 # %% ../nbs/01_files.ipynb #93065bea
 import errno, hashlib, os, platform, re, tarfile, tempfile, threading, warnings, zipfile
@@ -37,23 +37,38 @@ def file_name(
 ): # str: letters, digits and `_.=-`, at most 100
     "A text as the name of a file or folder, which stays where it is put"
     name = re.sub(r'[^\w.=-]+', '-', text).lstrip('.-') or 'x'
-    return name if len(name) <= 100 else f"{name[:91]}-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:8]}" # long ones are still told apart
+    if len(name) <= 100: return name
+    digest = hashlib.sha256(text.encode(errors='replace')).hexdigest() # so that long ones are still told apart
+    return f'{name[:91]}-{digest[:8]}'
 
 # %% ../nbs/01_files.ipynb #c389b582
-_NAMED = re.compile('KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|_PAT$', re.IGNORECASE)
+_SECRET_NAME = re.compile(r'''(?ix) (KEY|TOKEN|SECRET|CREDENTIAL|COOKIE)S?(_|$) | PASS(W|PHRASE|_|$) |
+    (^|_)AUTH(_|$)(?!SOCK) | AUTHORI[SZ]ATION | _(PWD|PAT|DSN)$''') # not PWD, not GIT_AUTHOR_NAME
+_ADDRESS = re.compile(r'//[^/\s]*@|//[^/\s@:]*:(?!\d+/)[^\s@]*@') # who logs in at an address; a number is a port
+_IN_ADDRESS = re.compile(r'//[^/\s@:]*:([^\s@]+)@')
+_WORDS = r'(?:pass(?:word|wd|phrase)?|pwd|secret|token|(?:api|access|private|secret|account)[_-]?key)'
+_GIVEN = [re.compile(pattern, re.IGNORECASE) for pattern in (
+    rf'''((?<![a-z]){_WORDS}(?:\s*=\s*|["']\s*:\s*)["']?)[^\s"'&;,)]+''',
+    r'([?&](?:key|auth|sig|signature)=)[^\s&#]+',
+    r'''(\b(?:set-)?cookies?["']?\s*[:=]\s*["']?)[^\r\n"']+''',
+    r'(\b(?:x-)?(?:api|auth)-(?:key|token):\s*)\S+',
+    r'\b((?:bearer|basic) )[\w.~+/=-]{16,}')]
 
 def secrets(): # list of str, the longest first
-    "What this process's environment holds under names such as `WANDB_API_KEY`"
-    values = {o.strip() for k,v in os.environ.items() if _NAMED.search(k) for o in (v, *v.splitlines())}
-    return sorted((v for v in values if len(v) >= 8), key=len, reverse=True)
+    "The values of this process's environment under names such as `WANDB_API_KEY`, and the passwords in addresses there"
+    named = [o.strip() for k,v in os.environ.items() if _SECRET_NAME.search(k) for o in (v, *v.splitlines())]
+    in_addresses = [o for v in os.environ.values() for o in _IN_ADDRESS.findall(v)]
+    return sorted({o for o in named + in_addresses if len(o) >= 8}, key=len, reverse=True)
 
 def without_secrets(
     text,  # Such as the message of an exception
     *keys, # Further secrets, or None
 ): # str
-    "A text with the secrets of the environment masked, and no passwords in addresses"
-    for o in (*filter(None, keys), *secrets()): text = text.replace(o, '***')
-    return re.sub(r'(?i)\b(bearer|basic) [\w.~+/=-]{16,}', r'\1 ***', re.sub(r'//[^/@\s]+@', '//', text))
+    "Mask the secrets of the environment, passwords in addresses, and what is given as password, token, key or cookie"
+    for secret in (*filter(None, keys), *secrets()): text = text.replace(secret, '***')
+    text = _ADDRESS.sub('//', text)
+    for pattern in _GIVEN: text = pattern.sub(r'\1***', text)
+    return text
 
 # %% ../nbs/01_files.ipynb #eec1a9e6
 def _sync_folder(path):
@@ -99,7 +114,8 @@ def write_whole(
     _sync_folder(path.parent)
 
 # %% ../nbs/01_files.ipynb #ebb05ac8
-BEAT,STALE = 5,20 # Seconds between two signs of life of a lock's holder; seconds without one after which it counts as gone
+BEAT = 5   # Seconds between two signs of life of a lock's holder
+STALE = 20 # Seconds without one after which it counts as gone
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 
 def _flock(file):
@@ -175,12 +191,12 @@ def _wait(lease, until):
     while not lease.take():
         now = lease.read()
         if now != seen: seen,since,alive = now,monotonic(),now is not None
-        gone = lease.flock and (now or '').startswith(lease.place) # a living one would have the system's lock, which is ours
+        gone = lease.flock and (now or '').startswith(lease.place) # else the system's lock were not ours
         silent = monotonic() - since
         if (gone or silent > STALE) and lease.seize(): return True
         if alive and monotonic() >= until: return False
         if silent > 1.5*BEAT and not warned:
-            warnings.warn(f'{lease.path} is held by {holder(now)}, of which there is no sign of life; it counts as gone after {STALE} s')
+            warnings.warn(f'{lease.path}: no sign of life of {holder(now)}, which counts as gone after {STALE} s')
             warned = True
         sleep(BEAT/50)
     return True
@@ -212,32 +228,52 @@ def locked(
             if flock: _unflock(file)
 
 # %% ../nbs/01_files.ipynb #74814702
+_MOST = dict(times=20, size=2**30) # What an archive may become: times its own size, or bytes; the larger
+
+def _check_size(path, size):
+    "Refuse an archive that would become far larger than it is"
+    most = max(_MOST['times']*path.stat().st_size, _MOST['size'])
+    if size > most:
+        raise DataError(f'{path}: it would become more than {most/1e9:.1f} GB, {most/path.stat().st_size:.0f} times '
+                        'its size: if you trust it, unpack it yourself and name the folder')
+
 def _unpack_zip(path, to):
     with zipfile.ZipFile(path) as z:
-        for o in z.namelist():
-            if not (to/o).resolve().is_relative_to(to.resolve()): raise DataError(f'{path}: entry {o!r} would leave the folder')
+        _check_size(path, sum(o.file_size for o in z.infolist()))
+        for name in z.namelist():
+            if not (to/name).resolve().is_relative_to(to.resolve()):
+                raise DataError(f'{path}: entry {name!r} would leave the folder')
         z.extractall(to)
 
 def _unpack_tar(path, to):
+    size = 0
     def plain(entry, to):
-        if not (entry.isfile() or entry.isdir()): raise DataError(f'{path}: entry {entry.name!r} is neither a file nor a folder')
+        nonlocal size
+        if not (entry.isfile() or entry.isdir()):
+            raise DataError(f'{path}: entry {entry.name!r} is neither a file nor a folder')
+        size += entry.size
+        _check_size(path, size)
         return tarfile.data_filter(entry, to)
     with tarfile.open(path) as t: t.extractall(to, filter=plain)
+
+def _unpack_any(path, to):
+    if zipfile.is_zipfile(path): return _unpack_zip(path, to)
+    if tarfile.is_tarfile(path): return _unpack_tar(path, to)
+    raise DataError(f'{path}: neither a folder nor a whole zip or tar archive')
 
 def unpack(
     path, # Archive: zip, or tar however compressed
     to,   # Folder that it becomes; must not exist
 ): # `to`
-    "Unpack an archive into a new folder; a `DataError` if any entry would leave it"
+    "Unpack an archive into a new folder; a `DataError` if an entry would leave it, or if it would become far larger"
     path,to = Path(path),Path(to)
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to.parent) as tmp:
         whole = Path(tmp)/'whole'
         whole.mkdir()
-        try:
-            if not zipfile.is_zipfile(path) and not tarfile.is_tarfile(path): raise DataError(f'{path}: neither a folder nor a whole zip or tar archive')
-            (_unpack_zip if zipfile.is_zipfile(path) else _unpack_tar)(path, whole)
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as e: raise DataError(f'{path}: could not unpack it: {e}') from e
+        try: _unpack_any(path, whole)
+        except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as e:
+            raise DataError(f'{path}: could not unpack it: {e}') from e
         try: whole.rename(to)
         except OSError:
             if not to.exists(): raise # else another process was first
@@ -259,3 +295,30 @@ def safe_path():
     finally:
         if before is None: os.environ.pop('PYTHONSAFEPATH', None)
         else: os.environ['PYTHONSAFEPATH'] = before
+
+# %% ../nbs/01_files.ipynb #87836483
+class SteadyFile:
+    "A text file to write to, come what may"
+    def __init__(self, file): self.file,self.lost = file,False
+    def __getattr__(self, name): return getattr(self.file, name)
+
+    def write(self, text):
+        try: self._try('write', text)
+        except UnicodeEncodeError:
+            codec = self.file.encoding
+            self._try('write', text.encode(codec, 'replace').decode(codec))
+        return len(text)
+
+    def flush(self): self._try('flush')
+
+    def _try(self, method, *args):
+        if self.lost: return
+        try: getattr(self.file, method)(*args)
+        except UnicodeEncodeError: raise
+        except (OSError, ValueError) as e: self._lose(e)
+
+    def _lose(self, e):
+        "Nobody reads any more; what waits in the buffer goes nowhere"
+        self.lost = True
+        with suppress(OSError, ValueError, AttributeError): os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+        warnings.warn(f'the output cannot be written any more ({e}); the work goes on')

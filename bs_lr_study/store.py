@@ -19,8 +19,8 @@ from typing import NamedTuple
 from fastcore.basics import patch
 from pydantic_core import from_json
 
-from .files import STALE, UserError, append_bytes, locked
-from .runs import CONFIG_DEFAULTS, CONFIG_FIELDS, SCHEMA, own_fields, run_from_dict, run_to_dict
+from .files import STALE, UserError, append_bytes, clean, locked
+from .runs import CONFIG_DEFAULTS, CONFIG_FIELDS, SCHEMA, fields_id, own_fields, run_from_dict, run_to_dict
 
 # %% ../nbs/02_store.ipynb #990379c3
 _LINE = re.compile(rb'(\{.*),"crc32":"([0-9a-f]{8})"\}', re.DOTALL)
@@ -36,10 +36,13 @@ def encode(
 
 def _form(**types): return itemgetter(*types),tuple(types.values()) # how to fetch the values, and what they are
 
-_ANY,_RUN = _form(id=str, config=dict, status=str),_form(message=str, metrics=list, cost=dict, env=dict, name=str, attempt=int, time=str)
+_ANY = _form(id=str, config=dict, status=str)
+_RUN = _form(message=str, metrics=list, cost=dict, env=dict, name=str, attempt=int, time=str)
 _CONFIG = _form(data=str, model=str, bs=int, lr=float, seed=int, epochs=int)
 _COUNTED = {'seconds', 'train_seconds', 'steps', 'examples', 'epoch', 'train_loss', 'valid_loss', 'acc'}
-_NUMBERS,_SAID = {int, float, type(None)},('n_train', 'n_valid', 'engine', 'device', 'device_name', 'data_fingerprint')
+_FIELDS = set(CONFIG_FIELDS)
+_NUMBERS = {int, float, type(None)}
+_MACHINE = ('n_train', 'n_valid', 'engine', 'device', 'device_name', 'data_fingerprint')
 
 def _loads(body):
     try: return json.loads(body)
@@ -50,18 +53,29 @@ def _has_form(d, form): return tuple(map(type, form[0](d))) == form[1]
 def _is_run(d):
     "Whether a record has all that a run's readers take for granted"
     if not (_has_form(d, _RUN) and _has_form(d['config'], _CONFIG)): return False
+    if min(d['config']['bs'], d['config']['epochs'], d['attempt']) < 1 or d['config']['lr'] <= 0: return False
     if d['status'] == 'ok' and d['metrics'] and d['metrics'][-1]['acc'] is None: return False
-    said = {*map(type, d['config'].values()), *map(type, map(d['env'].get, _SAID))}
-    if not said <= _NUMBERS | {str, bool}: return False
+    scalars = {*map(type, d['config'].values()), *map(type, map(d['env'].get, _MACHINE))}
+    if not scalars <= _NUMBERS | {str, bool}: return False
     numbers = [*d['cost'].values(), *chain.from_iterable(map(dict.values, d['metrics']))]
-    if not _NUMBERS.issuperset(map(type, numbers)): numbers = [o[k] for o in (d['cost'], *d['metrics']) for k in _COUNTED & o.keys()] # other measures may be anything
+    if not _NUMBERS.issuperset(map(type, numbers)): # measures of the user's own may be anything
+        numbers = [o[k] for o in (d['cost'], *d['metrics']) for k in _COUNTED & o.keys()]
     return _NUMBERS.issuperset(map(type, numbers)) and math.isfinite(math.fsum(filter(None, numbers)))
+
+_USUAL = CONFIG_DEFAULTS.items()
 
 def _check_form(d):
     "A ValueError if a record whose checksum fits is of no form that is known here: it was made by hand"
     try: ok = _has_form(d, _ANY) and ('kind' in d or _is_run(d))
     except (KeyError, TypeError, OverflowError, ValueError): ok = False
     if not ok: raise ValueError('its checksum fits, but it is not a record as this version writes them')
+    if 'kind' not in d: _check_id(d['id'], d['config'])
+
+def _check_id(id_, config):
+    "A ValueError if an id is another config's"
+    if not config.keys() <= _FIELDS: return # a newer version's, whose defaults are not known here
+    if (own := fields_id(dict(config.items() - _USUAL))) != id_:
+        raise ValueError(f'its checksum fits, but its id {id_} is not that of its config, {own}')
 
 def decode(
     line, # One line, as bytes
@@ -70,6 +84,7 @@ def decode(
     m = _LINE.match(line)
     if not m: raise ValueError('not a whole record')
     body = m[1] + b'}'
+    if body.count(b'[') + body.count(b'{') > 1000 + len(body)/16: raise ValueError('more brackets than a record has')
     if zlib.crc32(body) != int(m[2], 16): raise ValueError('the checksum does not fit')
     try: d = from_json(body, cache_strings='keys') # faster than the other by far
     except ValueError: d = _loads(body) # it knows half surrogates, as there are in odd file names
@@ -83,16 +98,37 @@ class StoreError(UserError):
 # %% ../nbs/02_store.ipynb #4e3891e3
 @dataclass(frozen=True)
 class BadLine:
-    "A line of a store that holds no record"
+    "A line of a store in which there is something that is no record"
     number: int  # Counted from 1
     reason: str
-    text: bytes
+    text: bytes  # How it begins
+
+_LONGEST = 2**30 # Bytes of a line; of a longer one the rest is not looked at
+
+def _lines(file):
+    "The lines of a file, numbered"
+    number = 0
+    while line := file.readline(_LONGEST):
+        yield (number := number + 1), line
+        while line and not line.endswith(b'\n'): line = file.readline(_LONGEST)
 
 def _parts(line):
     "The records that share a line, as they do once the newline between them is garbled"
-    if line.find(_START, 1) < 0: return [line] if line.strip() else []
-    head,*rest = line.split(_START)
-    return ([head] if head.strip() else []) + [_START + o for o in rest]
+    begin = 0
+    while begin < len(line):
+        end = line.find(_START, begin + 1)
+        part = line[begin:end if end > 0 else None]
+        if part.strip(): yield part
+        begin += len(part)
+
+def _read_line(number, line):
+    "The records in a line, then a `BadLine` if not all of it is records"
+    bad = None
+    for part in _parts(line):
+        try: _check_form(d := decode(part))
+        except ValueError as e: bad = bad or BadLine(number, str(e), part[:100])
+        else: yield d
+    if bad: yield bad
 
 class Known(NamedTuple):
     "What a sweep has to know of a record"
@@ -104,15 +140,15 @@ class Known(NamedTuple):
     seconds: float|None # What it took
     updates: int|None   # Optimizer updates
 
-_USUAL = CONFIG_DEFAULTS.items()
-
 def known_of(
     d, # A record of a run, as a dict
 ): # `Known`
     "The few words of a record that a sweep keeps in mind"
     cost,env,last = d['cost'],d['env'],(d['metrics'] or [{}])[-1]
-    return Known(d['status'], last.get('acc') if d['status'] == 'ok' else None, d['attempt'], dict(d['config'].items() - _USUAL),
-                 {k: env[k] for k in ('engine', 'device_name', 'data_fingerprint') if k in env}, cost.get('seconds'), cost.get('steps'))
+    acc = last.get('acc') if d['status'] == 'ok' else None
+    own = dict(d['config'].items() - _USUAL)
+    machine = {k: clean(v) for k in ('engine', 'device_name', 'data_fingerprint') if (v := env.get(k)) is not None}
+    return Known(d['status'], acc, d['attempt'], own, machine, cost.get('seconds'), cost.get('steps'))
 
 def known_run(
     run, # `Run`
@@ -127,10 +163,9 @@ class Store:
         timeout=30, # Seconds to wait for another writer
     ):
         self.path,self.timeout = Path(path),timeout
+        self._lease = None # Of a sweep that owns this store
 
     def __repr__(self): return f'Store({str(self.path)!r})'
-
-    _lease = None # Of a sweep that owns this store
 
     def _lock_file(self, what):
         "Beside the file itself, whichever link leads to it"
@@ -143,12 +178,7 @@ class Store:
         if not self.path.exists(): return
         if not self.path.is_file(): raise StoreError(f'{self.path} is no file: a store is a file of JSON lines')
         with self.path.open('rb') as f:
-            for i,line in enumerate(f, 1):
-                for part in _parts(line):
-                    try:
-                        _check_form(d := decode(part))
-                        yield d
-                    except ValueError as e: yield BadLine(i, str(e), part)
+            for number,line in _lines(f): yield from _read_line(number, line)
 
     def read(self):
         "All records in the order written, as dicts, and the `BadLine`s between them"
@@ -158,13 +188,15 @@ class Store:
 
     def _last(self, brief):
         "What `brief` keeps of the last valid record of each id, in the order first written"
-        kept,bad,n = {},[],0
+        kept,bad,n_bad,n = {},[],0,0
         for n,o in enumerate(self._each(), 1):
-            if isinstance(o, BadLine): bad.append(o)
-            else: kept[o['id']] = brief(o)
-        if bad and not kept and not bad[0].text.startswith(_START): raise StoreError(f'{self.path} is not a store: it begins with {bad[0].text[:40]!r}')
-        if bad: warnings.warn(f'{self.path}: {len(bad)} of {n} lines set aside: ' +
-            '; '.join(f'line {o.number}, {o.reason}' for o in bad[:5]) + ('; …' if len(bad) > 5 else ''))
+            if not isinstance(o, BadLine): kept[o['id']] = brief(o)
+            elif (n_bad := n_bad + 1) <= 5: bad.append(o)
+        if bad and not kept and not bad[0].text.startswith(_START):
+            raise StoreError(f'{self.path} is not a store: it begins with {bad[0].text[:40]!r}')
+        if bad:
+            reasons = '; '.join(f'line {o.number}, {o.reason}' for o in bad) + '; …'*(n_bad > 5)
+            warnings.warn(clean(f'{self.path}: {n_bad} of {n} lines set aside: {reasons}'))
         return kept
 
     def records(self):
@@ -176,7 +208,7 @@ class Store:
     ):
         "`records`, all of which are runs; a `StoreError` if some are of another kind"
         def run_only(d):
-            if 'kind' in d: raise StoreError(f"{self.path} holds no runs but records of {d['kind']}")
+            if 'kind' in d: raise StoreError(f"{self.path} holds no runs but records of {clean(d['kind'])}")
             return brief(d)
         return self._last(run_only)
 
@@ -185,7 +217,7 @@ class Store:
         return self.run_records(known_of)
 
     def runs(self):
-        "The last valid `Run` of each id; a ValueError if a newer version has written fields that this one does not know"
+        "The last valid `Run` of each id; a ValueError if a newer version has written fields that are not known here"
         return {k: run_from_dict(d) for k,d in self.run_records().items()}
 
 # %% ../nbs/02_store.ipynb #55e4bf2c
@@ -194,10 +226,11 @@ class Store:
 def _writing(self:Store):
     "The only writer for a while; what it is given to write is written whole or not at all"
     if self._lease and not self._lease.held():
-        raise StoreError(f'{self.path} has been taken over by another sweep, since this one gave no sign of life for {STALE} s')
+        raise StoreError(f'{self.path} was taken over by another sweep: this one gave no sign of life for {STALE} s')
     with locked(self._lock_file('lock'), self.timeout, f'{self.path} is being written by another process', StoreError):
         try: yield lambda lines: append_bytes(self.path, lines)
-        except OSError as e: raise StoreError(f'could not write to {self.path}: {e.strerror}; what it held is as it was') from e
+        except OSError as e:
+            raise StoreError(f'could not write to {self.path}: {e.strerror}; what it held is as it was') from e
 
 @patch
 def append(self:Store,
@@ -235,7 +268,7 @@ class Merged(NamedTuple):
 def _verdict(ours, theirs):
     "Which part of `Merged` a record of another store belongs to"
     if ours is None: return 'added'
-    if theirs['status'] != 'ok' or (ours['config'], ours['metrics']) == (theirs['config'], theirs['metrics']): return 'kept'
+    if theirs['status'] != 'ok' or all(ours[k] == theirs[k] for k in ('config', 'metrics')): return 'kept'
     return 'conflicts' if ours['status'] == 'ok' else 'replaced'
 
 @patch
@@ -244,8 +277,10 @@ def merge(self:Store,
 ): # `Merged`
     "Take over the runs that `other` has and this store lacks; merging again changes nothing"
     if not other.path.exists(): raise StoreError(f'{other.path}: no such store')
-    if self.path.exists() and self.path.samefile(other.path): raise StoreError(f'{self.path} cannot be merged with itself')
-    theirs,merged = other.run_records(),Merged([], [], [], [])
+    if self.path.exists() and self.path.samefile(other.path):
+        raise StoreError(f'{self.path} cannot be merged with itself')
+    theirs = other.run_records()
+    merged = Merged([], [], [], [])
     with self._writing() as write:
         ours = self.run_records()
         for k,d in theirs.items():
@@ -257,15 +292,20 @@ def merge(self:Store,
 # %% ../nbs/02_store.ipynb #db24d1e7
 def _row(d):
     "One record as a flat row"
-    cfg,last = CONFIG_DEFAULTS | d['config'],(d['metrics'] or [{}])[-1] # an older record lacks the newer fields
-    row = dict(run=d['name'], acc=last.get('acc') if d['status'] == 'ok' else None) | {k: cfg[k] for k in ('model', 'bs', 'lr')}
-    row |= dict(id=d['id']) | {k: cfg[k] for k in CONFIG_FIELDS} | dict(status=d['status'], message=d['message'])
-    row |= {k: last.get(k) for k in ('train_loss', 'valid_loss')} | {k: v for k,v in last.items() if k not in ('epoch', 'acc')} | d['cost'] # and what else was measured
-    return row | {k: d['env'].get(k) for k in ('n_train', 'n_valid', 'engine', 'device', 'data_fingerprint')} | {k: d[k] for k in ('attempt', 'time')}
+    cfg = CONFIG_DEFAULTS | d['config'] # an older record lacks the newer fields
+    last = (d['metrics'] or [{}])[-1]
+    row = dict(run=d['name'], acc=last.get('acc') if d['status'] == 'ok' else None)
+    row |= {k: cfg[k] for k in ('model', 'bs', 'lr')}
+    row |= dict(id=d['id']) | {k: cfg[k] for k in CONFIG_FIELDS}
+    row |= dict(status=d['status'], message=d['message'])
+    row |= {k: last.get(k) for k in ('train_loss', 'valid_loss')}
+    row |= {k: v for k,v in last.items() if k not in ('epoch', 'acc')} | d['cost'] # and what else was measured
+    row |= {k: d['env'].get(k) for k in ('n_train', 'n_valid', 'engine', 'device', 'data_fingerprint')}
+    return row | dict(attempt=d['attempt'], time=d['time'])
 
 @patch
 def to_df(self:Store):
-    "A DataFrame, a row a run: `run, acc, model, bs, lr`, then the other config fields, status, losses, cost and more"
+    "A DataFrame, one row per run: `run, acc, model, bs, lr`, other config fields, status, losses, cost and more"
     import pandas as pd
     rows = [_row(d) for d in self.run_records().values()]
     return pd.DataFrame(rows, columns=None if rows else ['run', 'acc', 'model', 'bs', 'lr']).astype({'acc': float})
@@ -273,7 +313,9 @@ def to_df(self:Store):
 # %% ../nbs/02_store.ipynb #2cf86e48
 @patch
 def epochs_df(self:Store):
-    "A DataFrame, a row an epoch: `run, model, bs, lr, seed`, then `epoch` and its metrics"
+    "A DataFrame, one row per epoch: `run, model, bs, lr, seed`, then `epoch` and its metrics"
     import pandas as pd
-    head = lambda d: dict(run=d['name']) | {k: (CONFIG_DEFAULTS | d['config'])[k] for k in ('model', 'bs', 'lr', 'seed')}
-    return pd.DataFrame([head(d) | m for d in self.run_records().values() for m in d['metrics']])
+    def run_of(d):
+        cfg = CONFIG_DEFAULTS | d['config']
+        return dict(run=d['name']) | {k: cfg[k] for k in ('model', 'bs', 'lr', 'seed')}
+    return pd.DataFrame([run_of(d) | m for d in self.run_records().values() for m in d['metrics']])

@@ -6,7 +6,7 @@ import numpy as np, psutil, pytest
 
 # These start processes that they wait for: first in line, so that the rest fills the gaps
 PROCESSES = ('sweep/test_cluster', 'test_faults', 'tracking/test_send', 'training/test_devices', 'test_rerun', 'test_site',
-             'sweep/test_runner', 'sweep/test_workers', 'report/test_browser', 'training/test_checkpoint', 'test_package',
+             'sweep/test_runner', 'test_cli', 'sweep/test_workers', 'report/test_browser', 'training/test_checkpoint', 'test_package',
              'test_safety', 'test_own', 'test_commands')
 TESTS = Path(__file__).parent
 
@@ -33,7 +33,7 @@ def turn(item):
     return len(PROCESSES) + (name != 'test_notebooks')
 
 # Set by libraries as they are imported, and harmless
-OWN_TO_LIBRARIES = 'PYTEST_', 'KMP_', 'TORCH', 'TRITON_', 'MPLBACKEND', 'CUDA_MODULE_LOADING', 'NCCL_', 'XLA_', 'WANDB_SERVICE'
+OWN_TO_LIBRARIES = 'PYTEST_', 'KMP_', 'TORCH', 'TRITON_', 'MPLBACKEND', 'CUDA_MODULE_LOADING', 'NCCL_', 'XLA_', 'WANDB_SERVICE', 'PYARROW_', 'SPARK_LOCAL_IP'
 
 def surroundings():
     "What a test could change for the others without being seen"

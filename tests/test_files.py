@@ -1,11 +1,11 @@
 """Locks on whatever file systems and machines, whole writes, archives that are no bombs, secrets that stay secret."""
-import errno, os, signal, subprocess, sys, threading, time
+import errno, os, shutil, signal, subprocess, sys, threading, time
 from pathlib import Path
 
 import pytest
 
 from bs_lr_study import files
-from bs_lr_study.files import Lease, locked
+from bs_lr_study.files import DataError, Lease, locked
 from bs_lr_study.runs import Run, grid
 from bs_lr_study.store import Store, StoreError
 
@@ -174,3 +174,49 @@ class TestWrites:
         for t in threads: t.start()
         for t in threads: t.join()
         assert len(set((tmp_path/'plan').read_bytes())) == 1 and len(list(tmp_path.iterdir())) == 1
+
+class TestArchives:
+    def archive(self, path, size, n=1):
+        "Zeros, which shrink to a thousandth"
+        for i in range(n): (path.parent/'pics'/f'{i}').mkdir(parents=True)
+        for i in range(n): (path.parent/'pics'/f'{i}'/'x.png').write_bytes(bytes(size))
+        how = dict(zip=('zip', '.zip'), tgz=('gztar', '.tar.gz'), txz=('xztar', '.tar.xz'))[path.name]
+        return Path(shutil.make_archive(path, how[0], path.parent, 'pics'))
+
+    @pytest.mark.parametrize('how', ['zip', 'tgz', 'txz'])
+    @pytest.mark.parametrize('n', [1, 10])
+    def test_bombs_are_refused_before_they_fill_the_disk(self, tmp_path, monkeypatch, how, n):
+        monkeypatch.setitem(files._MOST, 'size', 10**6)
+        bomb = self.archive(tmp_path/how, 3*10**6//n, n)
+        with pytest.raises(DataError, match=r'would become more than 0\.0 GB, \d+ times its size: if you trust it, unpack it yourself and name the folder'):
+            files.unpack(bomb, tmp_path/'out')
+        assert not (tmp_path/'out').exists()
+        monkeypatch.setitem(files._MOST, 'size', 4*10**6)
+        assert len(list(files.unpack(bomb, tmp_path/'out').rglob('*.png'))) == n
+
+class TestSecrets:
+    @pytest.mark.parametrize('name', ['WANDB_API_KEY', 'DB_PASS', 'SSHPASS', 'GPG_PASSPHRASE', 'MYSQL_PWD', 'PGPASSWORD', 'X_PASSWD', 'AWS_SECRET_ACCESS_KEY',
+                                      'GITHUB_PAT', 'SESSION_COOKIE', 'NPM_AUTH', 'HF_TOKEN', 'SENTRY_DSN', 'GOOGLE_APPLICATION_CREDENTIALS', 'apikey'])
+    def test_names_that_say_so(self, monkeypatch, name):
+        monkeypatch.setenv(name, 'correct horse')
+        assert files.without_secrets('401 for correct horse battery') == '401 for *** battery'
+
+    @pytest.mark.parametrize('name', ['GIT_AUTHOR_NAME', 'PWD', 'OLDPWD', 'KEYBOARD', 'SSH_AUTH_SOCK', 'XAUTHORITY', 'PATH', 'COMPASSION'])
+    def test_names_that_only_sound_like_it(self, monkeypatch, name):
+        monkeypatch.setenv(name, 'Ada Lovelace')
+        assert files.without_secrets('thanks to Ada Lovelace') == 'thanks to Ada Lovelace'
+
+    def test_passwords_in_the_addresses_of_the_environment(self, monkeypatch):
+        monkeypatch.setenv('DATABASE_URL', 'postgres://me:hunter2222@db/runs')
+        assert files.without_secrets('password authentication failed: hunter2222') == 'password authentication failed: ***'
+
+    @pytest.mark.parametrize('text', ['postgres://me:{}@db/runs', 'mongodb+srv://me:{}@db.net/?w=1', 'redis://:{}@cache:6379/0', 'https://me:a/{}@b.c/d', 'https://me:a@{}@b.c/d', 'https://{}@b.c',
+        'GET /x?token={}&page=2', 'GET /x?a=1&api_key={}', 'https://b.c/x?sig={}', "Server=db;Password={};Timeout=1", 'host=db password={} user=me', "{{'password': '{}'}}", '{{"token":"{}"}}',
+        'Cookie: session={}; theme=dark', 'Set-Cookie: id={}; Path=/', 'X-Api-Key: {}', 'Authorization: Bearer {}', 'authorization: basic {}', 'client_secret={}'])
+    def test_secrets_by_what_stands_before_them(self, text):
+        secret = 'b5ce2c0ffee12345678'
+        assert secret not in (got := files.without_secrets(text.format(secret))) and ('***' in got or '@' not in got), got
+
+    @pytest.mark.parametrize('text', ['http://127.0.0.1:8080/me@x', 'https://b.c/x?page=2&sort=lr', 'tokens=64', 'expected token: NAME', 'a key=lambda o: o', 'me@b.c', 'bs=8, lr=0.1, seed=0',
+                                      'package.module:function', 'no column called key', 'digits-small-bs-8-lr-0.1'])
+    def test_what_is_no_secret_stays(self, text): assert files.without_secrets(text) == text

@@ -12,7 +12,7 @@ from bs_lr_study.training.data import digits, get_dls
 from bs_lr_study.training.models import small
 from bs_lr_study.runs import RunConfig
 from bs_lr_study.sweep import make_study, run, todo
-from bs_lr_study.sweep.runner import SweepError
+from bs_lr_study.sweep.checks import SweepError
 from bs_lr_study.training.learner import train
 
 pytestmark = pytest.mark.usefixtures('one_thread')

@@ -10,7 +10,8 @@ from bs_lr_study.sweep.live import live
 from bs_lr_study.sweep.plan import forecast, only
 from bs_lr_study.runs import Run
 from bs_lr_study.store import Store
-from bs_lr_study.sweep import make_study, run, standing, todo
+from bs_lr_study.sweep import load_study, make_study, run, standing, todo
+from bs_lr_study.sweep.board import Board
 
 def ended(cfg, status='ok', **kw): return Run(cfg, status, metrics=[dict(epoch=1, train_loss=1., valid_loss=1., acc=.5)] if status == 'ok' else [], cost=dict(seconds=64/cfg.bs, steps=3), env=dict(engine='fast'), **kw)
 
@@ -133,7 +134,7 @@ def test_no_message_breaks_a_line(study):
     assert 'NaN' not in out.getvalue() and all(json.loads(o) for o in out.getvalue().splitlines())
     from rich.console import Console
     text = io.StringIO()
-    with live(study, study.cfgs[:1], 'lines', Console(file=text, width=40)) as see: see(replace(ended(study.cfgs[0], 'failed', message=evil), name='n'))
+    with live(Board(study, study.cfgs[:1]), 'lines', Console(file=text, width=40)) as see: see(replace(ended(study.cfgs[0], 'failed', message=evil), name='n'))
     assert text.getvalue().count('\n') == 1 and '\x1b' not in text.getvalue() and 'failed' in text.getvalue()
 
 def test_a_sweep_that_breaks_off_says_so(study):
@@ -148,7 +149,7 @@ def test_a_sweep_that_breaks_off_says_so(study):
 def test_nobody_listens_any_more(study):
     class Gone(io.StringIO):
         def write(self, o): raise BrokenPipeError(32, 'Broken pipe')
-    with pytest.warns(UserWarning, match='nobody hears of the events any more'): assert run(study, on=stub(), show=Gone()) == {'ok': 16}
+    with pytest.warns(UserWarning, match='the output cannot be written any more'): assert run(study, on=stub(), show=Gone()) == {'ok': 16}
 
 @pytest.mark.parametrize('kw,said', [(dict(show='fancy'), "show is 'fancy': choose True, 'bar', 'lines', 'json', a file for events, or False"), (dict(on='there'), 'choose from here, ray')])
 def test_slips_are_told_before_anything_is_done(study, kw, said):
@@ -163,7 +164,7 @@ def test_the_forecast_counts_what_is_left(study):
 def test_a_dry_run_reckons_with_the_budget(tmp_path, monkeypatch, capsys):
     "It says how many runs are left, and so many are; nothing is written"
     (tmp_path/'s.ini').write_text('[s]\ndata = digits\nmodels = small\nbatch_sizes = 8 64 16 32\nlrs = 1e-3 1e-2\nseeds = 0 1\n')
-    made,now = sweep.load_study('s', tmp_path/'s.ini', tmp_path/'s.jsonl'),[0.]
+    made,now = load_study('s', tmp_path/'s.ini', tmp_path/'s.jsonl'),[0.]
     monkeypatch.setattr(sweep.time, 'monotonic', lambda: now[0])
     def execute(groups, engine, opts, begun=None):
         for g in groups:
@@ -178,7 +179,7 @@ def test_a_dry_run_reckons_with_the_budget(tmp_path, monkeypatch, capsys):
     assert dry('5m') == 'with a budget of 5 min, some of them may be left: how many, the finished runs do not tell'
     run(made, on=execute, show=False)
     assert dry('5m') == 'with a budget of 5 min, 8 more runs are left; the same command goes on from there'
-    assert run(sweep.load_study('s', tmp_path/'s.ini', made.store.path, seeds=[2, 3]), on=execute, show=False, budget='5m') == {'ok': 8} # four are a group; the second begins after four minutes
+    assert run(load_study('s', tmp_path/'s.ini', made.store.path, seeds=[2, 3]), on=execute, show=False, budget='5m') == {'ok': 8} # four are a group; the second begins after four minutes
     assert dry('5m') == 'with a budget of 5 min, none is left'
     with pytest.raises(ValueError, match='budget'): dry('soon')
 

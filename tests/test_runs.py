@@ -58,3 +58,11 @@ def test_anything_is_a_run_name_or_an_error(name):
 
 @given(st.floats(min_value=1e-300, max_value=1e300))
 def test_fmt_lr_loses_nothing(lr): assert float(fmt_lr(lr)) == lr
+
+def test_a_config_shows_what_is_its_own():
+    "What every config must have, and what is not at its default; the text makes the same config"
+    cfg = RunConfig('digits', 'small', 8, .1)
+    assert repr(cfg) == "RunConfig(data='digits', model='small', bs=8, lr=0.1)"
+    other = replace(cfg, seed=3, micro_bs=4, opt='sgd')
+    assert repr(other) == "RunConfig(data='digits', model='small', bs=8, lr=0.1, seed=3, opt='sgd', micro_bs=4)"
+    assert eval(repr(other)) == other

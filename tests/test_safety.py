@@ -3,20 +3,20 @@
 What comes in is only read: nothing of it is run, nothing leaves its folder, what is broken is refused in words.
 
     surface                      danger                           tests
-    archives                     files outside their folder       here; test_data: test_archives_stay_in_their_folder, test_torn_archives_are_errors
+    archives                     files outside; a full disk       here; test_files: TestArchives; test_data: test_archives_stay_in_their_folder, test_torn_archives_are_errors
     downloads                    another file than was asked for  here
     caches, checkpoints          code in a pickle                 here
     images of a cluster          changed on the way               test_cluster: test_images_that_were_changed_on_the_way
-    settings                     code; files outside              here; test_sweep: test_settings_run_nothing; test_faults: settings
+    settings                     code; files outside              here; test_runner: test_settings_run_nothing; test_faults: settings
     the current folder           modules that shadow others       here
-    stores, tables               wrong silent readings            here; test_faults: stores, tables; test_strict; test_store
-    W&B's folders, exports, API  the same                         test_wandb_runs: TestLog, test_errors
+    stores, tables               wrong silent readings            here; test_faults: stores, tables; test_schema; test_store
+    W&B's folders, exports, API  the same                         test_wandb: TestLog, test_errors
 What goes out holds no secret, and does nothing where it is shown.
 
-    records, messages, reports   keys, passwords                  here
-    W&B                          the same                         here; test_wandb_runs: test_errors_hold_no_password
+    records, messages, reports   keys, passwords                  here; test_files: TestSecrets
+    W&B                          the same                         here; test_wandb: test_errors_hold_no_password
     a cluster                    the environment                  test_cluster: test_a_node_is_lost
-    HTML, Markdown               scripts, links, formulas         test_report: test_any_name_of_a_model, test_nothing_from_outside, test_links_of_strangers_stay_text; test_live: test_titles_are_escaped
+    HTML, Markdown               scripts, links, formulas         test_compose: test_any_name_of_a_model, test_nothing_from_outside, test_links_of_strangers_stay_text; test_live: test_titles_are_escaped
     terminals, events            escape sequences, broken lines   here
     names of files               files outside                    here
     spreadsheets                 formulas                         here
@@ -32,11 +32,12 @@ from bs_lr_study import cli
 from bs_lr_study.analysis import load_runs
 from bs_lr_study.training.data import find_data
 from bs_lr_study.files import DataError, unpack
+from bs_lr_study.sweep.board import Board
 from bs_lr_study.sweep.live import live
 from bs_lr_study.runs import Run, RunConfig, grid, run_name
 from bs_lr_study.store import Store
 from bs_lr_study.sweep import load_study, make_study, run, study_names
-from bs_lr_study.sweep.runner import SettingsError, read_settings
+from bs_lr_study.sweep.study import SettingsError, read_settings
 
 ROOT = Path(__file__).parents[1]
 SECRETS = dict(WANDB_API_KEY='0123456789abcdef'*2 + 'deadbeef', AWS_SECRET_ACCESS_KEY='wJalrXUtnFEMI/K7MDENG', HF_TOKEN='hf_abcdefghij', MY_PASSWORD='correct horse battery')
@@ -62,7 +63,8 @@ def test_the_tests_named_above_exist():
     named = re.findall(r'(test_\w+): ((?:\w+(?:, )?)+)', __doc__)
     assert len(named) > 8
     for module,tests in named:
-        text = (ROOT/'tests'/f'{module}.py').read_text() + ''.join(o.read_text() for o in (ROOT/'faults').glob('*.py'))*(module == 'test_faults')
+        file, = (ROOT/'tests').rglob(f'{module}.py')
+        text = file.read_text() + ''.join(o.read_text() for o in (ROOT/'faults').glob('*.py'))*(module == 'test_faults')
         for o in tests.split(', '): assert re.search(rf'^ *(def|class) {o}\b', text, re.MULTILINE), f'{module}: {o}'
 
 def leak(n_out, n_in):
@@ -96,7 +98,7 @@ def test_no_secret_in_errors_of_the_command_or_in_events(tmp_path, monkeypatch, 
     with pytest.raises(SystemExit) as e: bslr('boom')
     assert e.value.code == 'bslr: *** was not accepted'
     out = io.StringIO()
-    with pytest.raises(ValueError), live(make_study('s', tmp_path/'s.jsonl', data='digits', models='small', batch_sizes=8, lrs=.1), show=out): boom()
+    with pytest.raises(ValueError), live(Board(make_study('s', tmp_path/'s.jsonl', data='digits', models='small', batch_sizes=8, lrs=.1)), show=out): boom()
     assert 'sweep_ended' in out.getvalue() and not any(s in out.getvalue() for s in secrets)
 
 def test_no_secret_in_what_wandb_keeps(tmp_path, monkeypatch, secrets):
@@ -161,7 +163,7 @@ def test_the_checksum_is_torchvisions():
     assert Imagenette._ARCHIVES['160px'][1] == IMAGENETTE_MD5
 
 # Processes of one sweep talk in pickles, over pipes that nobody else has; each place says what it reads
-BETWEEN_OURSELVES = {('workers', 'cloudpickle.loads'), ('accumulate', 'cloudpickle.loads')}
+BETWEEN_OURSELVES = {('sweep/workers', 'cloudpickle.loads'), ('training/accumulate', 'cloudpickle.loads')}
 RUNS_CODE = re.compile(r'(cloud|d)?pickle\.(load|loads|Unpickler)|(pd|pandas)\.read_pickle|joblib\.load|shelve\.open|marshal\.loads?|yaml\.(load|unsafe_load|full_load)|eval|exec|compile|os\.(system|popen)|load_learner|.*\.load_pickle')
 
 def risky(tree):
@@ -174,7 +176,8 @@ def risky(tree):
         if kw.get('shell') == 'True': yield f'{name} with a shell'
 
 def test_nothing_runs_what_it_reads():
-    found = {(o.stem, name) for o in (ROOT/'bs_lr_study').glob('*.py') for name in risky(ast.parse(o.read_text()))}
+    package = ROOT/'bs_lr_study'
+    found = {(o.relative_to(package).with_suffix('').as_posix(), name) for o in package.rglob('*.py') for name in risky(ast.parse(o.read_text()))}
     assert found == BETWEEN_OURSELVES
 
 @pytest.mark.parametrize('code,n', [('pickle.loads(x)', 1), ('torch.load(f)', 1), ('torch.load(f, weights_only=True)', 0), ('np.load(f, allow_pickle=True)', 1), ('np.load(f)', 0),
@@ -266,6 +269,18 @@ def test_a_folder_of_strangers(tmp_path):
     assert out.stdout.split() == ['study', 'runs', 'done', 'a', '1', '0'], out.stderr
     assert not (tmp_path/'ran').exists()
 
+def test_the_sender_runs_nothing_of_the_current_folder(tmp_path, monkeypatch):
+    "Though the command line may import models from there, which puts it at the end of the path"
+    pytest.importorskip('wandb')
+    from bs_lr_study.tracking.send import sync
+    for o in ('random', 'queue', 'secrets', 'json', 'sitecustomize'): (tmp_path/f'{o}.py').write_text(SHADOWS.format(str(tmp_path/'ran')))
+    Store(tmp_path/'s.jsonl').append(Run(RunConfig('digits', 'small', 8, .1), 'oom', 'out of memory'))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', [*sys.path, str(tmp_path)])
+    monkeypatch.setenv('WANDB_DIR', str(tmp_path))
+    assert sync('s.jsonl', project='p', mode='offline') == 1
+    assert not (tmp_path/'ran').exists()
+
 @pytest.mark.parametrize('verb,imports', [('studies', False), ('report', False), ('merge', False), ('sync', False), ('run', True), ('lr-find', True)])
 def test_only_what_trains_may_import_from_here(verb, imports, tmp_path, monkeypatch, bslr):
     "And what is installed goes first"
@@ -317,11 +332,11 @@ def test_no_escape_sequence_in_what_a_sweep_shows(tmp_path):
     r = Run(cfgs[0], 'failed', f'{EVIL}\nfirst\u2028second\r\n{{"event": "sweep_ended"}}', name=EVIL)
     for show in ('lines', 'bar'):
         out = io.StringIO()
-        with live(study, show=show, console=Console(file=out, width=200)) as see: see(r)
+        with live(Board(study), show=show, console=Console(file=out, width=200)) as see: see(r)
         assert '1 of 2' in out.getvalue() or '1/2' in out.getvalue()
         assert not ODD.search(out.getvalue())
     out = io.StringIO()
-    with live(study, show=out) as see: see(r)
+    with live(Board(study), show=out) as see: see(r)
     events = [json.loads(l) for l in out.getvalue().splitlines()]
     assert [o['event'] for o in events] == ['sweep_begun', 'run_ended', 'sweep_ended'] and events[1]['message'] == r.message and not ODD.search(out.getvalue())
 
@@ -363,7 +378,7 @@ def test_workflows(path):
     assert 'pull_request_target' not in on and 'workflow_run' not in on
     assert flow['permissions'] == {'contents': 'read'}
     for job in flow['jobs'].values():
-        assert job.get('timeout-minutes', 360) <= 60
+        assert job.get('timeout-minutes', 360) <= (120 if 'schedule' in on else 60)
         extra = {k: v for k,v in job.get('permissions', {}).items() if v == 'write'}
         assert set(extra) <= {'pages', 'id-token'}, 'to deploy a site is all that a job may write for'
         for step in job['steps']:

@@ -1,11 +1,11 @@
 """A store loses nothing: several writers, killed writers, full disks, file systems without locks."""
-import errno, multiprocessing as mp, os, random, resource, signal, time
+import errno, multiprocessing as mp, os, random, resource, signal, time, tracemalloc, warnings
 from dataclasses import replace
 
 import pytest
 
-from bs_lr_study.runs import Run, RunConfig, grid
-from bs_lr_study.store import Store, StoreError
+from bs_lr_study.runs import CONFIG_DEFAULTS, Run, RunConfig, fields_id, grid, run_to_dict
+from bs_lr_study.store import Store, StoreError, decode, encode
 
 def runs_of(seed, n): return [Run(c, metrics=[dict(epoch=1, train_loss=1., valid_loss=.5, acc=.25)], message='x'*200)
                               for c in grid(data='digits', model='small', lr=1e-3, seed=seed, bs=list(range(1, n+1)))]
@@ -173,3 +173,59 @@ def test_a_merge_that_cannot_be_written_changes_nothing(store, tmp_path, monkeyp
     monkeypatch.setattr('bs_lr_study.files.os.fsync', full)
     with pytest.raises(StoreError, match='what it held is as it was'): store.merge(Store(tmp_path/'b.jsonl'))
     assert store.path.read_bytes() == before
+
+def line_of(d): return encode(run_to_dict(runs_of(0, 1)[0]) | d)
+
+@pytest.mark.parametrize('change', [dict(bs=9), dict(lr=.5), dict(seed=3), dict(model='other'), dict(opt='sgd')])
+def test_an_id_is_that_of_its_config(store, tmp_path, change):
+    "Else it would count as done, and merging would bring it elsewhere"
+    ours = run_to_dict(runs_of(0, 1)[0])
+    store.add(ours | dict(config=ours['config'] | change))
+    with pytest.warns(UserWarning, match=f"its id {ours['id']} is not that of its config"): assert store.known() == {}
+    with pytest.warns(UserWarning): assert Store(tmp_path/'b.jsonl').merge(store).added == []
+
+def test_records_of_older_and_newer_versions_are_read(store):
+    "One that lacks fields, one that has a field whose default is not known here"
+    d = run_to_dict(runs_of(0, 1)[0])
+    store.add(d | dict(config={k: d['config'][k] for k in ('data', 'model', 'bs', 'lr', 'seed', 'epochs')}))
+    assert len(store.known()) == 1
+    newer = d | dict(id='f'*16, config=d['config'] | dict(context=256))
+    store.add(newer)
+    assert 'f'*16 in store.known()
+
+@pytest.mark.parametrize('change', [dict(bs=0), dict(bs=-8), dict(epochs=0), dict(lr=0.), dict(lr=-1.)])
+def test_numbers_that_divide_by_zero_are_no_record(store, change):
+    "Even with an id and a checksum that fit"
+    d = run_to_dict(runs_of(0, 1)[0])
+    config = d['config'] | change
+    store.add(d | dict(config=config, id=fields_id({k: v for k,v in config.items() if k not in CONFIG_DEFAULTS or v != CONFIG_DEFAULTS[k]})))
+    with pytest.warns(UserWarning, match='it is not a record'): assert store.known() == {}
+
+def memory_of(f):
+    "How many bytes more than before were in use at the worst moment"
+    tracemalloc.start()
+    try:
+        f()
+        return tracemalloc.get_traced_memory()[1]
+    finally: tracemalloc.stop()
+
+@pytest.mark.parametrize('junk', [b'{"schema":', b'{"schema":1}', b'[', b'\n', b'{"schema":\n', b'{"schema":1,"id":"a"}\n'])
+def test_what_is_no_record_costs_little_memory(store, junk):
+    "A few times the longest line, however often something begins there"
+    store.append(runs_of(0, 1)[0])
+    with store.path.open('ab') as f: f.write(junk*(10**6//len(junk)))
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        assert memory_of(store.known) < 6e6
+        assert len(store.known()) == 1
+
+@pytest.mark.parametrize('nest', [lambda n: [[] for _ in range(n)], lambda n: [{} for _ in range(n)], lambda n: [[1]]*n])
+def test_a_record_of_nothing_but_brackets_is_none(nest):
+    "Each of them would take thirty times its place in memory"
+    with pytest.raises(ValueError, match='more brackets than a record has'): decode(line_of(dict(updates=nest(10**5))))
+    assert decode(line_of(dict(updates=[dict(step=i, train_loss=1., lr=.1) for i in range(10**4)])))
+
+def test_what_a_sweep_knows_of_a_machine_is_clean(store):
+    store.append(replace(runs_of(0, 1)[0], env=dict(engine='fast\x1b[2J', device_name='H100\x9b31m', data_fingerprint='0')))
+    known, = store.known().values()
+    assert known.env == dict(engine='fast\ufffd[2J', device_name='H100\ufffd31m', data_fingerprint='0')

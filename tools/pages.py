@@ -25,7 +25,7 @@ def config(): return yaml.safe_load((ROOT/'_quarto.yml').read_text(encoding='utf
 def sources(cfg): return list(dict.fromkeys(o for pattern in cfg['project']['render'] for o in found(pattern)))
 
 def address(src):
-    "Where the page of a file stands: nbs/index is the home page, a folder's first notebook its index; other numbers only put notebooks in order"
+    "Where the page of a file stands: nbs/index is the home page, a folder's first notebook its index; other numbers only give an order"
     path = PurePosixPath(src)
     if src == 'nbs/index.ipynb': return PurePosixPath('index.ipynb')
     if path.name.startswith('00_') and len(path.parts) > 2: return path.with_name('index.ipynb')
@@ -54,9 +54,11 @@ class ShowDocs(Processor):
         self.shell = CaptureShell(mpl_format='png') if any('exec_doc' in c.directives_ for c in self.nb.cells) else None
 
     def cell(self, cell):
-        if self.shell and cell.cell_type == 'code': self.run(cell)
-        call = re.search(r'^show_doc\(([\w.]+)\)', cell.source, re.M) if cell.cell_type == 'code' else None
-        if not call: return
+        if cell.cell_type != 'code': return
+        call = re.search(r'^show_doc\(([\w.]+)\)', cell.source, re.M) # which nbdev put there
+        if not call:
+            if self.shell: self.run(cell)
+            return
         what = eval(call[1], dict(self.names))
         text = re.sub(r'#LNone(?=\))', line(what), show_doc(what)._repr_markdown_()) # nbdev knows the file, not the line
         cell.outputs = [dict2obj(dict(output_type='display_data', metadata={}, data={'text/markdown': text}))]

@@ -1,4 +1,4 @@
-"""Equal epochs, equal updates, or equal cost to a target: the best batch size depends on what is held equal
+"""Equal epochs, equal updates, equal cost to a target: the best batch size depends on what is held equal; and what runs cost
 
 Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/analysis/budgets.html.md"""
 
@@ -25,9 +25,11 @@ def updates_plan(
     "Epochs that give each batch size as nearly as can be the same number of updates"
     bss = np.asarray(bss)
     per_epoch = n_train//bss
-    if not per_epoch.all(): raise ValueError(f'bs {bss[per_epoch == 0][0]} is more than the {n_train} training examples: an epoch would hold no update')
-    n = np.maximum(1, np.round(updates/per_epoch)).astype(int)
-    return pd.DataFrame(dict(bs=bss, epochs=n, updates=n*per_epoch, examples=n*per_epoch*bss)).assign(affordable=lambda t: t.examples <= most_examples)
+    if len(over := bss[per_epoch == 0]): raise ValueError(
+        f'bs {over[0]} is more than the {n_train} training examples: an epoch would hold no update')
+    epochs = np.maximum(1, np.round(updates/per_epoch)).astype(int)
+    t = pd.DataFrame(dict(bs=bss, epochs=epochs, updates=epochs*per_epoch, examples=epochs*per_epoch*bss))
+    return t.assign(affordable=t.examples <= most_examples)
 
 # %% ../../nbs/analysis/07_budgets.ipynb #983cde59
 def any_length(
@@ -65,19 +67,22 @@ def at_updates(
     runs = runs.reset_index(drop=True)
     planned = planned_steps(runs)
     off = np.abs(np.log(planned.where(planned > 0)/updates))
-    near = runs[off <= np.log1p(tol)]
-    if near.empty: raise ValueError(f"no run has {updates} updates within {tol:.0%}: there are runs of {', '.join(f'{o:g}' for o in sorted(planned.dropna().unique()))}")
-    near = near.assign(_off=off).sort_values('_off', kind='stable').drop_duplicates([c for c in ('model', 'bs', 'lr', 'seed') if c in near])
-    return any_length(near.drop(columns='_off').sort_index())
+    near = off[off <= np.log1p(tol)].sort_values(kind='stable').index
+    if near.empty:
+        there = ', '.join(f'{o:g}' for o in sorted(planned.dropna().unique()))
+        raise ValueError(f'no run has {updates} updates within {tol:.0%}: there are runs of {there}')
+    who = [c for c in ('model', 'bs', 'lr', 'seed') if c in runs]
+    return any_length(runs.loc[near].drop_duplicates(who).sort_index())
 
 # %% ../../nbs/analysis/07_budgets.ipynb #fa094cfe
-_BETTER = dict(acc=1, train_loss=-1, valid_loss=-1)
-_TRIAL = 'run model bs lr seed outcome epoch steps steps_before examples seconds mid_schedule id'.split()
+_BETTER = dict(acc=1, train_loss=-1, valid_loss=-1) # Metric = whether more of it is better, or less
+_TRIAL_COLUMNS = 'run model bs lr seed outcome epoch steps steps_before examples seconds mid_schedule id'.split()
 
 def _first_hits(epochs, target, metric):
     "For each run the first epoch that reached the target, missing if none did, and the last epoch"
     good = _BETTER[metric]*epochs[metric] >= _BETTER[metric]*target
-    return pd.DataFrame(dict(_hit=epochs[good].groupby('run').epoch.min(), _last=epochs.groupby('run').epoch.max()))
+    first = epochs[good].groupby('run').epoch.min()
+    return pd.DataFrame(dict(first_hit=first, last_epoch=epochs.groupby('run').epoch.max()))
 
 def _check_trials(runs, epochs, metric):
     "Refuse tables from which no honest count comes"
@@ -85,11 +90,13 @@ def _check_trials(runs, epochs, metric):
     _need(runs, ['run', 'model', 'bs', 'lr', 'status', 'steps'], 'the runs')
     _need(epochs, ['run', 'epoch', metric], 'the epochs')
     comparable(any_length(runs))
-    if _grew(runs).any(): raise ValueError(f"{runs.run[_grew(runs)].iloc[0]} has a batch size that grows (regime 'grow'): its updates and examples are not spread evenly over its epochs")
-    again = runs.run[runs.run.duplicated()]
-    if len(again): raise ValueError(f'two runs are called {again.iloc[0]!r}: give each its own name')
-    strange = runs.run[(runs.status == 'ok') & ~runs.run.isin(epochs.run)]
-    if len(strange): raise ValueError(f'{len(strange)} of {len(runs)} runs have no epochs, such as {strange.iloc[0]!r}: are these the epochs of other runs?')
+    if len(grew := runs.run[_grew(runs)]): raise ValueError(
+        f"{grew.iloc[0]} has a batch size that grows (regime 'grow'): "
+        'its updates and examples are not spread evenly over its epochs')
+    if len(twice := runs.run[runs.run.duplicated()]): raise ValueError(
+        f'two runs are called {twice.iloc[0]!r}: give each its own name')
+    if len(strange := runs.run[(runs.status == 'ok') & ~runs.run.isin(epochs.run)]): raise ValueError(
+        f'{len(strange)} of {len(runs)} runs have no epochs, such as {strange.iloc[0]!r}: are these the epochs of other runs?')
 
 # %% ../../nbs/analysis/07_budgets.ipynb #4cbc00db
 def trials(
@@ -97,18 +104,18 @@ def trials(
     epochs, # A row an epoch, as `Store.epochs_df` gives it
     target, # The accuracy (as a share) or loss to be reached
     metric='acc', # 'acc', 'valid_loss' or 'train_loss'
-): # DataFrame: a row a run: `outcome` (reached, missed, or how it failed); `epoch`, `steps`, `steps_before`, `examples`, `seconds` to the target; `mid_schedule`
+): # DataFrame: a row a run: `outcome` (reached, missed, or how it failed); to the target `epoch`, `steps` and more; `mid_schedule`
     "When each run reached the target, if it did"
     _check_trials(runs, epochs, metric)
-    t = runs.reset_index(drop=True).drop(columns='epoch', errors='ignore').join(_first_hits(epochs, target, metric), on='run')
-    t['epoch'] = t._hit.where(t.status == 'ok')
+    t = runs.reset_index(drop=True).join(_first_hits(epochs, target, metric), on='run')
+    t['epoch'] = t.first_hit.where(t.status == 'ok')
     t['outcome'] = t.status.where(t.status != 'ok', t.epoch.notna().map({True: 'reached', False: 'missed'}))
-    schedule = t.schedule if 'schedule' in t else 'unknown'
-    share,per_epoch = t.epoch/t._last,t.steps/t._last
-    t = t.assign(steps=t.steps*share, steps_before=per_epoch*(t.epoch - 1), mid_schedule=(t.epoch < t._last) & (schedule != 'constant'))
-    t['examples'] = t.steps*t.bs
+    share,per_epoch = t.epoch/t.last_epoch,t.steps/t.last_epoch
+    t = t.assign(steps=t.steps*share, steps_before=per_epoch*(t.epoch - 1), examples=t.steps*share*t.bs)
     if 'seconds' in t: t['seconds'] *= share
-    return t[[c for c in _TRIAL if c in t]]
+    schedule = t.schedule if 'schedule' in t else 'unknown'
+    t['mid_schedule'] = (t.epoch < t.last_epoch) & (schedule != 'constant')
+    return t[[c for c in _TRIAL_COLUMNS if c in t]]
 
 # %% ../../nbs/analysis/07_budgets.ipynb #9e9815c9
 def to_target(
@@ -119,37 +126,41 @@ def to_target(
     price=None, # Of an hour, in any currency; gives the column `cost`
     metric='acc', # 'acc', 'valid_loss' or 'train_loss'
     model=None,   # Which model; may be left out when there is one
-): # DataFrame: a row a batch size: the cheapest trial's `lr`, `epoch`, `steps`, `steps_before`, `examples`, `seconds`, `cost`, `mid_schedule`; `at_edge`; trials by outcome
+): # DataFrame: a row a batch size: the cheapest trial's `lr`, whether that is `at_edge`, and costs; trials by outcome
     "What it takes to reach the target at each batch size"
     t = trials(runs[runs.model == pick_model(runs, model)], epochs, target, metric)
     if price is not None and 'seconds' in t: t['cost'] = t.seconds/3600*price
     measures = [c for c in ('steps', 'examples', 'seconds', 'cost') if c in t]
-    if by not in measures: raise ValueError(f"by is {by!r}: choose one of {', '.join(measures)}" + ('' if price is not None else ', or give a price for cost'))
-    took = best_rows(t, 'lr', ['bs'], by, lowest=True).set_index('bs')
-    took = took[['lr', 'epoch', 'steps_before', *measures, 'mid_schedule']].assign(at_edge=took['where'] != 'inside')
-    _warn_mid_schedule(took)
-    return took.reindex(sorted(t.bs.unique())).join(_outcomes(t)).reset_index()
-
+    or_price = '' if price is not None else ', or give a price for cost'
+    if by not in measures: raise ValueError(f"by is {by!r}: choose one of {', '.join(measures)}{or_price}")
+    cheapest = best_rows(t, 'lr', ['bs'], by, lowest=True).set_index('bs')
+    _warn_mid_schedule(cheapest)
+    cheapest['at_edge'] = cheapest['where'] != 'inside'
+    cheapest = cheapest[['lr', 'epoch', 'steps_before', *measures, 'mid_schedule', 'at_edge']]
+    return cheapest.reindex(sorted(t.bs.unique())).join(_outcomes(t)).reset_index()
 
 def _outcomes(t):
     "Trials of each bs by outcome"
     kinds = ['reached', 'missed', 'diverged', 'other']
-    return pd.crosstab(t.bs, t.outcome.where(t.outcome.isin(kinds), 'other')).reindex(columns=kinds, fill_value=0).add_prefix('n_')
+    outcome = t.outcome.where(t.outcome.isin(kinds), 'other')
+    return pd.crosstab(t.bs, outcome).reindex(columns=kinds, fill_value=0).add_prefix('n_')
 
-def _warn_mid_schedule(took):
-    n = int(took.mid_schedule.sum())
-    if n: warnings.warn(f'at {n} of {len(took)} batch sizes the target was reached in mid-schedule: accuracies there are not those of a schedule '
-                        'that ends there, so a run planned to be shorter may need less', stacklevel=3)
+def _warn_mid_schedule(cheapest):
+    n = int(cheapest.mid_schedule.sum())
+    if n: warnings.warn(f'at {n} of {len(cheapest)} batch sizes the target was reached in mid-schedule: accuracies there are not '
+                        'those of a schedule that ends there, so a run planned to be shorter may need less', stacklevel=3)
 
 # %% ../../nbs/analysis/07_budgets.ipynb #1d7b2b12
 def cell_costs(
     runs, # A row a run, as `Store.to_df` gives it
-): # DataFrame: a row a cell, as `cells` gives it, with `seconds`, `steps`, `examples` (medians) and `peak_memory` (bytes, the largest) where known
+): # DataFrame: cells, as `cells` gives them, with their median `seconds`, `steps`, `examples` and their largest `peak_memory` (bytes)
     "Accuracy and cost of each cell"
-    how = {k: v for k,v in dict(seconds='median', steps='median', examples='median', peak_memory='max').items() if k in runs}
-    if not how: raise ValueError(f"the runs have none of seconds, steps, examples, peak_memory: their columns are {', '.join(map(str, runs))}")
+    how = dict(seconds='median', steps='median', examples='median', peak_memory='max')
+    known = {k: v for k,v in how.items() if k in runs}
+    if not known: raise ValueError(f"the runs have none of {', '.join(how)}: their columns are {', '.join(map(str, runs))}")
     ended = runs[runs.status == 'ok'] if 'status' in runs else runs
-    return cells(runs).merge(ended.groupby(['model', 'lr', 'bs'])[list(how)].agg(how).reset_index(), how='left', on=['model', 'lr', 'bs'])
+    costs = ended.groupby(['model', 'lr', 'bs'])[list(known)].agg(known).reset_index()
+    return cells(runs).merge(costs, how='left', on=['model', 'lr', 'bs'])
 
 def pareto(
     table, # A row a choice: `acc` and its costs, as `cell_costs` gives them
@@ -159,29 +170,35 @@ def pareto(
     "The rows that no other beats in accuracy without costing more"
     costs = [costs] if isinstance(costs, str) else list(costs)
     _need(table, [acc, *costs], 'the rows')
-    t = table.dropna(subset=[acc, *costs]).sort_values([*costs, acc], ascending=[True]*len(costs) + [False], kind='stable')
-    front = np.empty((0, len(costs) + 1))
-    keep = []
-    for row in t[[*costs, acc]].to_numpy(float)*[*[1]*len(costs), -1]: # all to be low; none that comes later can beat an earlier one
-        keep.append(not (front <= row).all(1).any())
-        if keep[-1]: front = np.vstack([front, row])
-    return t[np.array(keep, bool)]
+    cheap_first = [*[True]*len(costs), False]
+    t = table.dropna(subset=[acc, *costs]).sort_values([*costs, acc], ascending=cheap_first, kind='stable')
+    low = t[[*costs, acc]].to_numpy(float)*np.where(cheap_first, 1, -1) # all to be low
+    front,keep = low[:0],np.zeros(len(t), bool)
+    for i,row in enumerate(low): # none that comes later can beat an earlier one
+        if (front <= row).all(1).any(): continue
+        keep[i],front = True,np.vstack([front, row])
+    return t[keep]
 
 # %% ../../nbs/analysis/07_budgets.ipynb #4c19512d
+# Of a run, but for the last: money; seconds are of training, memory in bytes
+COSTS = tuple('updates examples seconds images_per_second seconds_per_update seconds_per_epoch peak_memory price'.split())
+
 def run_costs(
-    runs, # A row a run, as `Store.to_df` gives it: `bs`, `epochs`, `steps`, `examples`, `train_seconds`, `peak_memory` where known
+    runs, # A row a run, as `Store.to_df` gives it: `bs`, `epochs`, `steps`, `examples`, `clock`; `n_train`, `peak_memory` where known
     price=None, # Of an hour, in any currency
     clock='train_seconds', # Or 'cpu_seconds': the column of the seconds that count
-): # DataFrame: what tells the runs apart; `updates`, `examples`, `seconds` (of training), `images_per_second`, `seconds_per_update`, `seconds_per_epoch`, `peak_memory` (bytes) and `price`, where known
+): # DataFrame: what tells the runs apart, and of `COSTS` those that are known
     "What each run cost"
-    if lack := [o for o in ('bs', 'epochs', 'steps', 'examples', clock) if o not in runs]: raise ValueError(f"the runs lack {', '.join(lack)}: their columns are {', '.join(map(str, runs))}")
-    if price is not None and not price >= 0: raise ValueError(f'price is {price!r}: give what an hour costs, such as 1.10')
+    _need(runs, ['bs', 'epochs', 'steps', 'examples', clock], 'the runs')
+    if not (price is None or price >= 0): raise ValueError(f'price is {price!r}: give what an hour costs, such as 1.10')
     t = runs[runs.steps > 0]
+    seconds = t[clock]
+    epochs = t.examples/t.n_train if 'n_train' in t else t.epochs # a run that diverged ended early
     who = [o for o in ('run', 'model', 'bs', 'lr', 'seed', 'engine', 'device', 'acc') if o in t]
-    planned = t.examples/t.n_train if 'n_train' in t else t.epochs # a run that diverged ended early
-    out = t[who].assign(updates=t.steps, examples=t.examples, seconds=t[clock], images_per_second=t.examples/t[clock], seconds_per_update=t[clock]/t.steps, seconds_per_epoch=t[clock]/planned)
-    if 'peak_memory' in t: out['peak_memory'] = t.peak_memory
-    return out if price is None else out.assign(price=t[clock]/3600*price)
+    costs = t[who].assign(updates=t.steps, examples=t.examples, seconds=seconds, images_per_second=t.examples/seconds)
+    costs = costs.assign(seconds_per_update=seconds/t.steps, seconds_per_epoch=seconds/epochs)
+    if 'peak_memory' in t: costs['peak_memory'] = t.peak_memory
+    return costs if price is None else costs.assign(price=seconds/3600*price)
 
 # %% ../../nbs/analysis/07_budgets.ipynb #a456801a
 def epoch_costs(
@@ -190,10 +207,10 @@ def epoch_costs(
 ): # DataFrame, a row a run, as `run_costs` gives it
     "What the last epoch of each run cost, in seconds of the processor"
     last = epochs.groupby('run').last()
-    if 'cpu_seconds' not in last: raise ValueError('no epoch has cpu_seconds: set measure = cost in the settings of the study that makes the runs')
-    cpu_seconds = runs.run.map(last.cpu_seconds)
-    one = runs.assign(steps=runs.steps/runs.epochs, examples=runs.examples/runs.epochs, epochs=1, cpu_seconds=cpu_seconds)
-    return run_costs(one, clock='cpu_seconds')
+    if 'cpu_seconds' not in last: raise ValueError(
+        'no epoch has cpu_seconds: set measure = cost in the settings of the study that makes the runs')
+    an_epoch = dict(steps=runs.steps/runs.epochs, examples=runs.examples/runs.epochs, epochs=1)
+    return run_costs(runs.assign(**an_epoch, cpu_seconds=runs.run.map(last.cpu_seconds)), clock='cpu_seconds')
 
 def retimed(
     trials, # A row a run, with `steps` and `bs`
@@ -204,8 +221,6 @@ def retimed(
     return trials.assign(seconds=trials.steps*trials.bs.map(np.exp(by_bs)))
 
 # %% ../../nbs/analysis/07_budgets.ipynb #6f504300
-COSTS = tuple('updates examples seconds images_per_second seconds_per_update seconds_per_epoch peak_memory price'.split())
-
 def cost_by_bs(
     t, # As `run_costs` gives it
     level=.9, # Share of intervals that hold the true middle
@@ -223,11 +238,14 @@ def knee(
 ): # DataFrame by seed: `bs`, the smallest from which on no step saves as much a doubling; missing if the last one does
     "The batch size at which a cost stops falling, in each seed"
     if not 0 < saves < 1: raise ValueError(f'saves is {saves!r}: give a share, such as 0.1')
-    def one(o):
-        y = np.log(o.groupby('bs')[what].mean().sort_index())
-        if len(y) < 2: raise ValueError(f'{len(y)} batch size: where a cost stops falling is seen in several')
-        fell = -(y.diff()/np.diff(np.log2(y.index), prepend=np.nan)).iloc[1:]
-        falls = np.flatnonzero(fell > -np.log(1 - saves))
-        last = falls[-1] + 1 if len(falls) else 0
-        return np.nan if last == len(y) - 1 else y.index[last]
-    return pd.DataFrame([(s, one(o)) for s,o in t.groupby('seed' if 'seed' in t else lambda _: 0)], columns=['seed', 'bs'])
+    by_seed = t.groupby('seed' if 'seed' in t else lambda _: 0)
+    rows = [(seed, _knee(o.groupby('bs')[what].mean(), saves)) for seed,o in by_seed]
+    return pd.DataFrame(rows, columns=['seed', 'bs'])
+
+def _knee(cost, saves):
+    "The batch size from which on no step saves as much a doubling; NaN if the last one does"
+    if len(cost) < 2: raise ValueError(f'{len(cost)} batch size: where a cost stops falling is seen in several')
+    fell = -np.diff(np.log(cost))/np.diff(np.log2(cost.index))
+    falls = np.flatnonzero(fell > -np.log(1 - saves))
+    last = falls[-1] + 1 if len(falls) else 0
+    return np.nan if last == len(cost) - 1 else cost.index[last]

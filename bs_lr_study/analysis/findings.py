@@ -90,7 +90,7 @@ def _lost(c):
 
 # %% ../../nbs/analysis/08_findings.ipynb #93e0b53e
 def _end(value, line, along):
-    "Which end of a row or column a value is, and whether anything without an accuracy was run beyond; None if it is no end"
+    "Which end of a row or column a value is, and whether anything beyond it was run, and lost; None if it is no end"
     reached = line[along][line.tested]
     if value == reached.min(): return 'smallest',bool((line[along] < value).any())
     if value == reached.max(): return 'largest',bool((line[along] > value).any())
@@ -141,8 +141,9 @@ def _row_certainty(bs, low_edge, high_edge, end, **_):
 def _turns_back(line, best, half):
     "The largest step against the way a row goes, if it is beyond noise: how far, and the batch sizes above and below"
     pairs = list(combinations(zip(line.bs, line.acc), 2))
-    steps = [(y - y2, bs, bs2) for (bs,y),(bs2,y2) in pairs if bs2 <= best] + [(y2 - y, bs2, bs) for (bs,y),(bs2,y2) in pairs if bs >= best]
-    return max([o for o in steps if o[0] > half], default=None)
+    climb = [(y - y2, bs, bs2) for (bs,y),(bs2,y2) in pairs if bs2 <= best]
+    fall = [(y2 - y, bs2, bs) for (bs,y),(bs2,y2) in pairs if bs >= best]
+    return max([o for o in climb + fall if o[0] > half], default=None)
 
 def _row(o, line, n_rows, err, level):
     "What can be said of one row; `o` is its line of `best_sets`"
@@ -152,7 +153,8 @@ def _row(o, line, n_rows, err, level):
     half = margin(err, len(ran), level**(1/n_rows), n, n) if n else np.inf
     past = ran.acc[ran.bs > o.bs]
     values = {k: getattr(o, k) for k in ('lr', 'bs', 'acc', 'lo', 'hi', 'low_edge', 'high_edge', 'candidates')}
-    values |= dict(back=_turns_back(ran, o.bs, half), diverges=bool(len(past) and past.isna().all()), end=_end(o.bs, line, 'bs'), tried=ran.bs.tolist())
+    values |= dict(back=_turns_back(ran, o.bs, half), diverges=bool(len(past) and past.isna().all()))
+    values |= dict(end=_end(o.bs, line, 'bs'), tried=ran.bs.tolist())
     return Finding('row', o.model, _row_certainty(**values), values)
 
 def _rows(c, sets, err, level):
@@ -165,9 +167,11 @@ def _rows(c, sets, err, level):
 
 def _lost_rows(df, c):
     "Rows without an accuracy"
-    for o in optima(df)[lambda t: t['where'].isin(['diverged', 'not tested'])].itertuples():
+    best = optima(df)
+    for o in best[best.acc.isna()].itertuples():
         line = c[(c.model == o.model) & (c.lr == o.lr)]
-        how = 'diverged' if o.where == 'diverged' and not line.n_failed.any() else 'failed' if line.n_failed.all() else 'blank'
+        how = 'failed' if line.n_failed.all() else 'blank'
+        if o.where == 'diverged' and not line.n_failed.any(): how = 'diverged'
         yield Finding('lost row', o.model, 'fact', dict(lr=o.lr, how=how, bss=sorted(line.bs)))
 
 # %% ../../nbs/analysis/08_findings.ipynb #6302cfbb
@@ -177,11 +181,11 @@ def _apart(sets, along):
     pairs = list(combinations(sets.sort_values(by).itertuples(), 2))
     def below(a, b): return max(a.candidates) < min(b.candidates) and not a.high_edge and not b.low_edge
     def furthest(pairs): return sorted(((getattr(a, by), getattr(b, by)) for a,b in pairs), key=lambda o: o[0]/o[1])
-    ways = dict(grows=furthest([(a, b) for a,b in pairs if below(a, b)]), shrinks=furthest([(a, b) for a,b in pairs if below(b, a)]))
-    ways = {way: o for way,o in ways.items() if o}
+    grows,shrinks = [o for o in pairs if below(*o)],[o for o in pairs if below(*o[::-1])]
+    ways = {way: furthest(o) for way,o in dict(grows=grows, shrinks=shrinks).items() if o}
     if len(ways) < 2: return {way: o[0] for way,o in ways.items()}
     (way,(main,*_)),(other,rest) = sorted(ways.items(), key=lambda o: o[1][0][0]/o[1][0][1])
-    beside = [o for o in rest if o[0] >= main[1] or o[1] <= main[0]] # where the best goes the main way it should not go the other way, too
+    beside = [o for o in rest if o[0] >= main[1] or o[1] <= main[0]] # not where the best goes the main way, if it can be
     return {way: main, other: (beside or rest)[0]}
 
 def _movement(sets, along, model):
@@ -205,7 +209,8 @@ def _edges(o, c, model):
     ends = {bs: _end(lr, columns[bs], 'lr') for bs,lr in zip(o.bs, o.lr)}
     for end in sorted(set(ends.values()) - {None}):
         bss = [bs for bs in ends if ends[bs] == end]
-        yield Finding('edge', model, 'open', dict(bss=bss, of=len(o), edge='max' if end[0] == 'largest' else 'min', end=end, tried=list(ends)))
+        edge = 'max' if end[0] == 'largest' else 'min'
+        yield Finding('edge', model, 'open', dict(bss=bss, of=len(o), edge=edge, end=end, tried=list(ends)))
 
 def _best_lrs(sets, c):
     "The best learning rates of each model, and which of them lie at the edge of what was tried"
@@ -213,8 +218,9 @@ def _best_lrs(sets, c):
         n = c[(c.model == model) & c.tested].groupby('bs').size()
         o = o[o.bs.map(n) > 1].sort_values('bs')
         if o.empty: continue
-        sure = (o.candidates.map(len) == 1).all()
-        yield Finding('best learning rate', model, 'within noise' if not sure else 'clear' if o.inside.all() else 'open', dict(best=dict(zip(o.bs, o.lr))))
+        certainty = 'clear' if o.inside.all() else 'open'
+        if (o.candidates.map(len) > 1).any(): certainty = 'within noise'
+        yield Finding('best learning rate', model, certainty, dict(best=dict(zip(o.bs, o.lr))))
         if len(o) > 1: yield _movement(o, 'lr', model)
         yield from _edges(o, c, model)
 
@@ -225,10 +231,10 @@ def _spreads(df, c, err, level):
         lrs = o.pivot(index='lr', columns='bs', values='acc').dropna().index
         if len(lrs) < 2 or o.bs.nunique() < 2: continue
         t = lr_spread(df[df.model == model], err, level**(1/o.bs.nunique())).sort_values('spread')
-        ends = dict(least=t.iloc[0], most=t.iloc[-1])
-        values = {f'{k}{end}': getattr(o, name) for k,o in ends.items() for end,name in (('_bs', 'bs'), ('', 'spread'), ('_lo', 'lo'), ('_hi', 'hi'))}
-        apart = values['least_hi'] < values['most_lo']
-        yield Finding('spread', model, 'clear' if apart else 'within noise', dict(lrs=lrs.tolist()) | values)
+        least,most = t.iloc[0],t.iloc[-1]
+        values = dict(least_bs=int(least.bs), least=least.spread, least_lo=least.lo, least_hi=least.hi)
+        values |= dict(most_bs=int(most.bs), most=most.spread, most_lo=most.lo, most_hi=most.hi)
+        yield Finding('spread', model, 'clear' if least.hi < most.lo else 'within noise', dict(lrs=lrs.tolist()) | values)
 
 # %% ../../nbs/analysis/08_findings.ipynb #bcd4ff2f
 def _budget(df):
@@ -240,7 +246,8 @@ def _budget(df):
     yield Finding('budget', '', 'fact', dict(updates={int(k): float(v) for k,v in n.items()}))
 
 # %% ../../nbs/analysis/08_findings.ipynb #bca72fb9
-_ON_ERROR = {'best cell', 'models', 'row', 'best batch size', 'bs moves', 'best learning rate', 'lr moves', 'spread'} # Kinds that rest on it
+# Kinds that rest on an error
+_ON_ERROR = {'best cell', 'models', 'row', 'best batch size', 'bs moves', 'best learning rate', 'lr moves', 'spread'}
 
 def _inferred(df, c, err, level, luck):
     "The findings that follow from an error"
@@ -248,32 +255,33 @@ def _inferred(df, c, err, level, luck):
     return [*_winners(c, err, level, luck), *_models(c, err, level), *_rows(c, rows, err, level), *_lost_rows(df, c),
             *_best_bss(rows), *_best_lrs(columns, c), *_spreads(df, c, err, level)]
 
-def _on_assumed(o, sd, wide=None):
+def _on_assumed(o, sd, wide):
     "A finding that rests on an assumed error; not clear if it is not so in `wide`, the finding with twice the error"
     if o.kind not in _ON_ERROR: return o
-    frail = o.certainty == 'clear' and wide is not None and (
-        wide.certainty != 'clear' or any(wide.values.get(k) != o.values.get(k) for k in ('moves', 'back')))
+    same = wide.certainty == 'clear' and all(wide.values.get(k) == o.values.get(k) for k in ('moves', 'back'))
+    frail = o.certainty == 'clear' and not same
     return replace(o, assumed=sd, frail=frail, certainty='within noise' if frail else o.certainty)
 
 def _all_inferred(df, c, err, level, halves, given):
-    "The findings that follow from an error, those that would not with twice an assumed one marked; the caller may have given it"
+    "The findings that follow from an error; if that is assumed, and not `given` by the caller, clear is what is so with twice as much"
     if not err.assumed: return _inferred(df, c, err, level, err if given or not halves else halves[0])
     found,twice = _inferred(df, c, err, level, err),replace(err, sd=2*err.sd)
-    wide = [None]*len(found) if given else _inferred(df, c, twice, level, twice)
+    wide = found if given else _inferred(df, c, twice, level, twice)
     return [_on_assumed(o, err.sd, w) for o,w in zip(found, wide, strict=True)]
 
 def findings(
     df, # Runs, as `load_runs` gives them
-    sd=None, # Run-to-run standard deviation to assume (a share), or a `RunSd`; from the replicates, or else the published one, if left out
+    sd=None, # Run-to-run standard deviation to assume (a share), or a `RunSd`; as `run_error` has it if left out
     level=.9, # Probability that all findings of a topic hold at once
-): # DataFrame, a row a finding: `topic`, `model`, `sentence`, `certainty` (see `CERTAINTY`), `evidence` (a dict of numbers), `kind`
+): # DataFrame, a row a finding: `topic`, `model`, `sentence`, `certainty` (see `CERTAINTY`), `evidence` (its numbers), `kind`
     "What a careful reader would write under these runs"
     c,err,halves = cells(df),run_error(df, sd),_halves(df)
     found = [*_runs(df, c), *_missing(c), *_lost(c)]
-    if (c.n > 0).any(): found += [*_noise(err, halves), *_all_inferred(df, c, err, level, halves, sd is not None), *_budget(df)]
+    if (c.n > 0).any():
+        found += [*_noise(err, halves), *_all_inferred(df, c, err, level, halves, given=sd is not None), *_budget(df)]
     else: found += _lost_rows(df, c)
-    columns = ['topic', 'model', 'sentence', 'certainty', 'evidence', 'kind']
-    return pd.DataFrame([(o.topic, o.model, str(o), o.certainty, o.values, o.kind) for o in found], columns=columns)
+    rows = [(o.topic, o.model, str(o), o.certainty, o.values, o.kind) for o in found]
+    return pd.DataFrame(rows, columns=['topic', 'model', 'sentence', 'certainty', 'evidence', 'kind'])
 
 # %% ../../nbs/analysis/08_findings.ipynb #9152d064
 def findings_text(

@@ -23,7 +23,7 @@ class Law:
     name: str
     formula: str
     params: tuple     # Names of the parameters, the factor first
-    shape: object     # log of the curve over its factor, from log bs and the other parameters (as logs, but for an exponent)
+    shape: object     # log of the curve over its factor, of log bs and the other parameters (as logs, but for an exponent)
     product: str = '' # Name of the product of the first two parameters, where it has one
 
     def __repr__(self): return f'Law({self.name!r}, {self.formula!r})'
@@ -34,7 +34,7 @@ def _by_name(*laws): return {o.name: o for o in laws}
 def _mccandlish(x, b): return -np.logaddexp(0, b - x)
 def _surge(x, b): return np.log(2) - np.logaddexp((b - x)/2, (x - b)/2)
 
-LR_LAWS = _by_name(
+LR_LAWS = _by_name( # Name = law of the best learning rate
     Law('none', 'lr', ('lr',), lambda x: 0*x),
     Law('square root', 'lr_1 √B', ('lr_1',), lambda x: x/2),
     Law('linear', 'lr_1 B', ('lr_1',), lambda x: x),
@@ -43,15 +43,17 @@ LR_LAWS = _by_name(
     Law('surge', 'lr_max/[½(√(b_noise/B) + √(B/b_noise))]', ('lr_max', 'b_noise'), _surge))
 
 # %% ../../nbs/analysis/05_laws.ipynb #a6209fa9
-STEP_LAWS = _by_name(
+def _free_exponent(x, b, p): return np.logaddexp(0, p*(b - x))
+
+STEP_LAWS = _by_name( # Name = law of the updates to a target
     Law('perfect', 'e_min/B', ('e_min',), lambda x: -x),
     Law('trade-off', 's_min + e_min/B', ('s_min', 'b_crit'), lambda x, b: np.logaddexp(0, b - x), 'e_min'),
     Law('break', 's_min max(1, b_crit/B)', ('s_min', 'b_crit'), lambda x, b: np.maximum(0, b - x), 'e_min'),
-    Law('free exponent', 's_min (1 + (b_half/B)^exponent)', ('s_min', 'b_half', 'exponent'), lambda x, b, p: np.logaddexp(0, p*(b - x))))
+    Law('free exponent', 's_min (1 + (b_half/B)^exponent)', ('s_min', 'b_half', 'exponent'), _free_exponent))
 
 # %% ../../nbs/analysis/05_laws.ipynb #ca4dd569
-UNITS = dict(lr='learning rate', lr_1='learning rate at batch size 1', lr_max='learning rate', exponent='none', s_min='updates', e_min='examples')
-UNITS |= dict.fromkeys(('b_noise', 'b_crit', 'b_half'), 'examples per update')
+UNITS = dict(lr='learning rate', lr_1='learning rate at batch size 1', lr_max='learning rate', exponent='none')
+UNITS |= dict(s_min='updates', e_min='examples') | dict.fromkeys(('b_noise', 'b_crit', 'b_half'), 'examples per update')
 
 # %% ../../nbs/analysis/05_laws.ipynb #6cd84ce1
 def _checked(bs, y):
@@ -60,7 +62,8 @@ def _checked(bs, y):
     if len(bs) != len(y): raise ValueError(f'{len(bs)} batch sizes for {len(y)} values: there must be one for each')
     for name,o in (('batch size', bs), ('value', y)):
         bad = np.flatnonzero(~(np.isfinite(o) & (o > 0)))
-        if len(bad): raise ValueError(f'{name} {bad[0]} (counted from 0) is {o[bad[0]]:g}, but a fit in log space needs finite numbers above 0: leave such rows out')
+        if len(bad): raise ValueError(f'{name} {bad[0]} (counted from 0) is {o[bad[0]]:g}, '
+                                      'but a fit in log space needs finite numbers above 0: leave such rows out')
     return np.log(bs),np.log(y)
 
 def _box(law, x):
@@ -101,7 +104,9 @@ class Fit:
         factor,*phi = self.theta
         return np.exp(factor + self.law.shape(np.log(bs), *phi))
 
-    def __repr__(self): return f"{self.law.formula}: {', '.join(f'{k} = {v:.4g}' for k,v in self.values.items())} (s.d. {self.sd:.2g}, {len(self.x)} points)"
+    def __repr__(self):
+        values = ', '.join(f'{k} = {v:.4g}' for k,v in self.values.items())
+        return f'{self.law.formula}: {values} (s.d. {self.sd:.2g}, {len(self.x)} points)'
 
 # %% ../../nbs/analysis/05_laws.ipynb #35781622
 def fit_law(
@@ -115,10 +120,11 @@ def fit_law(
     x,z = _checked(bs, y)
     n,k = len(np.unique(x)),len(law.params)
     if n < k: raise ValueError(f'the law {law.name!r} has {k} parameters: {n} different batch sizes are too few')
+    def resid(phi): return _resid(law, x, z, phi)[0]
+    def rss(phi): return (resid(phi)**2).sum(-1)
     mesh = _mesh(_box(law, x), 101 if k == 3 else 1001)
-    phi = [o[(_resid(law, x, z, mesh)[0]**2).sum(-1).argmin()] for o in mesh]
-    rss = lambda o: (_resid(law, x, z, o)[0]**2).sum()
-    if phi: phi = min(phi, least_squares(lambda o: _resid(law, x, z, o)[0], phi, xtol=1e-15, ftol=1e-15, gtol=1e-15).x, key=rss)
+    phi = [o[rss(mesh).argmin()] for o in mesh]
+    if phi: phi = min(phi, least_squares(resid, phi, xtol=1e-15, ftol=1e-15, gtol=1e-15).x, key=rss)
     theta = [_resid(law, x, z, phi)[1], *phi]
     values = {o: float(t if o == 'exponent' else np.exp(t)) for o,t in zip(law.params, theta)}
     return Fit(law, values, np.sqrt(rss(phi)/(len(x) - k)) if len(x) > k else np.nan, x, z, floor)
@@ -168,12 +174,14 @@ def params_table(
     level=.9, # Share of such intervals that hold the true value
 ): # DataFrame: a row a parameter, `value`, `lo`, `hi`, `unit`
     "The parameters of a fit with profile likelihood intervals"
-    rows,names = {},fit.law.params
-    for i,name in enumerate(names):
-        ends = _interval(fit, float(i == 0), (lambda *phi: 0.) if i == 0 else (lambda *phi, i=i: phi[i-1]), level)
+    factor,*others = fit.law.params
+    rows = {factor: (fit.values[factor], *np.exp(_interval(fit, 1., lambda *phi: 0., level)))}
+    for i,name in enumerate(others):
+        ends = _interval(fit, 0., lambda *phi: phi[i], level)
         rows[name] = fit.values[name],*(ends if name == 'exponent' else np.exp(ends))
     if fit.law.product:
-        rows[fit.law.product] = np.prod([fit.values[o] for o in names[:2]]),*np.exp(_interval(fit, 1., lambda b: b, level))
+        value = fit.values[factor]*fit.values[others[0]]
+        rows[fit.law.product] = value,*np.exp(_interval(fit, 1., lambda b: b, level))
     t = pd.DataFrame.from_dict(rows, orient='index', columns=['value', 'lo', 'hi']).rename_axis('parameter')
     return t.assign(unit=[UNITS[o] for o in t.index])
 
@@ -189,7 +197,8 @@ def paper_table(
     name, # A table's name; an unknown one lists them
 ): # DataFrame, with the columns it has in its source
     "A published table that ships with the package"
-    tables = {o.name[:-4]: o for o in files('bs_lr_study').joinpath('records', 'papers').iterdir() if o.name.endswith('.csv')}
+    folder = files('bs_lr_study').joinpath('records', 'papers')
+    tables = {o.name[:-4]: o for o in folder.iterdir() if o.name.endswith('.csv')}
     if name not in tables: raise ValueError(f"there is no table {name!r}: choose one of {', '.join(sorted(tables))}")
     with tables[name].open(encoding='utf-8') as f: return pd.read_csv(f)
 
@@ -216,9 +225,12 @@ def held_out(
     d = pd.DataFrame(dict(bs=np.asarray(bs, float), y=np.asarray(y, float)))
     _checked(d.bs, d.y)
     every = sorted(d.bs.unique())
-    if len(every) <= len(law.params): raise ValueError(f'{len(every)} batch sizes are too few to leave one out: {law.name!r} has {len(law.params)} parameters')
-    rest = {b: d[d.bs != b] for b in every}
-    t = pd.DataFrame([dict(bs=b, y=np.exp(np.log(d.y[d.bs == b]).mean()), predicted=fit_law(o.bs, o.y, law)(b)) for b,o in rest.items()])
+    if len(every) <= len(law.params): raise ValueError(f'{len(every)} batch sizes are too few to leave one out: '
+                                                       f'{law.name!r} has {len(law.params)} parameters')
+    def one(b):
+        out,rest = d[d.bs == b],d[d.bs != b]
+        return dict(bs=b, y=np.exp(np.log(out.y).mean()), predicted=fit_law(rest.bs, rest.y, law)(b))
+    t = pd.DataFrame([one(b) for b in every])
     return t.assign(error=np.log(t.predicted/t.y), at_end=t.bs.isin([every[0], every[-1]]))
 
 # %% ../../nbs/analysis/05_laws.ipynb #7dd0af02
@@ -226,7 +238,7 @@ def compare_laws(
     bs,   # Batch sizes
     y,    # The best learning rate, or the steps to a target, at each
     laws, # `LR_LAWS` or `STEP_LAWS`, or a part of one
-): # DataFrame, best first: `params` (how many), `sd` about the fit, then `off_by` as a factor on held-out batch sizes, at the ends and inside; `p`
+): # DataFrame, best first: `params` (how many), `sd` about the fit; factor `off_by` held-out batch sizes, `at_ends`, `inside`; `p`
     "Laws by how they predict batch sizes they were not fitted to"
     from bs_lr_study.analysis.stats import sign_flip_p
     n = len(np.unique(bs))
@@ -234,9 +246,11 @@ def compare_laws(
     if not held: raise ValueError(f'{n} batch size(s) are too few to leave one out')
     sq = pd.DataFrame({k: o.error**2 for k,o in held.items()})
     ends,best = next(iter(held.values())).at_end,sq.mean().idxmin()
-    off = lambda o: np.exp(np.sqrt(o.mean()))
-    t = pd.DataFrame(dict(params={k: len(laws[k].params) for k in held}, sd={k: fit_law(bs, y, laws[k]).sd for k in held},
-                          off_by=off(sq), at_ends=off(sq[ends]), inside=off(sq[~ends]), p={k: sign_flip_p((sq[k] - sq[best]).values) for k in held}))
+    def off(sq): return np.exp(np.sqrt(sq.mean()))
+    sd = {k: fit_law(bs, y, laws[k]).sd for k in held}
+    p = {k: sign_flip_p((sq[k] - sq[best]).to_numpy()) for k in held}
+    t = pd.DataFrame(dict(params={k: len(laws[k].params) for k in held}, sd=sd, off_by=off(sq)))
+    t = t.assign(at_ends=off(sq[ends]), inside=off(sq[~ends]), p=pd.Series(p))
     return t.rename_axis('law').sort_values('off_by')
 
 # %% ../../nbs/analysis/05_laws.ipynb #2a142f93
@@ -246,10 +260,9 @@ def predict(
     level=.9, # Share of such intervals that hold the true curve
 ): # DataFrame: `bs`, `value`, `lo`, `hi`
     "The curve of a fit and its profile likelihood interval at each of `bs`"
-    ends = [np.exp(_interval(fit, 1., lambda *phi, x=x: _shape_at(fit.law, x, phi), level)) for x in np.log(np.asarray(bs, float))]
-    return pd.DataFrame(ends, columns=['lo', 'hi']).assign(bs=np.asarray(bs), value=fit(np.asarray(bs, float)))[['bs', 'value', 'lo', 'hi']]
-
-def _shape_at(law, x, phi): return law.shape(np.array(x), *phi)
+    def ends(x): return np.exp(_interval(fit, 1., lambda *phi: fit.law.shape(np.array(x), *phi), level))
+    lo,hi = np.array([ends(x) for x in np.log(np.asarray(bs, float))]).T
+    return pd.DataFrame(dict(bs=np.asarray(bs), value=fit(np.asarray(bs, float)), lo=lo, hi=hi))
 
 # %% ../../nbs/analysis/05_laws.ipynb #4a739cd6
 def best_lrs(
@@ -260,7 +273,8 @@ def best_lrs(
     "The learning rate of highest accuracy at each batch size"
     tried = cells(df[df.model == pick_model(df, model)], agg).query('tested').sort_values('lr')
     best = best_rows(tried, 'lr', ['bs']).sort_values('bs', ignore_index=True)
-    if best.empty: raise ValueError('acc is missing everywhere: no run has an accuracy, so there is no best learning rate; were all runs lost?')
+    if best.empty: raise ValueError('acc is missing everywhere: no run has an accuracy, so there is no best learning rate; '
+                                    'were all runs lost?')
     lrs = tried.groupby('bs').lr
     ratio = lrs.agg(lambda o: np.exp(np.diff(np.log(o)).max()) if len(o) > 1 else np.nan)
     found = best[['bs', 'lr', 'acc']].assign(n_lrs=best.bs.map(lrs.size()), ratio=best.bs.map(ratio))

@@ -22,7 +22,7 @@ def two_batch(
     n=np.inf, # Examples that batches are drawn from without putting any back
 ): # (‖G‖², tr Σ): estimates without bias, so either may be below 0
     "McCandlish et al.'s two-batch estimator"
-    if not 0 < b < bs: raise ValueError(f'b = {b}, bs = {bs}: the small batch must have an example or more, and fewer than the big one')
+    if not 0 < b < bs: raise ValueError(f'b = {b}, bs = {bs}: the small batch needs one example or more, and fewer than the big one')
     trace = (small - big)/(1/b - 1/bs)
     return (bs*big - b*small)/(bs - b) + trace/n,trace
 
@@ -37,22 +37,23 @@ class BSimple:
 
     def __repr__(self):
         if math.isinf(self.lo): return 'B_simple: no upper bound, and no lower one either: the gradient is lost in the noise'
-        upper = 'no upper bound' if math.isinf(self.hi) else f'to {self.hi:.3g}'
-        return f"B_simple {'unknown' if math.isinf(self.value) else f'{self.value:.3g}'} ({self.level:.0%}: {self.lo:.3g}{',' if math.isinf(self.hi) else ''} {upper})"
+        value = 'unknown' if math.isinf(self.value) else f'{self.value:.3g}'
+        upper = ', no upper bound' if math.isinf(self.hi) else f' to {self.hi:.3g}'
+        return f'B_simple {value} ({self.level:.0%}: {self.lo:.3g}{upper})'
 
 def _fieller(top, bottom, w, level):
     "The ratio of two weighted means and its interval; (-inf, inf) where the bottom is not told from zero"
     w = w/w.sum()
     x = np.stack([top, bottom])
-    m,n = x @ w,1/(w**2).sum()
-    if n < 1.5: return m[0]/m[1],-np.inf,np.inf # one step does not say how much steps differ
-    dev = (x - m[:, None])*w
-    v = dev @ dev.T*n/(n - 1)
-    (tt,tb,bb) = t_dist.ppf((1 + level)/2, n - 1)**2*v[[0, 0, 1], [0, 1, 1]]
-    a,b,c = m[1]**2 - bb,m[0]*m[1] - tb,m[0]**2 - tt
-    if a <= 0: return m[0]/m[1],-np.inf,np.inf
+    mean,n = x @ w,1/(w**2).sum()
+    ratio = mean[0]/mean[1]
+    if n < 1.5: return ratio,-np.inf,np.inf # one step does not say how much steps differ
+    dev = (x - mean[:, None])*w
+    cov = t_dist.ppf((1 + level)/2, n - 1)**2*(dev @ dev.T)*n/(n - 1)
+    c,b,a = (mean[i]*mean[j] - cov[i, j] for i,j in ((0, 0), (0, 1), (1, 1))) # the ends solve a r² − 2 b r + c = 0
+    if a <= 0: return ratio,-np.inf,np.inf
     half = math.sqrt(max(b**2 - a*c, 0))
-    return m[0]/m[1],(b - half)/a,(b + half)/a
+    return ratio,(b - half)/a,(b + half)/a
 
 def b_simple(
     g2,    # Estimates of ‖G‖², one a step
@@ -62,10 +63,12 @@ def b_simple(
 ): # `BSimple`
     "tr Σ/‖G‖² with each averaged by itself"
     g2,trace = np.atleast_1d(np.asarray(g2, float)),np.atleast_1d(np.asarray(trace, float))
-    if not len(g2) or not np.isfinite([*g2, *trace]).all(): raise ValueError(f'{len(g2)} estimates, {(~np.isfinite(g2 + trace)).sum()} of them no finite numbers: the noise scale needs one or more, all finite')
+    bad = ~np.isfinite(g2 + trace)
+    if not len(g2) or bad.any(): raise ValueError(f'{len(g2)} estimates, {bad.sum()} of them no finite numbers: '
+                                                  'the noise scale needs one or more, all finite')
     if not 0 < level < 1: raise ValueError(f'level is {level!r}: it must lie between 0 and 1, such as .9')
-    inverse = _fieller(g2, trace, np.ones(len(g2)) if weights is None else np.asarray(weights, float), level)
-    value,hi,lo = (1/max(o, 0) if o > 0 else np.inf for o in inverse)
+    weights = np.ones(len(g2)) if weights is None else np.asarray(weights, float)
+    value,hi,lo = (1/o if o > 0 else np.inf for o in _fieller(g2, trace, weights, level))
     return BSimple(value, lo, hi, level)
 
 # %% ../../nbs/analysis/06_noise_scale.ipynb #d7a32bf8

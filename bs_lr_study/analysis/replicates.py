@@ -72,12 +72,13 @@ def run_sd(
     rep = _replicates(df)
     n_cells = rep.groupby(CELL).ngroups
     dof = len(rep) - n_cells
-    if dof == 0: raise ValueError('no cell has two runs, so nothing says how much a run moves when it is made again: make some runs again '
-                                  'with another seed, or give what to assume as sd, such as 0.008 for 0.8 points')
+    if dof == 0: raise ValueError('no cell has two runs, so nothing says how much a run moves when it is made again: '
+                                  'make some runs again with another seed, or give what to assume as sd, such as 0.008 for 0.8 points')
     rss,used = (rep.dev**2).sum(),0
     if batch is not None: rss,used = _within(rep, batch)
     repeated = f"{n_cells} cell{'s'*(n_cells != 1)}"
-    if used == dof: raise ValueError(f'the effects of {batch} use up all that the repeated cells tell ({repeated}): make more runs again, or give sd')
+    if used == dof: raise ValueError(f'the effects of {batch} use up all that the repeated cells tell ({repeated}): '
+                                     'make more runs again, or give sd')
     how = f'{len(rep)} runs of {repeated}' + f', {batch} effects taken out'*bool(used)
     return RunSd(float(np.sqrt(rss/(dof - used))), dof - used, how)
 
@@ -85,10 +86,11 @@ def run_sd(
 def batch_effects(
     df, # Runs
     batch, # A column with two values: which runs were made together
-): # DataFrame by model: `effect`, the batch that sorts last less the one that sorts first, its `se`, `n` cells, and `p` that all effects are zero
+): # DataFrame by model: `effect`, of the batch that sorts last less the first, its `se`, `n` cells, and `p` that all effects are zero
     "Whether runs made together are shifted, model by model"
     rep = _replicates(df)
-    if rep[batch].nunique() != 2: raise ValueError(f'{batch} has {rep[batch].nunique()} values among the runs of repeated cells: two are needed')
+    n = rep[batch].nunique()
+    if n != 2: raise ValueError(f'{batch} has {n} values among the runs of repeated cells: two are needed')
     first,last = sorted(rep[batch].dropna().unique())
     acc = rep.pivot_table(index=CELL, columns=batch, values='acc')
     by = (acc[last] - acc[first]).dropna().groupby('model', sort=False)

@@ -35,9 +35,10 @@ def _config(df):
     cfg = df[[f for f in hidden if f in df]]
     if 'data' in df.attrs.get('all_runs', ()): return cfg # pandas drops `attrs` where frames that differ in it are joined
     if 'data' in cfg and cfg.data.notna().all(): return cfg
+    if not df.index.is_unique: return _config(df.reset_index(drop=True))
     from bs_lr_study.readers.schema import parse_names
     names = parse_names(df.run)
-    return cfg.combine_first(names[[f for f in hidden if f in names]]) if df.index.is_unique else _config(df.reset_index(drop=True))
+    return cfg.combine_first(names[[f for f in hidden if f in names]])
 
 def _different(s):
     "The different values in `s`, which are most often one"
@@ -49,20 +50,21 @@ def _values(s):
 
 def _value(o): return 'missing' if pd.isna(o) else f'{o:g}' if isinstance(o, float) else str(o)
 
-# %% ../../nbs/analysis/01_tables.ipynb #f0e2e387
 def _mixed(cfg, model):
     "Fields that vary where they should not, with their values; outputs may vary between models"
     seen = {(f, ''): _values(cfg[f]) for f in cfg if f != 'n_out'}
-    if 'n_out' in cfg: seen |= {('n_out', f' of {m}'): _values(o) for m,o in cfg.n_out.groupby(model.set_axis(cfg.index))}
+    if 'n_out' in cfg:
+        by_model = cfg.n_out.groupby(model.set_axis(cfg.index))
+        seen |= {('n_out', f' of {m}'): _values(o) for m,o in by_model}
     return {k: v for k,v in seen.items() if len(v) > 1}
 
 def comparable(
     df, # Runs, as `load_runs` gives them
 ): # `df`
     "Refuse runs that differ in anything but model, bs, lr and seed"
-    mixed = {f + of: v for (f,of),v in _mixed(_config(df), df.model).items()}
-    if mixed: raise ValueError('these runs cannot share a table: they differ in ' + '; '.join(
-        f"{f} ({', '.join(v)})" for f,v in mixed.items()) + '. Only model, bs, lr and seed may differ: select the runs of one')
+    mixed = [f"{f}{of} ({', '.join(v)})" for (f,of),v in _mixed(_config(df), df.model).items()]
+    if mixed: raise ValueError(f"these runs cannot share a table: they differ in {'; '.join(mixed)}. "
+                               'Only model, bs, lr and seed may differ: select the runs of one')
     return df
 
 # %% ../../nbs/analysis/01_tables.ipynb #8d1e0c02
@@ -73,8 +75,10 @@ def by_setting(
     cfg = _config(df)
     vary = list(dict.fromkeys(f for f,_ in _mixed(cfg, df.model)))
     if not vary: return {'': df}
-    usual = {f: CONFIG_DEFAULTS.get(f) for f in vary}
-    def name(row): return ', '.join(f'{f} {_value(v)}' for f,v in row.items() if _value(v) != _value(usual[f])) or 'default settings'
+    usual = {f: _value(CONFIG_DEFAULTS.get(f)) for f in vary}
+    def name(row):
+        unusual = [f'{f} {_value(v)}' for f,v in row.items() if _value(v) != usual[f]]
+        return ', '.join(unusual) or 'default settings'
     names = cfg[vary].astype(object).apply(name, axis=1).to_numpy()
     return {k: df[names == k] for k in dict.fromkeys(names)}
 
@@ -88,7 +92,8 @@ def _outcome(df):
     good = _good(df)
     if 'status' not in df: return df.assign(diverged=False, failed=False, tested=good)
     diverged = df.status == 'diverged'
-    return df.assign(acc=df.acc.where(good), diverged=diverged, failed=~good & ~diverged & df.status.notna(), tested=good | diverged)
+    failed = ~good & ~diverged & df.status.notna()
+    return df.assign(acc=df.acc.where(good), diverged=diverged, failed=failed, tested=good | diverged)
 
 # %% ../../nbs/analysis/01_tables.ipynb #00e418ff
 def top_runs(
@@ -99,6 +104,7 @@ def top_runs(
     acc = _outcome(comparable(df)).acc
     return df[acc.notna()].sort_values(['acc', 'bs'], ascending=[False, True], kind='stable').head(n)
 
+# %% ../../nbs/analysis/01_tables.ipynb #1719c207
 def best_run(
     df, # Runs, as `load_runs` gives them
 ): # Series: the row of that run; all missing if no run has an accuracy
@@ -117,16 +123,18 @@ def _by_cell(df, agg):
 
 def _check_agg(agg):
     ways = ('mean', 'median', 'max', 'min')
-    if not callable(agg) and agg not in ways: raise ValueError(f"agg is {agg!r}: choose one of {', '.join(ways)}, or a function")
+    if callable(agg) or agg in ways: return
+    raise ValueError(f"agg is {agg!r}: choose one of {', '.join(ways)}, or a function")
 
 def cells(
     df, # Runs, as `load_runs` gives them
     agg='mean', # How the accuracies of a cell become one: 'mean', 'median', 'max', 'min', or a function
-): # DataFrame: `model`, `lr`, `bs`, `acc`, `std` over the runs, `n` runs with an accuracy, of `runs`; `n_diverged`, `n_failed`, `tested`
-    "Runs of the same model, lr and bs, as one row"
+): # DataFrame: `model`, `lr`, `bs`, `acc`, `std`; `n` runs with an accuracy, of `runs`; `n_diverged`, `n_failed`, `tested`
+    "One row for the runs of the same model, lr and bs"
     _check_agg(agg)
     order = {m: i for i,m in enumerate(df.model.unique())}
-    return _by_cell(df, agg).reset_index().sort_values('model', key=lambda s: s.map(order), kind='stable', ignore_index=True)
+    c = _by_cell(df, agg).reset_index()
+    return c.sort_values('model', key=lambda s: s.map(order), kind='stable', ignore_index=True)
 
 # %% ../../nbs/analysis/01_tables.ipynb #adbeb049
 def pick_model(
@@ -137,9 +145,11 @@ def pick_model(
     models = _different(df.model)
     if model is None and len(models) == 1: return models[0]
     if model in models: return model
-    why = f'there are runs of {len(models)} models, so say which' if model is None else f'there are no runs of model {model!r}'
+    why = f'there are no runs of model {model!r}'
+    if model is None: why = f'there are runs of {len(models)} models, so say which'
     raise ValueError(f"{why}: choose one of {', '.join(map(str, models))}")
 
+# %% ../../nbs/analysis/01_tables.ipynb #6febc49b
 def _of_model(df, model):
     "The runs of one model"
     if model is None and len(_different(df.model)) == 1: return df
@@ -177,7 +187,7 @@ def optima(
     df, # Runs, as `load_runs` gives them
     along='bs', # 'bs': the best batch size of each row; 'lr': the best learning rate of each column
     agg='mean', # How runs of one cell (seeds) become one number
-): # DataFrame: `model`, `lr` (or `bs`), the best `bs` (or `lr`), `acc` there, `where`: inside, at the edge, one cell, diverged, not tested
+): # DataFrame: `model`, `lr` (or `bs`), the best `bs` (or `lr`), `acc` there; `where` it lies, or diverged, or not tested
     "The best of each row or column of the crosstabs, and whether it lies at the edge of what was tested"
     if along not in ('bs', 'lr'): raise ValueError(f"along is {along!r}: choose one of bs, lr")
     c,by = cells(df, agg),['model', 'lr' if along == 'bs' else 'bs']
@@ -187,12 +197,12 @@ def optima(
     return t.assign(where=t['where'].fillna(without)).drop(columns='tested').astype({'bs': 'Int64'})
 
 # %% ../../nbs/analysis/01_tables.ipynb #4be64090
-def _cell_text(c, best):
-    "One cell as text"
+def _cell_text(c, mark):
+    "One cell as text, the best of its row with a mark"
     acc = '' if pd.isna(c.acc) else f'{100*c.acc:.1f}'
     if c.n > 1: acc += f' ±{100*c["std"]:.1f} ({c.n})'
     lost = [f'{sign}{n}/{c.runs}' for sign,n in (('×', c.n_diverged), ('!', c.n_failed)) if n]
-    return ' '.join([o for o in [acc + best, *lost] if o]) or '?'
+    return ' '.join([o for o in [acc + mark, *lost] if o]) or '?'
 
 def _parts_text(df, c):
     "The micro-batches that stand in for the batches of a cell, if any do"
@@ -205,31 +215,34 @@ def crosstab_text(
 ): # DataFrame of text: rows lr ascending, columns bs ascending, empty where no run was made
     "The crosstab with all it stands on: spread, number of runs, what diverged or failed, and each row's best"
     df = _of_model(df, model)
-    marks = {(o.lr, o.bs): '>' if o.where == 'at the edge' else '*' for o in optima(df).itertuples() if o.where in ('inside', 'at the edge')}
+    mark = {'inside': '*', 'at the edge': '>'}
+    marks = {(o.lr, o.bs): mark.get(o.where, '') for o in optima(df).itertuples()}
     c = cells(df)
-    text = c.assign(text=[_cell_text(o, marks.get((o.lr, o.bs), '')) + _parts_text(df, o) for _,o in c.iterrows()])
-    return text.pivot(index='lr', columns='bs', values='text').fillna('')
+    text = [_cell_text(o, marks.get((o.lr, o.bs), '')) + _parts_text(df, o) for _,o in c.iterrows()]
+    return c.assign(text=text).pivot(index='lr', columns='bs', values='text').fillna('')
 
 # %% ../../nbs/analysis/01_tables.ipynb #da82c193
-def _answer(o):
+def _answer(runs):
     "Of runs alike but for their micro-batch: those that count, the answer to lack of memory in its place"
-    o = o.sort_values('in_micro_bs', ascending=False)
-    n = int((o.status == 'oom').cumprod().sum()) # so many, from the largest on, did not fit
-    if n == 0: return o.assign(in_micro_bs=np.nan)
-    fits = o[n:][o.status[n:].isin(['ok', 'diverged'])]
-    chosen = fits[:1] if len(fits) else o[:1].assign(in_micro_bs=np.nan)
-    return pd.concat([chosen.assign(micro_bs=o.micro_bs.iloc[0]), fits[1:].assign(in_micro_bs=np.nan)])
+    runs = runs.sort_values('in_micro_bs', ascending=False)
+    n_lost = int((runs.status == 'oom').cumprod().sum()) # so many, from the largest on, did not fit
+    if n_lost == 0: return runs.assign(in_micro_bs=np.nan)
+    fits = runs[n_lost:][runs.status[n_lost:].isin(['ok', 'diverged'])]
+    chosen = fits[:1] if len(fits) else runs[:1].assign(in_micro_bs=np.nan)
+    return pd.concat([chosen.assign(micro_bs=runs.micro_bs.iloc[0]), fits[1:].assign(in_micro_bs=np.nan)])
 
 def answer_oom(
     df, # Runs, as `load_runs` gives them
 ): # DataFrame; if any run stands in for another, with `in_micro_bs`, its micro-batch
     "Runs that were out of memory, each replaced by the same in smaller micro-batches if that went well"
     if not {'micro_bs', 'status'} <= set(df) or not (df.status == 'oom').any(): return df
-    key = df[[f for f in CONFIG_FIELDS if f in df and f != 'micro_bs']].astype(object).fillna('').agg(tuple, axis=1)
-    hit = key.isin(key[df.status == 'oom'])
-    new = [_answer(o) for _,o in df[hit].assign(in_micro_bs=df.micro_bs.fillna(df.bs)[hit]).groupby(key[hit])]
-    if not any(o.in_micro_bs.notna().any() for o in new): new = [o.drop(columns='in_micro_bs') for o in new]
-    return pd.concat([df[~hit], *new]).sort_index()
+    config = df[[f for f in CONFIG_FIELDS if f in df and f != 'micro_bs']]
+    key = config.astype(object).fillna('').agg(tuple, axis=1)
+    lost = key.isin(key[df.status == 'oom'])
+    alike = df[lost].assign(in_micro_bs=df.micro_bs.fillna(df.bs)[lost]).groupby(key[lost])
+    answered = [_answer(runs) for _,runs in alike]
+    if not any(o.in_micro_bs.notna().any() for o in answered): answered = [o.drop(columns='in_micro_bs') for o in answered]
+    return pd.concat([df[~lost], *answered]).sort_index()
 
 # %% ../../nbs/analysis/01_tables.ipynb #3dea3d82
 def inflection_table(
@@ -237,7 +250,7 @@ def inflection_table(
     agg='mean', # How runs of one cell (seeds) become one number
     detail=False, # Say in words why a cell is empty?
     sets=None, # The batch sizes that may be the best, as `best_sets` gives them, to show beside each
-): # DataFrame: rows lr ascending, a column a model; batch sizes as Int64, or text if `detail`; with `sets` columns `bs`, `lo`, `hi` a model
+): # DataFrame: rows lr ascending, a column a model: Int64, or text if `detail`; with `sets` and no `detail` three: `bs`, `lo`, `hi`
     "For each lr and model the batch size past which accuracy falls, missing if none was found inside the tested range"
     o = optima(df, 'bs', agg)
     words = o['where'].where(o['where'] != 'at the edge', 'at the edge (' + o.bs.astype(str) + ')')
@@ -258,7 +271,8 @@ def _with_sets_in_words(t, sets):
 def _with_sets(t, sets):
     "The table of numbers, each with the ends of its set, where these are bounds"
     ends = dict(lo=sets.lo.where(~sets.low_edge), hi=sets.hi.where(~sets.high_edge))
-    def wide(end): return sets.assign(end=end).pivot(index='lr', columns='model', values='end').reindex_like(t).astype('Int64')
+    by = sets.set_index(['lr', 'model'])
+    def wide(end): return end.set_axis(by.index).unstack().reindex_like(t).astype('Int64')
     both = pd.concat(dict(bs=t) | {k: wide(v) for k,v in ends.items()}, axis=1).swaplevel(axis=1)
     return both[[(model, k) for model in t for k in ('bs', 'lo', 'hi')]]
 

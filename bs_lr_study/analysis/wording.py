@@ -58,31 +58,37 @@ def _words(kind):
 @_words('noise')
 def _noise(_, sd, dof, lo, hi, how, assumed):
     known = '' if np.isinf(dof) else f'; {points(lo, hi)} at 95 %'
-    return f'Made again, a run moves by {100*sd:.1f} points (one standard deviation{known})' + (f'. That is {how}' if assumed else f', from {how}')
+    source = f'. That is {how}' if assumed else f', from {how}'
+    return f'Made again, a run moves by {100*sd:.1f} points (one standard deviation{known}){source}'
 
 @_words('halves')
 def _halves(_, better, other):
-    return (f'Runs scatter less in the better half of the cells ({100*better:.1f} points) than in the other ({100*other:.1f}): '
-            'one error for all makes what is said of the best cells more careful than need be')
+    return (f'Runs scatter less in the better half of the cells ({100*better:.1f} points) than in the other '
+            f'({100*other:.1f}): one error for all makes what is said of the best cells more careful than need be')
 
 @_words('runs')
 def _runs(_, runs, cells, least, most, models, bss, lrs):
     each = f'{least}' if least == most else f'{least} to {most}'
-    over_bs = f'bs {bss[0]}' if len(bss) == 1 else f'{len(bss)} batch sizes from {bss[0]} to {bss[-1]}'
-    over_lr = f'lr {fmt_lr(lrs[0])}' if len(lrs) == 1 else f'{len(lrs)} learning rates from {fmt_lr(lrs[0])} to {fmt_lr(lrs[-1])}'
-    return f"{counted(runs, 'run')} of {listed(models)}, {each} a cell: {over_bs} and {over_lr}"
+    def over(one, many, values):
+        return f'{one} {values[0]}' if len(values) == 1 else f'{len(values)} {many} from {values[0]} to {values[-1]}'
+    tried = f"{over('bs', 'batch sizes', bss)} and {over('lr', 'learning rates', [fmt_lr(o) for o in lrs])}"
+    return f"{counted(runs, 'run')} of {listed(models)}, {each} a cell: {tried}"
 
 @_words('missing')
 def _missing(model, missing, cells, holes, bss, lrs):
-    def hole(at_lrs, at_bss): return f"lr {ranges(at_lrs, lrs, fmt_lr)} at {'every bs' if len(at_bss) == len(bss) else 'bs ' + ranges(at_bss, bss)}"
+    def hole(at_lrs, at_bss):
+        at = 'every bs' if len(at_bss) == len(bss) else f'bs {ranges(at_bss, bss)}'
+        return f'lr {ranges(at_lrs, lrs, fmt_lr)} at {at}'
     where = '; '.join(hole(*o) for o in holes) if len(holes) < 5 else 'too many to name'
     return f"{missing} of {cells} cells {'was' if missing == 1 else 'were'} not run for {model}: {where}"
 
 @_words('lost')
 def _lost(model, how, lost, runs, share, in_part, at, bss, lrs):
-    did = {'diverged': 'diverged', 'failed': 'failed', 'blank': 'has no accuracy' if lost == 1 else 'have no accuracy'}[how]
-    if len(at) < 4: where = f"at {listed(f'bs {bs}, lr {fmt_lr(lr)} ({n} of {of})' for bs,lr,n,of in at)}"
-    else: where = f'in {len(at)} cells: lr {ranges({o[1] for o in at}, lrs, fmt_lr)}, bs {ranges({o[0] for o in at}, bss)}'
+    did = how if how != 'blank' else 'has no accuracy' if lost == 1 else 'have no accuracy'
+    where = f"at {listed(f'bs {bs}, lr {fmt_lr(lr)} ({n} of {of})' for bs,lr,n,of in at)}"
+    if len(at) > 3:
+        lost_bss,lost_lrs = ({o[i] for o in at} for i in (0, 1))
+        where = f'in {len(at)} cells: lr {ranges(lost_lrs, lrs, fmt_lr)}, bs {ranges(lost_bss, bss)}'
     has = 'has' if in_part == 1 else 'have'
     flattered = f". {counted(in_part, 'cell')} still {has} an accuracy, which is of the survivors and flatters"
     return f"{lost} of {counted(runs, 'run')} of {model} {did}, {where}" + flattered*bool(in_part)
@@ -103,17 +109,19 @@ def _rivals(rivals, model):
     if not rivals: return 'none of the others can be as good'
     names = [f"{'' if model else f'{m} at '}bs {bs}, lr {fmt_lr(lr)}" for m,bs,lr in rivals]
     if len(names) > 3:
-        bss,lrs = ((min(o), max(o)) for o in list(zip(*rivals))[1:])
-        names = [f"all within bs {' to '.join(dict.fromkeys(map(str, bss)))}, lr {' to '.join(dict.fromkeys(map(fmt_lr, lrs)))}"]
+        _,bss,lrs = zip(*rivals)
+        def within(values, show=str): return ' to '.join(dict.fromkeys(show(o) for o in (min(values), max(values))))
+        names = [f'all within bs {within(bss)}, lr {within(lrs, fmt_lr)}']
     return f"{counted(len(rivals), 'other')} cannot be told from it ({'; '.join(names)})"
 
 @_words('best cell')
 def _best_cell(model, winner, bs, lr, acc, cells, rival_cells, flattery, ends, **_):
     luck = f'about {100*flattery:.1f}' if flattery >= .0005 else 'less than 0.1'
-    of,cell = f' of {model}' if model else '',f"{'' if model else f'{winner} at '}bs {bs}, lr {fmt_lr(lr)}"
-    said = f"The best of {counted(cells, 'cell')}{of} is {cell} ({100*acc:.1f} %, of which {luck} points are luck); {_rivals(rival_cells, model)}"
+    of,at = (f' of {model}', '') if model else ('', f'{winner} at ')
+    best = f'{at}bs {bs}, lr {fmt_lr(lr)} ({100*acc:.1f} %, of which {luck} points are luck)'
     names = dict(bs='batch size', lr='learning rate')
-    return '; '.join([said, *(f'its {names[along]} is {_end(*end)}' for along,end in ends.items())])
+    at_ends = [f'its {names[along]} is {_end(*end)}' for along,end in ends.items()]
+    return f"The best of {counted(cells, 'cell')}{of} is {'; '.join([best, _rivals(rival_cells, model), *at_ends])}"
 
 @_words('models')
 def _models(_, a, b, diff, lo, hi):
@@ -123,10 +131,11 @@ def _models(_, a, b, diff, lo, hi):
 def _course(bs, rises, falls, diverges, end):
     "How accuracy goes along a row"
     down = 'diverges' if diverges else 'falls'
-    which = end and end[0]
-    if which == 'largest': return f'rises up to bs {bs}, {_end(*end)}: a larger one may be better' if rises else f'is highest at bs {bs}, {_end(*end)}'
+    if end and bs > 1:
+        if end[0] == 'largest' and rises: return f'rises up to bs {bs}, {_end(*end)}: a larger one may be better'
+        if end[0] == 'smallest' and falls: return f'{down} from bs {bs} on, {_end(*end)}: a smaller one may be better'
+        return f'is highest at bs {bs}, {_end(*end)}'
     if bs == 1: return f'{down} from bs 1 on' if falls else 'is highest at bs 1'
-    if which: return f'{down} from bs {bs} on, {_end(*end)}: a smaller one may be better' if falls else f'is highest at bs {bs}, {_end(*end)}'
     if rises and falls: return f'rises up to bs {bs} and {down} past it'
     if rises: return f'rises up to bs {bs}; whether it falls past it is within noise'
     return f'{down} past bs {bs}; whether it rises up to it is within noise' if falls else f'is highest at bs {bs}'
@@ -141,13 +150,14 @@ def _alike(bs, candidates, tried):
 
 @_words('row')
 def _row(model, lr, bs, low_edge, high_edge, candidates, back, diverges, end, tried, **_):
-    said = [f'At lr {fmt_lr(lr)} {model} {_course(bs, not low_edge, not high_edge, diverges, end)}', _alike(bs, candidates, tried)]
-    if back: said.insert(1, 'not in one sweep, for bs {1} is {0:.1f} points above bs {2}'.format(100*back[0], *back[1:]))
-    return '; '.join(said)
+    parts = [_course(bs, not low_edge, not high_edge, diverges, end)]
+    if back: parts += [f'not in one sweep, for bs {back[1]} is {100*back[0]:.1f} points above bs {back[2]}']
+    return f'At lr {fmt_lr(lr)} {model} ' + '; '.join([*parts, _alike(bs, candidates, tried)])
 
 @_words('one cell')
 def _one_cell(model, lr, bs, acc, tried):
-    return f"At lr {fmt_lr(lr)} {model} {'was run' if tried == 1 else 'has an accuracy'} at bs {bs} only ({100*acc:.1f} %)"
+    did = 'was run' if tried == 1 else 'has an accuracy'
+    return f'At lr {fmt_lr(lr)} {model} {did} at bs {bs} only ({100*acc:.1f} %)'
 
 @_words('single cells')
 def _single_cells(_, rows): return f'{rows} rows were run at one batch size only: they say nothing of the best one'
@@ -165,25 +175,28 @@ def _best_bs(model, best):
 @_words('best learning rate')
 def _best_lr(model, best):
     at = {lr: [bs for bs in best if best[bs] == lr] for lr in sorted(set(best.values()))}
-    return f'The best learning rate of {model} is ' + ', '.join(f'{fmt_lr(lr)} (bs {ranges(bss, best)})' for lr,bss in at.items())
+    where = ', '.join(f'{fmt_lr(lr)} (bs {ranges(bss, best)})' for lr,bss in at.items())
+    return f'The best learning rate of {model} is {where}'
 
-def _moves(topic, by, show, show_best, model, moves, common):
+def _moves(moves, by, common):
     "Whether the best moves from row to row, or from column to column"
-    if moves: said = listed(f'{way} from {by} {show(a)} to {show(b)}' for way,(a,b) in moves.items())
-    elif common: said = f'may be the same for all, {show_best} {listed(common)}'
-    else: said = 'moves nowhere beyond noise'
-    return f'The {topic} of {model} {said}'
+    if moves: return listed(f'{way} from {by} {a} to {b}' for way,(a,b) in moves.items())
+    return f'may be the same for all, {common}' if common else 'moves nowhere beyond noise'
 
 @_words('bs moves')
-def _bs_moves(model, moves, common): return _moves('best batch size', 'lr', fmt_lr, 'bs', model, moves, [int(o) for o in common])
+def _bs_moves(model, moves, common):
+    rows = {way: map(fmt_lr, o) for way,o in moves.items()}
+    return f"The best batch size of {model} {_moves(rows, 'lr', common and f'bs {listed(map(int, common))}')}"
 
 @_words('lr moves')
-def _lr_moves(model, moves, common): return _moves('best learning rate', 'bs', str, 'lr', model, moves, [fmt_lr(o) for o in common])
+def _lr_moves(model, moves, common):
+    return f"The best learning rate of {model} {_moves(moves, 'bs', common and f'lr {listed(map(fmt_lr, common))}')}"
 
 @_words('edge')
 def _edge(model, bss, of, edge, end, tried):
     where = f'bs {tried[0]}' if of == 1 else f'{len(bss)} of {of} batch sizes ({ranges(bss, tried)})'
-    return f"At {where} the best learning rate of {model} is {_end(*end)}: a {'larger' if edge == 'max' else 'smaller'} one may be better"
+    beyond = 'larger' if edge == 'max' else 'smaller'
+    return f'At {where} the best learning rate of {model} is {_end(*end)}: a {beyond} one may be better'
 
 @_words('spread')
 def _spread(model, lrs, least_bs, least, least_lo, least_hi, most_bs, most, most_lo, most_hi):

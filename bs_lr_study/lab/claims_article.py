@@ -35,15 +35,16 @@ def _seeds(df, what):
     need(df, what)
     return need(df if df.seed.nunique() > 1 else [], 'a second seed')
 
-# %% ../../nbs/lab/05_claims_article.ipynb #eba918c8
+# %% ../../nbs/lab/05_claims_article.ipynb #7820aa0c
 @CLAIMS.enter('article', 'fixed lr',
               'At a fixed learning rate a larger batch ends with a larger training loss (bs 64, 256, 1024).')
 def fixed_lr(ev):
     "Steps from bs 32 to 128 to 512, at each learning rate, seed by seed"
     t = step_ratios(_seeds(ev.scaled, _RULES), 'train_loss', (32, 128, 512), level=ev.level)
     need(t, _RULES)
-    numbers = dict(clear=(t.lo > 1).sum(), steps=len(t), data=' and '.join(t.data.unique()), least=t.ratio.min(), most=t.ratio.max())
-    template = ('clear in {clear} of {steps} steps on the {data} (bs 32, 128, 512; SGD and Adam): '
+    numbers = dict(clear=(t.lo > 1).sum(), steps=len(t), least=t.ratio.min(), most=t.ratio.max())
+    data = ' and '.join(t.data.unique())
+    template = (f'clear in {{clear}} of {{steps}} steps on the {data} (bs 32, 128, 512; SGD and Adam): '
                 '{least:.2f} to {most:.3g} times the loss of the last epoch')
     return Verdict(judge(t.lo, t.hi, least=1), template, numbers)
 
@@ -104,7 +105,7 @@ def lr_adjusted(ev):
     template = 'in the last of ten epochs of the digits, each at its best lr: {larger}'
     return Verdict(verdict, template, dict(larger=rows), each)
 
-# %% ../../nbs/lab/05_claims_article.ipynb #18327120
+# %% ../../nbs/lab/05_claims_article.ipynb #bf4236af
 @CLAIMS.enter('article', 'lower validation loss',
               'With the learning rate scaled, a larger batch even seems to lower the validation loss.')
 def lower_valid_loss(ev):
@@ -113,7 +114,8 @@ def lower_valid_loss(ev):
     r = loss_ratios(from_best_lr(need(t[t.rule == t.opt.map(FITTING)], _RULES)), 'valid_loss', level=ev.level)
     template = ('lower for sure in {lower}, higher for sure in {higher} of {steps} steps from bs 32: '
                 '{least:.2f} to {most:.3g} times the loss')
-    numbers = dict(lower=(r.hi < 1).sum(), higher=(r.lo > 1).sum(), steps=len(r), least=r.ratio.min(), most=r.ratio.max())
+    numbers = dict(lower=(r.hi < 1).sum(), higher=(r.lo > 1).sum(), steps=len(r))
+    numbers |= dict(least=r.ratio.min(), most=r.ratio.max())
     return Verdict(judge(r.lo, r.hi, most=1), template, numbers)
 
 # %% ../../nbs/lab/05_claims_article.ipynb #545ac34a
@@ -130,7 +132,7 @@ def scaled_lr(ev):
                 '{unscaled:.1f} more if the learning rate stays')
     return Verdict(judge(diff - half, diff + half, most=.5), template, numbers)
 
-# %% ../../nbs/lab/05_claims_article.ipynb #0aafb075
+# %% ../../nbs/lab/05_claims_article.ipynb #894c4f2b
 @CLAIMS.enter('article', 'sharpness',
               'The sharpness of large-batch minima grows as the loss falls; that of small-batch minima shrinks.')
 def sharpness(ev):
@@ -140,11 +142,11 @@ def sharpness(ev):
     ends = t.groupby(['bs', 'run']).sharpness.agg(['first', 'last'])
     grew = group_means(ends['last']/ends['first'], 'bs', ev.level**.5, log=True).sort_index()
     small,large = need(grew[grew.n > 1], needs).iloc[[0, -1]].reset_index().to_dict('records')
-    template = ('times {small[mid]:.2f} at bs {small[bs]} and {large[mid]:.2f} at bs {large[bs]}, {runs} runs each')
+    template = 'times {small[mid]:.2f} at bs {small[bs]} and {large[mid]:.2f} at bs {large[bs]}, {runs} runs each'
     numbers = dict(small=small, large=large, runs=min(small['n'], large['n']))
     return Verdict(judge([1/small['hi'], large['lo']], [1/small['lo'], large['hi']], least=1), template, numbers)
 
-# %% ../../nbs/lab/05_claims_article.ipynb #1c451746
+# %% ../../nbs/lab/05_claims_article.ipynb #19c41471
 def _networks(ev):
     "The table of Hoffer et al."
     return need(ev.papers.get('hoffer2017_gap', []), 'large batches with GBN and RA on several networks')
@@ -185,8 +187,9 @@ _GRID = ('; in the grid bs 512, with a sixteenth of the updates, is {grid[least]
               'At equal epochs, so with fewer updates, a larger batch generalizes less well.')
 def weaker(ev):
     "Mean over the networks of the accuracy of the small batch less that of the large; beside it the published grid"
-    template = 'on {n} networks the large batch is {mid:.1f} points below the small one on average ({lo:.1f} to {hi:.1f})'
-    v,grid = _gain(ev, 'SB', 'LB', template),_in_the_grid(ev)
+    v = _gain(ev, 'SB', 'LB', 'on {n} networks the large batch is {mid:.1f} points below the small one on average '
+                              '({lo:.1f} to {hi:.1f})')
+    grid = _in_the_grid(ev)
     return replace(v, template=v.template + _GRID, numbers=v.numbers | dict(grid=grid)) if grid else v
 
 # %% ../../nbs/lab/05_claims_article.ipynb #199fc4d9

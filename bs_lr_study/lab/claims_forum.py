@@ -1,4 +1,4 @@
-"""Does accumulating gradients equal a larger batch, can the best batch size be found, and what is wrong with fastai's callback?
+"""Whether accumulated gradients equal a larger batch, whether the best batch size can be found, and fastai's callback
 
 Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/lab/claims_forum.html.md"""
 
@@ -6,13 +6,13 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/lab/claims_forum.html.md"""
 
 # %% auto #0
 __all__ = ['CLAIMS', 'accumulation', 'parts_less_whole', 'same_run', 'bs_finder', 'several_gpus', 'measured', 'loss_in_millions',
-           'overweight', 'over_weighted', 'partial_window', 'left_over']
+           'overweight', 'over_weighted']
 
-# %% ../../nbs/lab/08_claims_forum.ipynb #c0474cae
+# %% ../../nbs/lab/08_claims_forum.ipynb #fc7f7c49
 import numpy as np, pandas as pd
 
 from ..analysis.stats import each_level, group_means
-from .comparisons import Ways, alike, compare_ways, enter_ways
+from .comparisons import Ways, alike, compare_ways
 from .ledger import Claims, Lacking, Verdict, judge, need
 from .noise import prediction_errors
 
@@ -80,14 +80,13 @@ def bs_finder(ev):
     if p.model.nunique() > 1: template,numbers = template + _OTHERS,numbers | _off_by(p)
     return Verdict(judge(p.early_lo/p.bs_hi, p.early_hi/p.bs_lo, 1/2, 2), template, numbers)
 
-# %% ../../nbs/lab/08_claims_forum.ipynb #212b2797
-enter_ways(CLAIMS, [
+# %% ../../nbs/lab/08_claims_forum.ipynb #aca110e6
+CLAIMS.enter_each(compare_ways, [
     ('thread', 'lamb', 'LAMB trains large batches as well or better.',
      Ways('opt', 'lamb', 'adam', 'runs from bs 256 up with LAMB', 'bs >= 256')),
     ('thread', 'ranger', 'Ranger with fit_flat_cos trains large batches as well or better.',
      Ways('opt', 'ranger', 'adam', 'runs from bs 256 up with Ranger and with Adam, both with flat_cos',
-          'bs >= 256 and schedule == "flat_cos"')),
-])
+          'bs >= 256 and schedule == "flat_cos"'))])
 
 # %% ../../nbs/lab/08_claims_forum.ipynb #499203cd
 def _on_a_toy(ev): return ev.papers.get('fastai_accumulation', pd.DataFrame())
@@ -151,16 +150,10 @@ def over_weighted(ev):
     said = 'counting micro-batches gives {counted:.2f}'
     return measured(ev, 'grad_factor_48_64', 1.47, 1.53, needs, said, counted=counted)
 
-# %% ../../nbs/lab/08_claims_forum.ipynb #9320a533
-@CLAIMS.enter('thread', 'partial window', 'A partial window carries over into the next epoch.')
-def partial_window(ev):
-    "Examples left over from the epoch before, at the start of one"
-    needs = "fastai's GradientAccumulation over two epochs that its window does not divide"
-    return measured(ev, 'carried_over', 1, np.inf, needs)
-
-# %% ../../nbs/lab/08_claims_forum.ipynb #77850ed5
-@CLAIMS.enter('thread', 'left-over gradients',
-              'Left-over gradients leak into the next fit, whose first step is 1.78 times the true gradient.')
-def left_over(ev):
-    "First gradient of a second fit over the true one"
-    return measured(ev, 'first_step_factor', 1.76, 1.80, "fastai's GradientAccumulation in two fits on a toy")
+# %% ../../nbs/lab/08_claims_forum.ipynb #a4020b81
+CLAIMS.enter_each(measured, [
+    ('thread', 'partial window', 'A partial window carries over into the next epoch.',
+     'carried_over', 1, np.inf, "fastai's GradientAccumulation over two epochs that its window does not divide"),
+    ('thread', 'left-over gradients',
+     'Left-over gradients leak into the next fit, whose first step is 1.78 times the true gradient.',
+     'first_step_factor', 1.76, 1.80, "fastai's GradientAccumulation in two fits on a toy")])

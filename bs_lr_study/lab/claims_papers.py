@@ -7,13 +7,13 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/lab/claims_papers.html.md"""
 # %% auto #0
 __all__ = ['CLAIMS']
 
-# %% ../../nbs/lab/07_claims_papers.ipynb #c32f9561
+# %% ../../nbs/lab/07_claims_papers.ipynb #98c04948
 import numpy as np
 
-from .comparisons import Ways, enter_ways
+from .comparisons import Ways, compare_ways
 from .ledger import Claims
 
-# %% ../../nbs/lab/07_claims_papers.ipynb #52e946c8
+# %% ../../nbs/lab/07_claims_papers.ipynb #e40e4ed4
 CLAIMS = Claims('07_claims_papers.ipynb')
 
 def _with_warmup(own):
@@ -28,7 +28,7 @@ def _with_beta2_rule(own):
 
 _SMALL,_TINY = '2 <= bs <= 16','bs <= 2'
 
-enter_ways(CLAIMS, [
+CLAIMS.enter_each(compare_ways, [
     ('plan', 'group normalization',
      'Group Normalization in place of BatchNorm makes small batches train as well or better.',
      Ways('norm', 'group', 'batch', 'the grid at bs 2 to 16 with Group Normalization', _SMALL)),
@@ -50,5 +50,4 @@ enter_ways(CLAIMS, [
     ('papers', 'scaled beta2',
      "With Adam's beta2 scaled to keep its half-life in examples batches of one and two train as well or better.",
      Ways('beta2', 'scaled', 'usual', 'runs at bs 1 and 2 with a beta2 that keeps its half-life in examples',
-          _TINY, prepare=_with_beta2_rule)),
-])
+          _TINY, prepare=_with_beta2_rule))])

@@ -1,4 +1,4 @@
-"""An experiment: what a large batch loses, and what a scaled learning rate, ghost batches and more epochs give back, as rows of the table of Hoffer et al. (2017)
+"""An experiment: what a large batch loses, and what a scaled learning rate, ghost batches and more epochs give back
 
 Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/lab/generalization.html.md"""
 
@@ -30,13 +30,14 @@ def _arms(runs, base_bs):
 def remedies_study(
     record='hoffer', # Store of runs
     base_bs=32, # The small batch
-): # DataFrame, a row a run: `data`, `arm` (of `ARMS`, or 'SB, other lr' and 'LB, other lr'), `lr`, `seed`, and its outcome
-    "The runs of this experiment that ship with the package"
+): # DataFrame, a row a run: `data`, `arm`, `lr`, `seed`, and its outcome
+    "The runs that ship with the package; `arm` is one of `ARMS`, or 'SB, other lr' and 'LB, other lr'"
     runs = Store(find_record(record)).runs()
     arms = _arms(runs, base_bs)
     def other(cfg): return f"{'SB' if cfg.bs == base_bs else 'LB'}, other lr"
-    return pd.DataFrame([dict(data=o.cfg.data, arm=arms.get(id_, other(o.cfg)), lr=o.cfg.lr, seed=o.cfg.seed) | outcome(o)
-                         for id_,o in runs.items()])
+    rows = [dict(data=o.cfg.data, arm=arms.get(k, other(o.cfg)), lr=o.cfg.lr, seed=o.cfg.seed) | outcome(o)
+            for k,o in runs.items()]
+    return pd.DataFrame(rows)
 
 def gains(
     df, # As `remedies_study` gives it

@@ -1,4 +1,4 @@
-"""An experiment: where a schedule would divide the learning rate, multiply the batch size instead. Is it the same run, in fewer updates?
+"""An experiment: where a schedule would divide the learning rate, multiply the batch size instead
 
 Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/lab/growing.html.md"""
 
@@ -46,8 +46,8 @@ def against_step(
     df, # As `growing_study` gives it
     way, # 'grow' or 'still'
     level=.9, # Probability that all intervals of one measure hold, by Bonferroni
-): # DataFrame, a row a data, opt and lr: `acc`, `acc_lo`, `acc_hi`, the difference in accuracy; `valid` and `train`, ratios of losses, likewise; `fewer`, updates over updates
-    "A way against the learning rate that is divided, seed by seed"
+): # DataFrame, a row a data, opt and lr: `acc`, a difference; `valid` and `train`, ratios of losses; `fewer` updates
+    "A way against the learning rate that is divided, seed by seed, all with their ends `_lo` and `_hi`"
     cells = {k: o.set_index('seed') for k,o in df.groupby(['data', 'opt', 'lr', 'way'], sort=False)}
     pairs = {k[:3]: (o, cells[*k[:3], 'step']) for k,o in cells.items() if k[3] == way}
     level = each_level(level, len(pairs))

@@ -22,9 +22,10 @@ def noise_points(
     epochs, # Their epochs, with `g2` and `tr_sigma` where noise was measured
     level=.9, # Share of intervals that hold the true value
     **kw, # For `best_sets`
-): # DataFrame: `model`, `lr`, the best `bs`, `bs_lo` and `bs_hi`, `inside` the tested range; `early`, `early_lo`, `early_hi`, and `late` likewise
+): # DataFrame: `model`, `lr`, best `bs`, `bs_lo`, `bs_hi`, `inside` the tested range; `early`, `late`, their `_lo` and `_hi`
     "For each model and learning rate the best batch size, and the noise scale in the first epoch and in the last"
-    if 'g2' not in epochs or epochs.g2.isna().all(): raise ValueError('no run has measured noise: make some with `measure = noise`')
+    if 'g2' not in epochs or epochs.g2.isna().all():
+        raise ValueError('no run has measured noise: make some with `measure = noise`')
     rows = df[['run', 'model', 'lr']].drop_duplicates('run')
     e = epochs.dropna(subset=['g2', 'tr_sigma']).drop(columns=['model', 'lr'], errors='ignore').merge(rows, on='run')
     by = e.groupby(['model', 'lr'], sort=False)
@@ -83,8 +84,8 @@ PREDICTORS = { # Name = function of points that gives what is taken as it is, an
 def prediction_errors(
     points, # As `noise_points` gives it; rows whose best is inside count
     level=.9, # Of the bootstrap interval over rows, and these are few
-): # DataFrame by predictor: `rms` error in doublings with `lo` and `hi`, `factor` (2 to that), `n` rows, `p` that it is no better than the learning rate alone
-    "Predictors of the best batch size, each tried on the rows of models that it was not fitted to"
+): # DataFrame by predictor: `rms` error in doublings with `lo` and `hi`, `factor` (2 to that), `n` rows, `p`
+    "Predictors of the best batch size on models that they were not fitted to; `p`: no better than the learning rate alone"
     p = points[points.inside & np.isfinite(points.early) & (points.early > 0)]
     if p.model.nunique() < 2:
         raise ValueError(f'{p.model.nunique()} model(s) with a best batch size inside the tested range: '

@@ -1,4 +1,4 @@
-"""The noisy quadratic model: steps to a target, best learning rates and critical batch sizes without sampling
+"""The noisy quadratic model: updates to a target, best learning rates and critical batch sizes without sampling
 
 Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/lab/nqm.html.md"""
 
@@ -26,7 +26,7 @@ def nqm_step(
 def nqm_best_lr(
     e, h, c, # As in `nqm_step`
 ): # namedtuple `lr_max`, `b_noise`
-    "McCandlish et al.'s parameters for the next update, in closed form: the loss falls most at lr_max/(1 + b_noise/B)"
+    "McCandlish et al.'s parameters for the next update: the loss falls most at lr_max/(1 + b_noise/B)"
     return _NqmLr((h**2*e).sum()/(h**3*e).sum(), (h*c).sum()/(h**3*e).sum())
 
 _NqmLr = namedtuple('NqmLr', 'lr_max b_noise')

@@ -1,4 +1,4 @@
-"""An experiment: a larger batch with the learning rate left alone, and scaled by a rule. Up to which batch size is the training the same, and what becomes of the validation loss?
+"""An experiment: up to which batch size is training the same, with the learning rate left alone or scaled by a rule?
 
 Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/lab/scaling.html.md"""
 
@@ -38,7 +38,7 @@ def follow(
     bss, # Where it goes
     rules, # Names of rules, as for `rescale`
     **only, # Field of the config = its value at the beginning
-): # DataFrame, a row a run that there is: `run` (its id), `data`, `opt`, `base_lr`, `rule`, `bs`, `lr`, `seed`, and its outcome
+): # DataFrame, a row a run: `run` (its id), `data`, `opt`, `base_lr`, `rule`, `bs`, `lr`, `seed`, and its outcome
     "Runs at one batch size, and what rules make of them at others"
     def starts(c): return c.bs == base_bs and all(getattr(c, k) == v for k,v in only.items())
     rows = []
@@ -114,7 +114,7 @@ def matching_bs(
 def tuned_losses(
     df, # As `follow` gives it
     y, # 'train_loss' or 'valid_loss'
-): # DataFrame, a row for each data, opt, bs and seed: `y`, the `lr` chosen, whether that is at the `edge` of the `lrs` (how many) that were tried
+): # DataFrame, a row a data, opt, bs and seed: `y`, the `lr` chosen, whether at the `edge`, how many `lrs` were tried
     "Each seed's loss at the learning rate that the other seeds found best"
     rows = []
     for k,o in df.drop_duplicates('run').groupby(['data', 'opt', 'bs'], sort=False):

@@ -8,6 +8,8 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/lab/sharpness.html.md"""
 __all__ = ['sharpness_runs', 'rank_table']
 
 # %% ../../nbs/lab/16_sharpness.ipynb #9e989ea5
+from itertools import product
+
 import pandas as pd
 from scipy.stats import permutation_test, spearmanr
 
@@ -17,11 +19,11 @@ from ..store import Store
 # %% ../../nbs/lab/16_sharpness.ipynb #ec216fbb
 def sharpness_runs(): # Two DataFrames: runs, and epochs
     "The runs of the experiment; `part` says how they trained, `gap` is how much larger the loss on other images is"
-    s = Store(find_record('sharpness'))
-    df = s.to_df()
-    df['part'] = df.schedule.map({'constant': 'constant 1e-3', 'one_cycle': 'one cycle to 1e-2'})
-    df = df.assign(gap=df.valid_loss - df.fit_loss, acc_gap=df.fit_acc - df.acc)
-    return df,s.epochs_df().merge(df[['run', 'part']], on='run')
+    store = Store(find_record('sharpness'))
+    df = store.to_df()
+    part = df.schedule.map({'constant': 'constant 1e-3', 'one_cycle': 'one cycle to 1e-2'})
+    df = df.assign(part=part, gap=df.valid_loss - df.fit_loss, acc_gap=df.fit_acc - df.acc)
+    return df,store.epochs_df().merge(df[['run', 'part']], on='run')
 
 # %% ../../nbs/lab/16_sharpness.ipynb #90923557
 def rank_table(
@@ -31,5 +33,9 @@ def rank_table(
     draws=2000, # Shuffles
 ): # DataFrame: Spearman's `rho` and `p` of each pair
     "Which quantities put runs in the same order"
-    def one(x, y): return spearmanr(x, y).statistic,permutation_test((x,), lambda o: spearmanr(o, y).statistic, permutation_type='pairings', n_resamples=draws, rng=0).pvalue
-    return pd.DataFrame([(x, y, *one(df[x].to_numpy(), df[y].to_numpy())) for x in xs for y in ys], columns=['x', 'y', 'rho', 'p']).set_index(['x', 'y'])
+    rows = {}
+    for x,y in product(xs, ys):
+        def rho(o): return spearmanr(o, df[y]).statistic
+        test = permutation_test((df[x].to_numpy(),), rho, permutation_type='pairings', n_resamples=draws, rng=0)
+        rows[x, y] = dict(rho=test.statistic, p=test.pvalue)
+    return pd.DataFrame.from_dict(rows, 'index').rename_axis(['x', 'y'])

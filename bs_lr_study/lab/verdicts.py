@@ -1,4 +1,4 @@
-"""What two posts, an article, its reader, a forum thread and some papers say of batch size and learning rate: each claim, its verdict, and the number behind it
+"""What posts, an article, a forum thread and papers say of batch size and learning rate: each claim, its verdict and its numbers
 
 Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/lab/verdicts.html.md"""
 
@@ -29,14 +29,14 @@ def ledger(
     some = {k: o for k,o in CLAIMS.items() if source in (None, o.source)}
     return test_claims(some, ev or evidence())
 
-# %% ../../nbs/lab/90_verdicts.ipynb #97596491
+# %% ../../nbs/lab/90_verdicts.ipynb #9d9838b9
 @cache
 def _shipped(): return evidence()
 
 @cache
 def _tested(): return ledger(_shipped())
 
-_COUNTS = {'holds': 'hold', 'within noise': 'lie within noise', 'does not hold': 'do not hold', 'needs an experiment': 'need an experiment'}
+_COUNTS = dict(zip(VERDICTS, ('hold', 'lie within noise', 'do not hold', 'need an experiment')))
 
 def _page_of(cell):
     "Address of the page on which a claim is worked out; '' if the package does not say where its pages are"

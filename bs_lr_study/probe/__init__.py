@@ -12,4 +12,4 @@ from ..register import MEASURES
 
 # %% ../../nbs/probe/00_probe.ipynb #4e07cf41
 MEASURES |= dict(noise='bs_lr_study.probe.noise:NoiseScale', sharpness='bs_lr_study.probe.sharpness:Sharpness',
-                 cost='bs_lr_study.probe.meter:CostMeter')
+                 cost='bs_lr_study.probe.cost:CostMeter')

@@ -1,4 +1,4 @@
-"""The noise scale along a run, from parts of its batches or from single examples, and a batch size finder
+"""The gradient noise scale along a run, from parts of its batches or from single examples, and a batch size finder
 
 Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/probe/noise.html.md"""
 
@@ -8,7 +8,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/probe/noise.html.md"""
 __all__ = ['STATS', 'noise_of', 'NoiseScale', 'noise_curve', 'BsFound', 'bs_find']
 
 # %% ../../nbs/probe/05_noise.ipynb #427d18b0
-import copy, math
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,83 +17,98 @@ import numpy as np, pandas as pd
 # %% ../../nbs/probe/05_noise.ipynb #8d7aec84
 import torch
 from fastai.callback.core import Callback, CancelFitException, CancelValidException
-from fastai.learner import CastToTensor, Learner
+from fastai.learner import CastToTensor
 from fastai.torch_core import no_random
 from fastcore.foundation import L
 from torch.func import functional_call, grad, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..analysis.noise_scale import BSimple, b_simple, two_batch
-from ..training.norms import FrozenBatchNorm
+from .untouched import bare_learner, untouched
 from ..runs import fmt_lr
+from ..training.learner import bs_of, n_items
+from ..training.norms import FrozenBatchNorm
 
 # %% ../../nbs/probe/05_noise.ipynb #3debd9d7
 STATS = 'own', 'batch', 'running' # Where BatchNorm takes its statistics from while gradients of parts are taken
 
-def _batch_norms(model): return [m for m in model.modules() if isinstance(m, _BatchNorm) and not isinstance(m, FrozenBatchNorm) and m.training]
+def _batch_norms(model):
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and not isinstance(m, FrozenBatchNorm)]
+    return [m for m in norms if m.training]
+
+def _average_statistics(norms, model, xb):
+    "Let running statistics be the mean over one batch, or over its ghost batches"
+    for m in norms:
+        m.reset_running_stats()
+        m.momentum = None
+    with torch.no_grad(): model(*xb)
 
 @contextmanager
 def _norm_stats(model, xb, stats):
-    "For a while BatchNorm has the statistics that `stats` says; all that it keeps is put back"
-    bns = _batch_norms(model)
-    kept,moms = [(o, o.clone()) for o in model.buffers()],[m.momentum for m in bns]
+    "Have BatchNorm use the statistics that `stats` names, and restore it afterwards"
+    norms = _batch_norms(model)
+    buffers,momenta = [(o, o.clone()) for o in model.buffers()],[m.momentum for m in norms]
     try:
-        if bns and stats == 'batch':
-            for m in bns:
-                m.reset_running_stats()
-                m.momentum = None # the mean over what it sees: one batch, or several ghost batches
-            with torch.no_grad(): model(*xb)
-        for m in bns: m.train(stats == 'own')
+        if norms and stats == 'batch': _average_statistics(norms, model, xb)
+        for m in norms: m.train(stats == 'own')
         yield
     finally:
-        for m,mom in zip(bns, moms): m.train().momentum = mom
+        for m,momentum in zip(norms, momenta): m.train().momentum = momentum
         with torch.no_grad():
-            for o,was in kept: o.copy_(was)
+            for o,value in buffers: o.copy_(value)
 
 def _square(gs): return float(torch.stack([g.norm() for g in gs]).square().sum())
 
+def _grads(loss, params):
+    gs = torch.autograd.grad(loss, params, allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for p,g in zip(params, gs)]
+
 def _part_norms(model, loss_func, xb, yb, parts):
     "Mean squared norm of the gradients of parts, and squared norm of their mean"
-    ps = [p for p in model.parameters() if p.requires_grad]
-    total,small = [torch.zeros_like(p) for p in ps],0.
+    params = [p for p in model.parameters() if p.requires_grad]
+    total,squares = [torch.zeros_like(p) for p in params],0.
     for part in zip(*(o.chunk(parts) for o in (*xb, *yb))):
-        loss = loss_func(model(*part[:len(xb)]), *part[len(xb):])
-        gs = [torch.zeros_like(p) if g is None else g for p,g in zip(ps, torch.autograd.grad(loss, ps, allow_unused=True))]
-        total,small = torch._foreach_add(total, gs),small + _square(gs)
-    return small/parts,_square(total)/parts**2
+        gs = _grads(loss_func(model(*part[:len(xb)]), *part[len(xb):]), params)
+        total = torch._foreach_add(total, gs)
+        squares += _square(gs)
+    return squares/parts,_square(total)/parts**2
 
 # %% ../../nbs/probe/05_noise.ipynb #aff01a32
 def _example_norms(model, loss_func, xb, yb, chunk):
     "The same for parts of one example each"
     params = {k: p.detach() for k,p in model.named_parameters() if p.requires_grad}
-    rest = {k: o.detach() for k,o in (*model.named_parameters(), *model.named_buffers()) if k not in params}
-    def loss(params, xb, yb): return loss_func(functional_call(model, {**params, **rest}, tuple(o[None] for o in xb)), *(o[None] for o in yb))
-    each = vmap(grad(loss), in_dims=(None, 0, 0), randomness='different')
-    total,small,n = [torch.zeros_like(p) for p in params.values()],0.,len(xb[0])
+    fixed = {k: o.detach() for k,o in (*model.named_parameters(), *model.named_buffers()) if k not in params}
+    def loss(params, xb, yb):
+        out = functional_call(model, {**params, **fixed}, tuple(o[None] for o in xb))
+        return loss_func(out, *(o[None] for o in yb))
+    example_grads = vmap(grad(loss), in_dims=(None, 0, 0), randomness='different')
+    total,squares,n = [torch.zeros_like(p) for p in params.values()],0.,len(xb[0])
     for part in zip(*(o.split(chunk) for o in (*xb, *yb))):
-        gs = list(each(params, part[:len(xb)], part[len(xb):]).values())
-        total,small = torch._foreach_add(total, [g.sum(0) for g in gs]),small + _square(gs)
-    return small/n,_square(total)/n**2
+        gs = list(example_grads(params, part[:len(xb)], part[len(xb):]).values())
+        total = torch._foreach_add(total, [g.sum(0) for g in gs])
+        squares += _square(gs)
+    return squares/n,_square(total)/n**2
 
 # %% ../../nbs/probe/05_noise.ipynb #cbbe1171
-def _plain(o): return tuple(x.as_subclass(torch.Tensor) for x in (o if isinstance(o, (tuple, list)) else (o,)))
+def _tensors(o): return tuple(x.as_subclass(torch.Tensor) for x in (o if isinstance(o, (tuple, list)) else (o,)))
 
 def noise_of(
-    model,     # `nn.Module`; left as it was
+    model,     # `nn.Module`; it is left as it was
     loss_func, # Of outputs and targets, a mean over the examples
     xb, yb,    # A batch: a tensor or a tuple of them
-    parts=4,   # Into how many parts to cut it; None: every example by itself, with `torch.func`
+    parts=4,   # Into how many parts to cut it; None: single examples, with `torch.func`
     stats=None, # One of `STATS`; by default 'own' for parts and 'batch' for single examples
     n=np.inf,  # Examples in the set that batches are drawn from
-    chunk=32,  # Of how many examples gradients are held at once
+    chunk=32,  # How many single examples' gradients to hold at once
 ): # dict: `bs`, `parts`, and estimates `g2` of ‖G‖² and `tr_sigma` of tr Σ
-    "What one batch says of the noise"
-    xb,yb,stats = _plain(xb),_plain(yb),stats or ('batch' if parts is None else 'own')
+    "Estimate gradient and noise from one batch"
+    xb,yb,stats = _tensors(xb),_tensors(yb),stats or ('batch' if parts is None else 'own')
     k = len(xb[0]) if parts is None else min(parts, len(xb[0]))
     _check(model, loss_func, len(xb[0]), k, stats, parts is None)
     xb,yb = (tuple(o[:len(o)//k*k] for o in b) for b in (xb, yb))
     with _norm_stats(model, xb, stats):
-        norms = _example_norms(model, loss_func, xb, yb, chunk) if parts is None else _part_norms(model, loss_func, xb, yb, k)
+        if parts is None: norms = _example_norms(model, loss_func, xb, yb, chunk)
+        else: norms = _part_norms(model, loss_func, xb, yb, k)
     bs = len(xb[0])
     g2,trace = two_batch(*norms, bs//k, bs, n)
     return dict(bs=bs, parts=k, g2=g2, tr_sigma=trace)
@@ -101,59 +116,70 @@ def noise_of(
 def _check(model, loss_func, bs, k, stats, single):
     "Refuse what would give no number, or a wrong one"
     if stats not in STATS: raise ValueError(f"stats is {stats!r}: choose one of {', '.join(STATS)}")
-    if k < 2: raise ValueError(f'a batch of {bs} in {k} part{"s"*(k != 1)}: the noise shows in the differences of two or more, so take a larger bs or more parts')
-    if getattr(loss_func, 'reduction', 'mean') != 'mean': raise ValueError(f'the loss is a {loss_func.reduction} over the examples, but gradients of batches can be compared only if it is their mean')
-    if not any(p.requires_grad for p in model.parameters()): raise ValueError('no parameter of the model is trained, so there are no gradients')
+    if k < 2:
+        raise ValueError(f'a batch of {bs} in {k} part{"s"*(k != 1)}: noise shows in differences of two or more; '
+                         'take a larger bs or more parts')
+    if getattr(loss_func, 'reduction', 'mean') != 'mean':
+        raise ValueError(f'the loss is a {loss_func.reduction} over the examples: gradients compare only for a mean')
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError('no parameter of the model is trained, so there are no gradients')
     if single and stats == 'own' and _batch_norms(model):
-        raise ValueError("BatchNorm mixes the examples of a batch, so single ones have no gradient of their own: hold its statistics still with stats 'batch' or 'running'")
+        raise ValueError("BatchNorm mixes the examples of a batch, so single ones have no gradient of their own: "
+                         "hold its statistics fixed with stats 'batch' or 'running'")
 
 # %% ../../nbs/probe/05_noise.ipynb #5d900103
-def _bs(dl): return getattr(dl, 'bs', None) or getattr(dl, 'batch_size', None) or 1 # of fastai's loaders and of PyTorch's
-
-def _size(dl): return len(dl.dataset) if hasattr(dl.dataset, '__len__') else np.inf
+def _n_train(dl): return n_items(dl) if hasattr(dl.dataset, '__len__') else np.inf
 
 class NoiseScale(Callback):
-    "Keeps estimates of ‖G‖² and tr Σ along training, which goes on as if it were not there"
+    "Estimate ‖G‖² and tr Σ along a training, which goes on as it would without"
     order,kept = CastToTensor.order,('rows', 'seen') # and before mixed precision
     def __init__(self,
         every=2, # Measure every so many updates
         parts=4, # As in `noise_of`
         stats=None, # As in `noise_of`
-        n=None, # Examples that batches are drawn from: those of the training set, or np.inf where none is seen twice
+        n=None, # Examples that batches are drawn from, by default the training set; np.inf where none is seen twice
     ): self.every,self.parts,self.stats,self.n,self.rows = every,parts,stats,n,[]
 
     def before_fit(self): self.rows,self.seen = [],0
 
     def before_batch(self):
         if not self.training: return
-        if self.seen % self.every == 0 and len(self.xb[0]) >= min(_bs(self.dls.train), self.parts or 2): self._measure()
+        whole = len(self.xb[0]) >= min(bs_of(self.dls.train) or 1, self.parts or 2)
+        if self.seen % self.every == 0 and whole: self._measure()
         self.seen += 1
 
     def _measure(self):
+        n = self.n or _n_train(self.dls.train)
         with no_random(self.seen, reproducible=False), torch.autocast(self.xb[0].device.type, enabled=False):
-            m = noise_of(self.learn.model, self.loss_func, self.xb, self.yb, self.parts, self.stats, self.n or _size(self.dls.train))
-        self.rows.append(dict(step=self.seen, epoch=self.epoch + 1) | m)
+            noise = noise_of(self.learn.model, self.loss_func, self.xb, self.yb, self.parts, self.stats, n)
+        self.rows.append(dict(step=self.seen, epoch=self.epoch + 1) | noise)
 
     def epoch_metrics(self):
-        "Means over this epoch's measurements, and the ratio of these; for a run's record"
+        "Means over this epoch's measurements, and their ratio; for a run's record"
         df = self.to_df()
         df = df[df.epoch == self.epoch + 1]
         if not len(df): return {}
-        return dict(g2=float(df.g2.mean()), tr_sigma=float(df.tr_sigma.mean()), b_simple=float(b_simple(df.g2, df.tr_sigma).value))
+        ratio = float(b_simple(df.g2, df.tr_sigma).value)
+        return dict(g2=float(df.g2.mean()), tr_sigma=float(df.tr_sigma.mean()), b_simple=ratio)
 
     def to_df(self): return pd.DataFrame(self.rows, columns=['step', 'epoch', 'bs', 'parts', 'g2', 'tr_sigma'])
 
 # %% ../../nbs/probe/05_noise.ipynb #6fed8912
 def noise_curve(
     df, # Measurements, as `NoiseScale.to_df` gives them
-    beta=.9, # How much of the running means is kept from step to step
+    beta=.9, # Share of the running means that is kept from step to step
     level=.9, # Share of such intervals that hold the true value
 ): # DataFrame: `step`, `b_simple`, `lo`, `hi`; infinite where there is no bound
     "The noise scale along training"
-    rows = [b_simple(df.g2[:i], df.tr_sigma[:i], level, beta**np.arange(i)[::-1]) for i in range(1, len(df) + 1)]
-    return pd.DataFrame([(s, o.value, o.lo, o.hi) for s,o in zip(df.step, rows)], columns=['step', 'b_simple', 'lo', 'hi'])
+    def up_to(i): return b_simple(df.g2[:i], df.tr_sigma[:i], level, weights=beta**np.arange(i)[::-1])
+    rows = [(o.value, o.lo, o.hi) for o in map(up_to, range(1, len(df) + 1))]
+    curve = pd.DataFrame(rows, columns=['b_simple', 'lo', 'hi'])
+    curve.insert(0, 'step', df.step.to_numpy())
+    return curve
 
 # %% ../../nbs/probe/05_noise.ipynb #f6ff66bf
+def _power_of_2(x): return 2**max(0, round(math.log2(x)))
+
 @dataclass(frozen=True)
 class BsFound:
     "What a short run says of the batch size"
@@ -163,45 +189,30 @@ class BsFound:
     lr: float        # Learning rate of the run
 
     def __repr__(self):
-        def power(x): return 2**max(0, round(math.log2(x)))
-        after = f'after {self.steps.step.iloc[len(self.steps)//2]} to {self.steps.step.iloc[-1] + 1} updates at lr {fmt_lr(self.lr)}'
-        if self.bs is None: return f'No suggestion: {self.noise} {after}. The gradient cannot be told from zero: measure for longer, or with a larger bs'
-        hi = 'no upper bound' if math.isinf(self.noise.hi) else f'to {power(self.noise.hi)}'
-        return (f'bs {self.bs} ({self.noise.level:.0%}: {power(max(self.noise.lo, 1))} {hi}): {self.noise} {after}. Up to there twice the batch, with its learning rate tuned, nearly halves '
-                'the updates of this part of training; the noise scale grows as training goes on. It does not say at which bs accuracy will be highest')
-
-def _copy_of(learn, cbs):
-    "A learner with a copy of the model and the optimizer's state, and without its callbacks"
-    new = Learner(learn.dls, copy.deepcopy(learn.model), learn.loss_func, learn.opt_func, learn.lr, learn.splitter, cbs=cbs, path=learn.path,
-                  wd=learn.wd, wd_bn_bias=learn.wd_bn_bias, train_bn=learn.train_bn, moms=learn.moms)
-    if learn.opt is not None:
-        new.create_opt()
-        new.opt.load_state_dict(copy.deepcopy(learn.opt.state_dict()))
-    return new
-
-@contextmanager
-def _same_order(dls):
-    "The order of the data is put back"
-    rngs = [(dl, dl.rng.getstate()) for dl in dls.loaders if hasattr(dl, 'rng')]
-    try: yield
-    finally:
-        for dl,state in rngs:
-            dl.rng = type(dl.rng)()
-            dl.rng.setstate(state)
+        first,last = self.steps.step.iloc[len(self.steps)//2],self.steps.step.iloc[-1] + 1
+        seen = f'{self.noise} after {first} to {last} updates at lr {fmt_lr(self.lr)}'
+        if self.bs is None:
+            return f'No suggestion: {seen}. The gradient is lost in the noise: measure for longer, or with a larger bs'
+        hi = 'no upper bound' if math.isinf(self.noise.hi) else f'to {_power_of_2(self.noise.hi)}'
+        return (f'bs {self.bs} ({self.noise.level:.0%}: {_power_of_2(max(self.noise.lo, 1))} {hi}): {seen}. '
+                'Up to there, doubling the batch with a tuned learning rate nearly halves the updates of this part of '
+                'training; the noise scale grows along it. It does not say at which bs accuracy will be highest')
 
 class _Until(Callback):
-    "Ends a fit after some updates, or with a loss that is no number; never validates"
+    "End a fit after some updates, or when the loss is not a finite number; skip validation"
     def __init__(self, updates): self.updates = updates
     def after_loss(self):
         loss = self.loss.detach().item()
-        if not math.isfinite(loss): raise ValueError(f'the loss is {loss} after {self.train_iter} updates: a smaller learning rate than {self.opt.hypers[-1]["lr"]:g} may do')
+        if math.isfinite(loss): return
+        lr = self.opt.hypers[-1]['lr']
+        raise ValueError(f'the loss is {loss} after {self.train_iter} updates: try a smaller learning rate than {lr:g}')
     def after_batch(self):
         if self.train_iter >= self.updates: raise CancelFitException()
     def before_validate(self): raise CancelValidException()
 
 # %% ../../nbs/probe/05_noise.ipynb #42f40933
 def bs_find(
-    learn,    # fastai `Learner`; left as it was
+    learn,    # fastai `Learner`; it is left as it was
     lr=None,  # Learning rate of the run; the learner's own if left out
     updates=100, # Length of the run
     every=1, parts=4, stats=None, # As in `NoiseScale`
@@ -209,15 +220,16 @@ def bs_find(
     seed=0,   # Of dropout and augmentation in the run; its batches are those that training would see next
     cbs=None, # Callbacks that the run needs, such as `MixedPrecision()`; the learner's own are left out
 ): # `BsFound`
-    "A short run, the noise scale along it, and what it suggests"
-    if _bs(learn.dls.train) < 2: raise ValueError('the batches are of bs 1: the noise shows in the differences of the examples of a batch, so search with a bs of 8 or more')
-    if updates < 4: raise ValueError(f'updates = {updates}: a search needs 4 or more, and 50 to say much')
+    "Suggest a batch size from the noise scale along a short run"
+    if (bs_of(learn.dls.train) or 1) < 2:
+        raise ValueError('the batches are of bs 1: noise shows in differences within a batch; use a bs of 8 or more')
+    if updates < 4: raise ValueError(f'updates = {updates}: a search needs 4 or more, and 50 for a narrow interval')
     watch,lr = NoiseScale(every, parts, stats),learn.lr if lr is None else lr
-    with no_random(seed, reproducible=False), _same_order(learn.dls):
-        run = _copy_of(learn, [*L(cbs), watch, _Until(updates)])
+    with untouched(learn, callbacks=False), no_random(seed, reproducible=False):
+        run = bare_learner(learn, cbs=[*L(cbs), watch, _Until(updates)])
         with run.no_bar(), run.no_logging(): run.fit(math.ceil(updates/max(1, len(learn.dls.train))), lr)
     steps = watch.to_df()
     tail = steps[len(steps)//2:]
     noise = b_simple(tail.g2, tail.tr_sigma, level)
-    bs = None if math.isinf(noise.value) or math.isinf(noise.lo) else 2**max(0, round(math.log2(noise.value)))
-    return BsFound(bs, noise, steps, float(lr))
+    unknown = math.isinf(noise.value) or math.isinf(noise.lo)
+    return BsFound(None if unknown else _power_of_2(noise.value), noise, steps, float(lr))

@@ -1,4 +1,4 @@
-"""How far the loss rises in the neighbourhood of the weights: Keskar's measure, an ascent, and the largest curvature
+"""How fast the loss rises around the weights: Keskar's measure, an ascent, and the largest curvature
 
 Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/probe/sharpness.html.md"""
 
@@ -23,7 +23,7 @@ from ..training.norms import FrozenBatchNorm
 # %% ../../nbs/probe/06_sharpness.ipynb #97207712
 STATS = 'batch', 'running' # Where BatchNorm takes its statistics from
 
-def _still(model, stats):
+def _without_noise(model, stats):
     "A copy of a model whose loss depends on weights and images alone"
     if stats not in STATS: raise ValueError(f'stats is {stats!r}: choose one of {", ".join(STATS)}')
     model = copy.deepcopy(model).eval()
@@ -34,8 +34,10 @@ def _still(model, stats):
             m.running_mean = m.running_var = m.num_batches_tracked = None
     return model
 
+def _flat(tensors): return parameters_to_vector(tensors).detach().cpu().double().numpy()
+
 class Surface:
-    "The mean loss over some images as a function of all weights at once; the model is left alone"
+    "The mean loss over some images as a function of all weights; the model is left as it was"
     def __init__(self,
         model,   # `nn.Module`
         batches, # List of pairs of images and labels
@@ -44,17 +46,19 @@ class Surface:
         dtype=None, # To calculate in; the model's own if left out
     ):
         if not batches: raise ValueError('no images: give one batch or more')
-        self.model,self.loss_func = _still(model, stats).to(dtype),loss_func
+        self.model,self.loss_func = _without_noise(model, stats).to(dtype),loss_func
         self.params = [p for p in self.model.parameters() if p.requires_grad]
-        if not self.params: raise ValueError('no parameter of the model is trained, so the loss is a function of nothing')
-        self.batches = [(x.to(self.params[0].dtype) if x.is_floating_point() else x, y) for x,y in batches]
+        if not self.params: raise ValueError('no parameter of the model is trained, so the loss is a constant')
+        dtype = self.params[0].dtype
+        self.batches = [(x.to(dtype) if x.is_floating_point() else x, y) for x,y in batches]
         self.n = sum(len(y) for _,y in batches)
-        self.w = parameters_to_vector(self.params).detach().cpu().double().numpy()
+        self.w = _flat(self.params)
 
-    def _at(self, w):
-        "The losses of the batches at weights `w`, each its share of the mean"
+    def _losses_at(self, w):
+        "The losses of the batches at weights `w`, each weighted by its share of the images"
         p = self.params[0]
-        with torch.no_grad(): vector_to_parameters(torch.as_tensor(w, dtype=p.dtype, device=p.device), self.params)
+        w = torch.as_tensor(self.w if w is None else w, dtype=p.dtype, device=p.device)
+        with torch.no_grad(): vector_to_parameters(w, self.params)
         for x,y in self.batches: yield self.loss_func(self.model(x), y)*(len(y)/self.n)
 
     @torch.no_grad()
@@ -62,88 +66,96 @@ class Surface:
         w=None, # Weights, a vector; the model's own if left out
     ): # float
         "The mean loss"
-        return sum(o.item() for o in self._at(self.w if w is None else w))
+        return sum(loss.item() for loss in self._losses_at(w))
 
     def grad(self,
         w=None, # Weights, a vector; the model's own if left out
     ): # float, vector
         "The mean loss and its gradient"
-        loss,g = 0.,0.
-        for o in self._at(self.w if w is None else w):
-            loss,g = loss + o.item(),g + parameters_to_vector(torch.autograd.grad(o, self.params)).cpu().double().numpy()
-        return loss,g
+        total,g = 0.,0.
+        for loss in self._losses_at(w):
+            total += loss.item()
+            g = g + _flat(torch.autograd.grad(loss, self.params))
+        return total,g
 
 # %% ../../nbs/probe/06_sharpness.ipynb #4d0c4b76
-def _plane(n, p, rng):
+def _random_directions(n, p, rng):
     "`p` random directions of length one in `n` dimensions, as columns"
     a = rng.standard_normal((n, p))
     return a/np.linalg.norm(a, axis=0)
 
-def _highest(s, box, a, iters):
+def _highest(surface, box, directions, iters):
     "The largest loss that L-BFGS-B finds within the box"
-    def fall(z):
-        loss,g = s.grad(s.w + (z if a is None else a @ z))
-        return -loss,-(g if a is None else a.T @ g)
-    return -minimize(fall, np.zeros(len(box)), jac=True, method='L-BFGS-B', bounds=Bounds(-box, box), options=dict(maxiter=iters)).fun
+    def negative(z):
+        loss,g = surface.grad(surface.w + (z if directions is None else directions @ z))
+        return -loss,-(g if directions is None else directions.T @ g)
+    how = dict(jac=True, method='L-BFGS-B', bounds=Bounds(-box, box), options=dict(maxiter=iters))
+    return -minimize(negative, np.zeros(len(box)), **how).fun
 
 def keskar_sharpness(
-    s, # `Surface`
+    surface, # `Surface`
     eps=1e-3, # Half the width of the box, as a share of |x| + 1
-    p=None, # Random directions, Keskar's are 100; all of the space if left out
+    p=None, # Random directions, 100 in Keskar's paper; the whole space if left out
     repeats=5, # Draws of random directions
     iters=10, # Iterations of L-BFGS-B
     seed=0, # Of the draws
-): # Array: φ of each draw, one for all of the space
-    "By how much the loss can rise in a box around the weights, in per cent of one plus the loss"
-    if p and not 1 <= p <= len(s.w): raise ValueError(f'p is {p}: there are {len(s.w)} weights, so choose from 1 to {len(s.w)} directions')
-    rng,here = np.random.default_rng(seed),s.loss()
-    planes = [_plane(len(s.w), p, rng) for _ in range(repeats)] if p else [None]
-    boxes = [eps*(np.abs(s.w if a is None else np.linalg.lstsq(a, s.w, rcond=None)[0]) + 1) for a in planes]
-    return np.array([100*(max(_highest(s, box, a, iters), here) - here)/(1 + here) for box,a in zip(boxes, planes)])
+): # Array: φ of each draw; one for the whole space
+    "How far the loss can rise in a box around the weights, in per cent of one plus the loss"
+    w,here,rng = surface.w,surface.loss(),np.random.default_rng(seed)
+    if p and not 1 <= p <= len(w): raise ValueError(f'p is {p}: there are {len(w)} weights, choose 1 to {len(w)} directions')
+    def sharpness(directions=None):
+        x = w if directions is None else np.linalg.lstsq(directions, w, rcond=None)[0]
+        highest = _highest(surface, eps*(np.abs(x) + 1), directions, iters)
+        return 100*(max(highest, here) - here)/(1 + here)
+    if not p: return np.array([sharpness()])
+    return np.array([sharpness(o) for o in [_random_directions(len(w), p, rng) for _ in range(repeats)]])
 
 # %% ../../nbs/probe/06_sharpness.ipynb #b77ab1c9
 def ascent_sharpness(
-    s, # `Surface`
+    surface, # `Surface`
     rho=.05, # Radius of the ball, in the unit of the weights
     steps=1, # Steps to its rim
     seed=0, # Of the direction, where the gradient is zero
 ): # float
-    "By how much the loss rises in a ball around the weights, along its gradient"
-    here,g = s.grad()
-    best = here
+    "How far the loss rises in a ball around the weights, along its gradient"
+    here,g = surface.grad()
+    highest = here
     for _ in range(steps):
         if not g.any(): g = np.random.default_rng(seed).standard_normal(len(g))
-        loss,g = s.grad(s.w + rho*g/np.linalg.norm(g))
-        best = max(best, loss)
-    return best - here
+        loss,g = surface.grad(surface.w + rho*g/np.linalg.norm(g))
+        highest = max(highest, loss)
+    return highest - here
 
 # %% ../../nbs/probe/06_sharpness.ipynb #be487949
 def hessian_product(
-    s, # `Surface`
+    surface, # `Surface`
 ): # Function of a vector
-    "What the Hessian at the model's weights makes of a vector"
-    g = sum(parameters_to_vector(torch.autograd.grad(o, s.params, create_graph=True)) for o in s._at(s.w))
+    "The product of the Hessian at the model's weights with a vector"
+    params = surface.params
+    grads = [torch.autograd.grad(loss, params, create_graph=True) for loss in surface._losses_at(None)]
+    g = sum(map(parameters_to_vector, grads))
     def product(v):
         v = torch.as_tensor(np.ravel(v), dtype=g.dtype, device=g.device)
-        hs = torch.autograd.grad(g, s.params, v, retain_graph=True, materialize_grads=True)
-        return parameters_to_vector([o.contiguous() for o in hs]).cpu().double().numpy()
+        hv = torch.autograd.grad(g, params, v, retain_graph=True, materialize_grads=True)
+        return _flat([o.contiguous() for o in hv])
     return product
 
 def top_eigenvalue(
-    s, # `Surface`
+    surface, # `Surface`
     tol=1e-3, # Relative error that will do
     seed=0, # Of the vector to begin with
 ): # float
     "The largest eigenvalue of the Hessian"
     from scipy.sparse.linalg import LinearOperator, eigsh
-    n,product = len(s.w),hessian_product(s)
+    n,product = len(surface.w),hessian_product(surface)
     if n == 1: return float(product(np.ones(1))[0])
-    h = LinearOperator((n, n), product, dtype=float)
-    return float(eigsh(h, 1, which='LA', v0=np.random.default_rng(seed).standard_normal(n), tol=tol, return_eigenvectors=False)[0])
+    start = np.random.default_rng(seed).standard_normal(n)
+    hessian = LinearOperator((n, n), product, dtype=float)
+    return float(eigsh(hessian, 1, which='LA', v0=start, tol=tol, return_eigenvectors=False)[0])
 
 # %% ../../nbs/probe/06_sharpness.ipynb #998dde1e
 class Sharpness(Callback):
-    "Keeps the sharpness after epochs 1, 2, 4, … and the last of a training that goes on as if it were not there"
+    "Record the sharpness after epochs 1, 2, 4, … and the last; training goes on as it would without"
     def __init__(self,
         n=256, # Images to measure on
         tol=.05, # Relative error of the eigenvalue that will do
@@ -156,7 +168,8 @@ class Sharpness(Callback):
 
     def before_batch(self):
         left = self.n - sum(len(y) for _,y in self._images)
-        if self.training and left > 0: self._images.append(tuple(o[:left].detach().clone() for o in (*self.xb, *self.yb)))
+        if not self.training or left <= 0: return
+        self._images.append(tuple(o[:left].detach().clone() for o in (*self.xb, *self.yb)))
 
     def _batch(self):
         "The images in one batch, plain tensors"
@@ -166,11 +179,13 @@ class Sharpness(Callback):
         "What is measured after this epoch; for a run's record"
         epoch = self.epoch + 1
         if epoch & (epoch - 1) and epoch < self.n_epoch: return {}
-        with no_random(0, reproducible=False), torch.autocast(self.dls.device.type, enabled=False): return self._measure(*self._batch())
+        with no_random(0, reproducible=False), torch.autocast(self.dls.device.type, enabled=False):
+            return self._measure(*self._batch())
 
     def _measure(self, x, y):
-        s,scored = (Surface(self.learn.model, [(x, y)], self.loss_func, o) for o in STATS)
-        with torch.no_grad(): right = (scored.model(scored.batches[0][0]).argmax(1) == y).float().mean().item()
-        seen = dict(sharpness=keskar_sharpness(s)[0], ascent=ascent_sharpness(s), at_loss=s.loss(), fit_loss=scored.loss(), fit_acc=right)
+        trained,scored = (Surface(self.learn.model, [(x, y)], self.loss_func, o) for o in STATS)
+        with torch.no_grad(): right = scored.model(scored.batches[0][0]).argmax(1) == y
+        seen = dict(sharpness=keskar_sharpness(trained)[0], ascent=ascent_sharpness(trained), at_loss=trained.loss(),
+                    fit_loss=scored.loss(), fit_acc=right.float().mean().item())
         if self.epoch + 1 < self.n_epoch: return seen
-        return seen | dict(sharpness_5e4=keskar_sharpness(s, 5e-4)[0], top_eig=top_eigenvalue(s, self.tol)) # these take longer
+        return seen | dict(sharpness_5e4=keskar_sharpness(trained, 5e-4)[0], top_eig=top_eigenvalue(trained, self.tol))

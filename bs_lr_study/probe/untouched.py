@@ -67,8 +67,8 @@ def _lend(o, memo, back):
 def _lend_loader(dl, seen, back):
     "See the attributes and random numbers of a DataLoader restored"
     back.callback(_refill, vars(dl), dict(vars(dl)))
-    sources = [vars(o).get(k) for o in (dl, getattr(dl, 'sampler', None)) if hasattr(o, '__dict__') for k in ('rng', 'generator')]
-    for restore in _restorers(sources, seen): back.callback(restore)
+    for o in (dl, getattr(dl, 'sampler', None)):
+        for restore in _restorers([getattr(o, k, None) for k in ('rng', 'generator')], seen): back.callback(restore)
 
 def _shared(learn):
     "What copies of callbacks go on referring to, as `deepcopy` wants it"
@@ -82,13 +82,13 @@ def untouched(
     learn, # fastai `Learner`
     callbacks=True, # Let its callbacks and metrics work with copies? Not needed where they do not run
 ):
-    "Do with `learn` what you like: model, optimizer, callbacks, order of the data and random state are restored in the end, whatever happens"
+    "Restore `learn` in the end, whatever is done: model, optimizer, callbacks, order of the data, random state"
     with ExitStack() as back:
         back.callback(set_random_states, **get_random_states())
         folder = back.enter_context(TemporaryDirectory())
         back.callback(_refill, vars(learn), dict(vars(learn)))
-        seen = {}
-        for restore in _restorers([learn.model, learn.loss_func, learn.opt, learn.opt_func], seen): back.callback(restore)
+        seen,parts = {},[learn.model, learn.loss_func, learn.opt, learn.opt_func]
+        for restore in _restorers(parts, seen): back.callback(restore)
         for dl in learn.dls.loaders: _lend_loader(dl, seen, back)
         memo = _shared(learn)
         for o in (*learn.cbs, *learn.metrics) if callbacks else (): _lend(o, memo, back)

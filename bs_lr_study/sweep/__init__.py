@@ -8,5 +8,6 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/sweep/sweep.html.md"""
 __all__ = ['Study', 'load_study', 'make_study', 'run', 'standing', 'study_names', 'todo']
 
 # %% ../../nbs/sweep/00_sweep.ipynb #86479f51
-from .runner import Study, load_study, make_study, run, standing, study_names, todo
+from .runner import run, standing, todo
+from .study import Study, load_study, make_study, study_names
 _all_ = ['Study', 'load_study', 'make_study', 'run', 'standing', 'study_names', 'todo']

@@ -1,4 +1,4 @@
-"""What else has to change when the batch size does: each rule a function from one config to another, so that a study can sweep over them
+"""What else has to change when the batch size does: each rule takes one config to another, and a study can sweep over them
 
 Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/sweep/rules.html.md"""
 
@@ -57,17 +57,22 @@ def sgd_noise(
     "Smith et al.'s noise scale at the peak learning rate: lr·N/(bs·(1 − momentum))"
     return cfg.lr*n_train/(cfg.bs*(1 - momentum(cfg)))
 
-def _still(cfg, rule):
-    "Refuse a config whose momentum moves"
-    if cfg.schedule == 'one_cycle' and cfg.mom is None: raise ValueError(f'{rule} scales the momentum, and one_cycle moves it between 0.95 and 0.85: give mom, or another schedule')
+def _check_constant_momentum(cfg, rule):
+    "A ValueError if the schedule moves the momentum"
+    if cfg.schedule != 'one_cycle' or cfg.mom is not None: return
+    raise ValueError(f'{rule} scales the momentum, and one_cycle moves it between 0.95 and 0.85: '
+                     'give mom, or another schedule')
 
 def raise_momentum(
     cfg, bs, # As for `keep`
 ): # `RunConfig`
     "Momentum so near to 1 that the noise scale stays (Smith et al. 2017)"
-    _still(cfg, 'momentum')
-    mom = _six(1 - (1 - momentum(cfg))*cfg.bs/bs)
-    if mom < 0: raise ValueError(f'at bs {bs} momentum would have to be {mom}: it can make up for batches {1/(1 - momentum(cfg)):.3g} times smaller than {cfg.bs} at most')
+    _check_constant_momentum(cfg, 'momentum')
+    rest = 1 - momentum(cfg)
+    mom = _six(1 - rest*cfg.bs/bs)
+    if mom < 0:
+        raise ValueError(f'at bs {bs} momentum would have to be {mom}: it can make up for batches '
+                         f'{1/rest:.3g} times smaller than {cfg.bs} at most')
     return replace(cfg, bs=bs, mom=mom)
 
 def grow(
@@ -85,11 +90,14 @@ def malladi(
 ): # `RunConfig`
     "All of Adam's settings, so that its averages remember as many examples (Malladi et al. 2022)"
     if cfg.opt != 'adam': raise ValueError(f"Malladi et al.'s rule is one for adam, not for {cfg.opt}")
-    _still(cfg, 'malladi')
+    _check_constant_momentum(cfg, 'malladi')
     k,betas = bs/cfg.bs,dict(mom=momentum(cfg), beta2=cfg.beta2)
     for name,b in betas.items():
-        if k*(1 - b) > 1 - 1e-9: raise ValueError(f'from bs {cfg.bs} to {bs} is κ = {k:.6g}, but with {name} = {b} the rule needs κ(1 − {b}) < 1: bs below {cfg.bs/(1 - b):.6g}')
-    return replace(cfg, bs=bs, lr=_six(cfg.lr*k**.5), eps=_six(cfg.eps/k**.5), **{o: round(1 - _six(k*(1 - b)), 12) for o,b in betas.items()})
+        if k*(1 - b) <= 1 - 1e-9: continue
+        raise ValueError(f'from bs {cfg.bs} to {bs} is κ = {k:.6g}, but with {name} = {b} the rule needs '
+                         f'κ(1 − {b}) < 1: bs below {cfg.bs/(1 - b):.6g}')
+    scaled = {name: round(1 - _six(k*(1 - b)), 12) for name,b in betas.items()}
+    return replace(cfg, bs=bs, lr=_six(cfg.lr*k**.5), eps=_six(cfg.eps/k**.5), **scaled)
 
 # %% ../../nbs/sweep/02_rules.ipynb #49dfd638
 def beta2_half_life(
@@ -105,7 +113,9 @@ def equal_updates(
 ): # `RunConfig`
     "As many updates: epochs in proportion to the batch size (Hoffer et al. 2017)"
     epochs = cfg.epochs*bs/cfg.bs
-    if epochs != round(epochs): raise ValueError(f'as many updates at bs {bs} as at {cfg.bs} are {epochs:.6g} epochs where those have {cfg.epochs}: choose numbers that go into each other')
+    if epochs != round(epochs):
+        raise ValueError(f'as many updates at bs {bs} as at {cfg.bs} are {epochs:.6g} epochs where those have '
+                         f'{cfg.epochs}: choose numbers that go into each other')
     return replace(cfg, bs=bs, epochs=round(epochs))
 
 def ghosts(
@@ -116,15 +126,16 @@ def ghosts(
     return replace(cfg, bs=bs, norm='ghost', ghost_bs=cfg.bs) if bs > cfg.bs else keep(cfg, bs)
 
 # %% ../../nbs/sweep/02_rules.ipynb #cd85c2eb
-RULES = dict(none=keep, linear=linear, sqrt=sqrt, warmup=warm_up, momentum=raise_momentum, malladi=malladi, beta2=beta2_half_life, updates=equal_updates, ghost=ghosts)
+RULES = dict(none=keep, linear=linear, sqrt=sqrt, warmup=warm_up, momentum=raise_momentum, malladi=malladi,
+             beta2=beta2_half_life, updates=equal_updates, ghost=ghosts)
 
 def check_rule(
     rule, # Names joined by +
 ): # list of functions
     "A ValueError with the choices if there is no such rule"
     names = str(rule).split('+')
-    for o in names:
-        if o not in RULES: raise ValueError(f'no rule {o!r}; choose from {", ".join(RULES)}, or join some by +')
+    if odd := [o for o in names if o not in RULES]:
+        raise ValueError(f'no rule {odd[0]!r}; choose from {", ".join(RULES)}, or join some by +')
     return [RULES[o] for o in names]
 
 def rescale(
@@ -137,6 +148,8 @@ def rescale(
     for f in check_rule(rule):
         new = f(cfg, bs)
         for k in CONFIG_FIELDS:
-            if k == 'bs' or (v := getattr(new, k)) == getattr(cfg, k): continue
-            if changed.setdefault(k, v) != v: raise ValueError(f'{rule}: two of these rules change {k}, to {changed[k]} and {v}')
+            v = getattr(new, k)
+            if k == 'bs' or v == getattr(cfg, k): continue
+            if changed.setdefault(k, v) == v: continue
+            raise ValueError(f'{rule}: two of these rules change {k}, to {changed[k]} and {v}')
     return replace(cfg, bs=bs, **changed)

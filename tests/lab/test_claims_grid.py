@@ -52,7 +52,7 @@ def test_hierarchy(verdicts, raw):
     shift = moved - moved.groupby(both.model).transform('mean')
     sd = np.sqrt((shift**2).sum()/2/6) # nine differences of two runs, less three shifts
     low = steps.min() - half(sd, 6)
-    within, = n['unshifted']
+    within, = n['within']
     assert low > 0 and within['verdict'] == 'holds' and (within['clear'], within['steps']) == (6, 6)
     assert (within['sd'], within['diff'], within['lo']) == pytest.approx((sd, steps.min(), low), abs=1e-5)
 

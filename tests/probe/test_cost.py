@@ -1,21 +1,11 @@
 "Costs of runs counted, where they stop falling, and memory against what is known to be held"
-import numpy as np, pandas as pd, pytest, torch
+import pytest, torch
 from fastai.optimizer import Adam
 from torch import nn
 
-from bs_lr_study.analysis.budgets import cost_by_bs, run_costs
-from bs_lr_study.probe.cost import peak_since, reset_peak
-from bs_lr_study.report.charts import plot_cost
-from bs_lr_study.probe.meter import held_bytes
+from bs_lr_study.probe.cost import held_bytes, peak_since, reset_peak
 from bs_lr_study.runs import RunConfig
 from bs_lr_study.training.learner import train
-
-def test_plot():
-    bss = [2**i for i in range(11)]
-    by = cost_by_bs(run_costs(pd.DataFrame(dict(bs=bss, epochs=1, steps=2**14//np.array(bss), examples=2**14, train_seconds=1.))))
-    fig = plot_cost(by, ('updates', 'seconds'))
-    assert [a.get_title() for a in fig.axes] == ['Updates', 'Seconds'] and len(fig.axes[0].lines[0].get_xdata()) == 11
-    with pytest.raises(ValueError, match='no peak_memory'): plot_cost(by)
 
 linux = pytest.mark.skipif(reset_peak() is None, reason='the memory of a process is known on Linux only')
 

@@ -104,6 +104,6 @@ class TestRun:
         assert [e for e in range(1, 12) if at(e)] == [1, 2, 4, 8, 11]
 
 @pytest.mark.parametrize('make,said', [(lambda n, x, y: Surface(n, []), 'give one batch or more'), (lambda n, x, y: Surface(n, [(x, y)], stats='own'), "stats is 'own': choose one of batch, running"),
-                                       (lambda n, x, y: Surface(n.requires_grad_(False), [(x, y)]), 'no parameter'), (lambda n, x, y: keskar_sharpness(Surface(n, [(x, y)]), p=10**6), 'choose from 1 to')])
+                                       (lambda n, x, y: Surface(n.requires_grad_(False), [(x, y)]), 'no parameter'), (lambda n, x, y: keskar_sharpness(Surface(n, [(x, y)]), p=10**6), 'choose 1 to')])
 def test_what_cannot_be_measured(make, said):
     with pytest.raises(ValueError, match=said): make(*conv_net())

@@ -182,3 +182,14 @@ def test_many_names_are_read_as_each_alone(names, end, start):
         except ValueError: want = {}
         assert row.named == bool(want) or name.strip() != name
         assert {k: v for k,v in row.items() if k != 'named' and not pd.isna(v)} == want or name.strip() != name
+
+def test_a_compressed_table_has_a_limit(tmp_path, monkeypatch):
+    "And says what to do about it; up to there it is read"
+    import gzip
+    from bs_lr_study.readers import schema
+    rows = 'run,acc\n' + ''.join(f'digits-small-bs-{i + 1}-lr-0.1,0.5\n' for i in range(1000))
+    path = tmp_path/'runs.csv.gz'
+    path.write_bytes(gzip.compress(rows.encode()))
+    assert len(load_runs(path)) == 1000
+    monkeypatch.setattr(schema, '_MOST', 2**14)
+    with pytest.raises(ValueError, match='unpacks to more than 0 MB: if you trust it, use gunzip'): load_runs(path)

@@ -7,7 +7,8 @@ import pytest
 from bs_lr_study.analysis import load_runs
 from bs_lr_study.report import report
 
-CHROME = os.environ.get('BSLR_CHROME') or next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'))), None)
+NAMES = 'chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'
+CHROME = os.environ.get('BSLR_CHROME') or next(filter(None, map(shutil.which, NAMES)), None)
 
 def no_browser(why):
     "A reason to skip, but where a browser is called for: there its tests must not vanish"
@@ -78,10 +79,18 @@ def test_fits_and_can_be_read(visit, name):
 
 CONTRASTS = """() => {
   const rgb = s => { const [r, g, b, a = 1] = s.match(/[0-9.]+/g).map(Number); return [r, g, b, a] }
-  const lum = c => c.slice(0, 3).map(v => v/255).map(v => v <= .03928 ? v/12.92 : ((v + .055)/1.055)**2.4).reduce((s, v, i) => s + v*[.2126, .7152, .0722][i], 0)
-  const ground = el => { for (; el; el = el.parentElement) { const c = rgb(getComputedStyle(el).backgroundColor); if (c[3] > 0) return c } return [255, 255, 255, 1] }
-  const ratio = el => { const [a, b] = [lum(rgb(getComputedStyle(el).color)), lum(ground(el))].sort((a, b) => b - a); return (a + .05)/(b + .05) }
-  return [...document.querySelectorAll('h1, h2, h3, p, li, a, td, th, caption, figcaption, button, .tag')].filter(o => o.checkVisibility()).map(ratio)
+  const linear = v => v <= .03928 ? v/12.92 : ((v + .055)/1.055)**2.4
+  const lum = c => c.slice(0, 3).map(v => linear(v/255)).reduce((s, v, i) => s + v*[.2126, .7152, .0722][i], 0)
+  const ground = el => {
+    for (; el; el = el.parentElement) { const c = rgb(getComputedStyle(el).backgroundColor); if (c[3] > 0) return c }
+    return [255, 255, 255, 1]
+  }
+  const ratio = el => {
+    const [a, b] = [lum(rgb(getComputedStyle(el).color)), lum(ground(el))].sort((a, b) => b - a)
+    return (a + .05)/(b + .05)
+  }
+  const texts = 'h1, h2, h3, p, li, a, td, th, caption, figcaption, button, .tag'
+  return [...document.querySelectorAll(texts)].filter(o => o.checkVisibility()).map(ratio)
 }"""
 
 def test_sorts_by_mouse(visit):
@@ -141,10 +150,11 @@ def test_strangers_stay_text(visit):
 
 def test_only_its_own_script_may_run(visit, files, browser, tmp_path):
     "A script that somebody puts into the file does not run: the policy knows the one by its hash"
-    told = tmp_path/'told.html'
-    told.write_text(files['published'].read_text().replace('</main>', '<script>window.hit=1</script><p onclick="window.hit=2" id="p">x</p></main>'))
+    changed = tmp_path/'changed.html'
+    theirs = '<script>window.hit=1</script><p onclick="window.hit=2" id="p">x</p>'
+    changed.write_text(files['published'].read_text().replace('</main>', f'{theirs}</main>'))
     page = browser.new_page()
-    page.goto(told.as_uri())
+    page.goto(changed.as_uri())
     page.locator('#p').click()
     assert page.evaluate('window.hit') is None and page.locator('th button').count() > 10
     page.close()
@@ -164,7 +174,8 @@ def test_ids_and_targets(visit):
     assert len(ids) == len(set(ids))
     refs = page.evaluate("[...document.querySelectorAll('a[href^=\"#\"]')].map(o => o.getAttribute('href').slice(1))")
     html = page.content()
-    refs += re.findall(r'url\((?:&quot;)?#([^)&]+)', html) + re.findall(r'xlink:href="#([^"]+)', html) + ' '.join(re.findall(r'aria-labelledby="([^"]+)', html)).split()
+    refs += re.findall(r'url\((?:&quot;)?#([^)&]+)', html) + re.findall(r'xlink:href="#([^"]+)', html)
+    refs += ' '.join(re.findall(r'aria-labelledby="([^"]+)', html)).split()
     assert len(refs) > 20 and set(refs) <= set(ids)
 
 def test_prints(visit):

@@ -1,37 +1,41 @@
 """A real Ray cluster of several nodes on this machine, with an engine that only sleeps; one sweep is trained for real."""
-import os, signal, socket, subprocess, sys, textwrap, threading, time, warnings
+import io, os, signal, socket, subprocess, sys, textwrap, threading, time, warnings
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from bs_lr_study.files import DataError
 from bs_lr_study.register import ENGINES
 from bs_lr_study.runs import Run, grid
 
 pytest.importorskip('ray', reason='Ray is an extra')
-from bs_lr_study.sweep import cluster, remote
+from bs_lr_study.sweep import cluster, load_study, make_study, remote, run
 from bs_lr_study.sweep.cluster import on_cluster
-from bs_lr_study.sweep.connect import ClusterError
-from bs_lr_study.sweep import load_study, make_study, run
-from bs_lr_study.sweep.workers import Groups, WorkerError
+from bs_lr_study.sweep.connect import ClusterError, connected
 from bs_lr_study.sweep.executors import get_executor
+from bs_lr_study.sweep.workers import Groups, WorkerError
 
 STUB = '''
 "An engine that trains nothing; the learning rate says what is to happen"
 import ctypes, os, signal, time
+from pathlib import Path
 from bs_lr_study.runs import Run
 from helper_of_stub import acc_of
 
-def train_many(cfgs, told=None, path=None, **opts):
+def train_many(cfgs, seconds=0, marks=None, path=None, **opts):
+    "Train nothing for some seconds; `marks` is a folder for a file per run that is begun, named ID-NODE"
     for c in cfgs:
+        if marks: (Path(marks)/f'{c.id}-{os.getppid()}').touch()
         if c.lr == 9.: os.kill(os.getpid(), signal.SIGKILL)
         if c.lr == 8.: ctypes.string_at(0)
         if c.lr == 6.: time.sleep(600)
         if c.lr == 7.: raise RuntimeError('an engine that breaks')
-        time.sleep(told or 0)
-        env = dict(pid=os.getpid(), ppid=os.getppid(), names=sorted(os.environ), cuda=os.environ.get('CUDA_VISIBLE_DEVICES'), device=opts.get('device'), path=str(path))
-        yield Run(c, metrics=[dict(epoch=1, train_loss=1., valid_loss=1., acc=acc_of(c))], cost=dict(seconds=told), env=env)
+        time.sleep(seconds)
+        env = dict(pid=os.getpid(), ppid=os.getppid(), names=sorted(os.environ), cuda=os.environ.get('CUDA_VISIBLE_DEVICES'),
+                   device=opts.get('device'), path=str(path))
+        yield Run(c, metrics=[dict(epoch=1, train_loss=1., valid_loss=1., acc=acc_of(c))], cost=dict(seconds=seconds), env=env)
 '''
 
 @pytest.fixture(scope='module')
@@ -41,12 +45,12 @@ def stub(tmp_path_factory):
     (folder/'stub_engine.py').write_text(STUB)
     (folder/'helper_of_stub.py').write_text('def acc_of(c): return 1/(1 + c.bs*c.lr)\n')
     (folder/'.env').write_text('KEY=secret')
-    sys.path.insert(0, str(folder))
-    import stub_engine # noqa: F401, it travels because it is imported
-    ENGINES['stub'] = 'stub_engine:train_many'
-    yield folder
-    del ENGINES['stub']
-    sys.path.remove(str(folder))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        import stub_engine # noqa: F401, it travels because it is imported
+        patch.setitem(ENGINES, 'stub', 'stub_engine:train_many')
+        yield folder
+    for name in ('stub_engine', 'helper_of_stub'): del sys.modules[name]
 
 def patiently(f, n=3, **kw):
     "A node gives its helpers 15 seconds to start, which may be too few on a busy machine that has not read them before"
@@ -58,28 +62,36 @@ def patiently(f, n=3, **kw):
 @pytest.fixture(scope='module')
 def nodes(tmp_path_factory):
     "A head without CPUs, a node with one, and one with two and what Ray takes for a GPU"
+    before = dict(os.environ)
     os.environ.update(RAY_USAGE_STATS_ENABLED='0', XDG_CACHE_HOME=str(tmp_path_factory.mktemp('cache')))
     from ray.cluster_utils import Cluster
     usual = dict(object_store_memory=80 << 20, include_dashboard=False)
-    head = dict(num_cpus=0, no_monitor=True, include_log_monitor=False, _system_config=dict(health_check_period_ms=1000, health_check_failure_threshold=5))
+    checks = dict(health_check_period_ms=1000, health_check_failure_threshold=5)
+    head = dict(num_cpus=0, no_monitor=True, include_log_monitor=False, _system_config=checks)
     c = patiently(Cluster, initialize_head=True, head_node_args=head | usual)
     c.join = lambda **kw: patiently(c.add_node, **kw, **usual)
     c.join(num_cpus=1)
     c.join(num_cpus=2, num_gpus=1)
     yield c
     c.shutdown()
+    os.environ.clear()
+    os.environ.update(before)
+
+@pytest.fixture
+def quick(monkeypatch):
+    "On one machine nobody is missed for long"
+    for k,v in dict(TICK=.2, GRACE=.5).items(): monkeypatch.setattr(cluster, k, v)
 
 def cfgs(n, lr=1e-3, data='digits', **kw): return grid(data=data, model='small', bs=list(range(1, n + 1)), lr=lr, **kw)
 
-def flat(came): return [r for runs in came for r in runs]
+def flat(batches): return [r for runs in batches for r in runs]
 
 def raylet_of(node): return node.all_processes['raylet'][0].process.pid
 
 def lose(raylet):
-    "A machine with all that runs on it, as when its plug is pulled; its processes"
+    "A machine with all that runs on it, as when its plug is pulled"
     pids = [raylet, *map(int, Path(f'/proc/{raylet}/task/{raylet}/children').read_text().split())]
     for pid in pids: os.kill(pid, signal.SIGKILL) # first what would tell of a worker's death
-    return pids
 
 def alive(pid):
     try: return 'Z' not in Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0]
@@ -91,6 +103,17 @@ def gone(pids, seconds=20):
     while (left := [p for p in pids if alive(p)]) and time.time() < end: time.sleep(.1)
     return left
 
+def lose_one_at_work(store, marks, n, lost):
+    "Once `n` runs are recorded, lose the machine of a run that has just begun, and note it in `lost`"
+    seen = set()
+    while len(store.read()[0]) < n:
+        seen = set(marks.iterdir())
+        time.sleep(.01)
+    while not (new := set(marks.iterdir()) - seen): time.sleep(.01)
+    run_id,_,raylet = new.pop().name.partition('-')
+    lose(int(raylet))
+    lost.append((run_id, int(raylet)))
+
 @pytest.fixture
 def driver(nodes, stub, tmp_path):
     "A function that begins a sweep by the command line and waits until so many runs are kept; the study"
@@ -100,71 +123,107 @@ def driver(nodes, stub, tmp_path):
         from bs_lr_study.register import ENGINES
         ENGINES['stub'] = 'stub_engine:train_many'
         cluster.TICK,cluster.HEAD_TIMEOUT = .5,6
-        sys.argv = ['bslr', 'run', 's', '--settings', 's.ini', '--store', 's.jsonl', '--engine', 'stub', '--show', 'none', '--on', 'ray', '--address', '{nodes.address}', '--workers', sys.argv[1]]
+        sys.argv = ['bslr', 'run', 's', '--settings', 's.ini', '--store', 's.jsonl', '--engine', 'stub', '--show', 'none',
+                    '--on', 'ray', '--address', '{nodes.address}', '--workers', sys.argv[1]]
         if __name__ == '__main__': cli.main()
     '''))
-    (tmp_path/'s.ini').write_text(f'[s]\ndata = digits\nmodels = small\nbatch_sizes = {" ".join(map(str, range(1, 49)))}\nlrs = 1e-3\n')
-    (stub/'stub_engine.py').write_text(STUB.replace('told or 0', '.5'))
+    bss = ' '.join(map(str, range(1, 49)))
+    (tmp_path/'s.ini').write_text(f'[s]\ndata = digits\nmodels = small\nbatch_sizes = {bss}\nlrs = 1e-3\n')
+    (stub/'stub_engine.py').write_text(STUB.replace('seconds=0', 'seconds=.5'))
     study = load_study('s', tmp_path/'s.ini', tmp_path/'s.jsonl')
     def begin(n, workers=2):
-        p = subprocess.Popen([sys.executable, 'sweep.py', str(workers)], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        p = subprocess.Popen([sys.executable, 'sweep.py', str(workers)], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             text=True, start_new_session=True)
         while len(study.store.read()[0]) < n and p.poll() is None: time.sleep(.05)
         return p
     yield begin,study
     (stub/'stub_engine.py').write_text(STUB)
 
+HOLD = """
+import ray, sys
+ray.init({address!r}, log_to_driver=False)
+held = ray.util.placement_group([dict(CPU=1)]*int(ray.cluster_resources()["CPU"]))
+print(held.wait(60), flush=True)
+sys.stdin.read()
+"""
+
+@pytest.mark.random_order(disabled=True) # machines are lost on the way, the head at the end
 @pytest.mark.skipif(not Path('/proc').exists(), reason='/proc tells which processes are left')
 class TestCluster:
-    def test_runs_that_end_their_process(self, nodes, stub):
+    def test_runs_that_end_their_process(self, nodes, stub, quick):
         "By a signal or by a fault in memory, or do not end it, among others of their group: these alone have failed"
-        group = [*cfgs(2), *cfgs(1, 9.), *cfgs(1, 8.), *cfgs(1, 6.), *cfgs(1, 1e-2)]
+        bad = [*cfgs(1, 9.), *cfgs(1, 8.), *cfgs(1, 6.)]
+        group = [*cfgs(2), *bad, *cfgs(1, 1e-2)]
         begun = []
-        runs = flat(on_cluster([group, cfgs(1, .5)], 'stub', {}, begun.append, address=nodes.address, workers=2, timeout=3))
+        runs = flat(on_cluster([group, cfgs(1, .5)], 'stub', {}, begun.append, address=nodes.address, workers=2, timeout=2))
         assert Counter(r.cfg for r in runs) == Counter([*group, *cfgs(1, .5)])
-        assert {r.cfg for r in runs if r.status != 'ok'} == {*cfgs(1, 9.), *cfgs(1, 8.), *cfgs(1, 6.)}
-        assert all(r.status == 'failed' and ('took longer than the 3 s' if r.cfg.lr == 6 else 'the worker process died (') in r.message for r in runs if r.cfg.lr > 1)
+        messages = {r.cfg: r.message for r in runs if r.status == 'failed'}
+        assert set(messages) == {r.cfg for r in runs if r.status != 'ok'} == set(bad)
+        for c,message in messages.items():
+            assert ('took longer than the 2 s' if c.lr == 6 else 'the worker process died (') in message
         assert group in begun and [group[-1]] in begun
 
     def test_gpus_are_shared_and_images_travel(self, nodes, stub, colours, monkeypatch):
         "Two workers on one GPU; a folder of the same path that holds something else is not taken for the images"
         import bs_lr_study.training.data as data
         monkeypatch.setattr(cluster, 'fingerprint', lambda *_: 'of other images')
-        runs = flat(on_cluster([[c] for c in cfgs(6, data='colours', size=8)], 'stub', dict(path=colours, told=.5), address=nodes.address, gpus=.5))
-        assert {(r.env['cuda'], r.env['device']) for r in runs} == {('0', 'cuda')} and len({r.env['pid'] for r in runs}) == 2
+        groups = [[c] for c in cfgs(6, data='colours', size=8)]
+        runs = flat(on_cluster(groups, 'stub', dict(path=colours, seconds=.5), address=nodes.address, gpus=.5))
+        assert {(r.env['cuda'], r.env['device']) for r in runs} == {('0', 'cuda')}
+        assert len({r.env['pid'] for r in runs}) == 2
         there, = {r.env['path'] for r in runs}
         assert there != str(colours) and data.fingerprint('colours', Path(there)) == data.fingerprint('colours', colours)
 
-    def test_a_cluster_that_cannot_do_it(self, nodes, stub, tmp_path, monkeypatch):
+    def test_a_cluster_that_cannot_do_it(self, nodes, stub, monkeypatch):
         "Said once it is known, with the machines or the reason"
-        with pytest.raises(ClusterError, match='1 CPU and 2 GPUs: there are .*0 GPUs'): flat(on_cluster([cfgs(1)], 'stub', {}, address=nodes.address, gpus=2))
-        with pytest.raises(WorkerError, match='an engine that breaks'): flat(on_cluster([cfgs(1, 7.)], 'stub', {}, address=nodes.address))
+        def sweep(lr=1e-3, **kw): return flat(on_cluster([cfgs(1, lr)], 'stub', {}, address=nodes.address, **kw))
+        with pytest.raises(ClusterError, match='1 CPU and 2 GPUs: there are .*0 GPUs'): sweep(gpus=2)
+        with pytest.raises(WorkerError, match='an engine that breaks'): sweep(7.)
         monkeypatch.setitem(ENGINES, 'stub', 'not_there:train_many')
-        with pytest.raises(ClusterError, match="could not begin(.|\n)*No module named 'not_there'"): flat(on_cluster([cfgs(1)], 'stub', {}, address=nodes.address))
+        reason = "could not begin(.|\n)*No module named 'not_there'"
+        with warnings.catch_warnings(action='ignore'), pytest.raises(ClusterError, match=reason): sweep()
 
-    def test_a_full_cluster_is_waited_for_and_a_node_that_joins_is_used(self, nodes, stub, monkeypatch):
+    def test_this_process_stays_as_it_was(self, nodes):
+        "Ray's variables and its handler of SIGTERM go with it"
+        before,handler = dict(os.environ),signal.getsignal(signal.SIGTERM)
+        with connected(nodes.address): assert signal.getsignal(signal.SIGTERM) != handler
+        assert dict(os.environ) == before and signal.getsignal(signal.SIGTERM) == handler
+
+    def test_a_full_cluster_is_waited_for_and_a_node_that_joins_is_used(self, nodes, stub, quick, monkeypatch):
         monkeypatch.setattr(cluster, 'PATIENCE', 1)
-        hold = f'import ray, sys\nray.init({nodes.address!r}, log_to_driver=False)\nheld = ray.util.placement_group([dict(CPU=1)]*int(ray.cluster_resources()["CPU"]))\nprint(held.wait(60), flush=True)\nsys.stdin.read()'
-        told,joined = [],[]
-        with subprocess.Popen([sys.executable, '-c', hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as holder:
+        messages,joined = [],[]
+        def warn(message):
+            messages.append(message)
+            if not joined: joined.append(nodes.join(num_cpus=1))
+        monkeypatch.setattr(cluster.warnings, 'warn', warn)
+        with subprocess.Popen([sys.executable, '-c', HOLD.format(address=nodes.address)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, text=True) as holder:
             assert holder.stdout.readline() == 'True\n'
-            monkeypatch.setattr(cluster.warnings, 'warn', lambda o: told.append(o) or joined or joined.append(nodes.join(num_cpus=1)))
             runs = flat(on_cluster([[c] for c in cfgs(2)], 'stub', {}, address=nodes.address))
             holder.stdin.close()
-        assert 'no room for a worker' in told[0] and [(r.status, r.env['ppid']) for r in runs] == [('ok', raylet_of(joined[0]))]*2
+        assert 'no room for a worker' in messages[0]
+        assert [(r.status, r.env['ppid']) for r in runs] == [('ok', raylet_of(joined[0]))]*2
 
     def test_a_node_is_lost(self, nodes, stub, tmp_path, monkeypatch, capfd):
-        "In mid-sweep: each run is recorded once, as a sweep in this process has it; a warning is all there is to read, and no secret travels"
+        "In mid-sweep: each run is recorded once, as a sweep in this process has it; one warning is all there is to read"
         monkeypatch.setenv('A_SECRET_OF_MINE', 'hush')
         keys = dict(data='digits', models='small', batch_sizes=list(range(1, 17)), lrs=1e-3)
-        study,killed = make_study('s', tmp_path/'ray.jsonl', **keys),[]
-        def on_run(r): # its worker has begun the next one when the third run is there
-            if len(study.store.read()[0]) == 3: killed.extend(lose(r.env['ppid']))
-        with warnings.catch_warnings(record=True) as said:
+        study = make_study('s', tmp_path/'ray.jsonl', **keys)
+        (marks := tmp_path/'marks').mkdir()
+        lost = []
+        killer = threading.Thread(target=lose_one_at_work, args=(study.store, marks, 3, lost), daemon=True)
+        killer.start()
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter('always')
-            ended = run(study, engine='stub', on=get_executor('ray', address=nodes.address, workers=2), show=False, on_run=on_run, told=.5)
-        assert any('of the cluster was lost; ' in str(o.message) for o in said), ([str(o.message) for o in said], killed)
-        assert killed[0] in {raylet_of(o) for o in nodes.worker_nodes}
+            on_ray = get_executor('ray', address=nodes.address, workers=2)
+            ended = run(study, engine='stub', on=on_ray, show=False, seconds=.5, marks=str(marks))
+        killer.join(10)
+        [(lost_run, raylet)] = lost
+        assert raylet in {raylet_of(o) for o in nodes.worker_nodes}
+        told = [str(o.message) for o in caught if 'of the cluster was lost' in str(o.message)]
+        assert len(told) == 1 and 'begin' in told[0], [str(o.message) for o in caught]
         assert ended == Counter(ok=16)
+        assert sum(o.name.startswith(lost_run) for o in marks.iterdir()) == 2
         good,bad = study.store.read()
         assert len(good) == 16 and not bad and {d['id'] for d in good} == {c.id for c in study.cfgs}
         plain = make_study('s', tmp_path/'here.jsonl', **keys)
@@ -175,37 +234,37 @@ class TestCluster:
         assert (out.out, out.err) == ('', '')
         assert gone({d['env']['pid'] for d in good}) == []
 
+    @pytest.mark.slow
     def test_the_fast_engine(self, nodes, tmp_path, one_thread):
-        "By the command line; the results are those of a sweep in this process, to the last bit"
+        "The results are those of a sweep in this process, to the last bit; on one machine the notebook tests it each time"
         keys = dict(data='digits', models='small', batch_sizes=256, lrs=[1e-3, 1e-2], epochs=1)
-        (tmp_path/'s.ini').write_text('[s]\n' + ''.join(f'{k} = {" ".join(map(str, v)) if isinstance(v, list) else v}\n' for k,v in keys.items()))
-        bslr = Path(sys.executable).parent/'bslr'
-        done = subprocess.run([bslr, 'run', 's', '--settings', 's.ini', '--on', 'ray', '--address', nodes.address, '--show', 'none'], cwd=tmp_path, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0 and not done.stderr, done.stderr
-        study = make_study('s', tmp_path/'runs/s.jsonl', **keys)
-        here = make_study('here', tmp_path/'here.jsonl', **keys)
+        there,here = [make_study(o, tmp_path/f'{o}.jsonl', **keys) for o in ('there', 'here')]
+        run(there, on=get_executor('ray', address=nodes.address), show=False)
         run(here, workers=0, show=False)
-        assert {k: d['metrics'] for k,d in study.store.records().items()} == {k: d['metrics'] for k,d in here.store.records().items()}
+        assert {k: d['metrics'] for k,d in there.store.records().items()} == {k: d['metrics'] for k,d in here.store.records().items()}
 
     def test_a_sweep_that_is_ended(self, nodes, driver): # the last, as it ends the cluster
-        "Ctrl-C is quiet and quick, and like `kill -9` it leaves nothing on the cluster; the loss of the head is told in words, before Ray would end the process. The same command goes on"
+        "Ctrl-C is quiet, and like `kill -9` it leaves nothing behind; a lost head is told before Ray ends the process"
         begin,study = driver
         def kept(): return study.store.read()[0]
+        def left(): return gone({d['env']['pid'] for d in kept()})
         with begin(2) as p:
             t = time.time()
             os.killpg(p.pid, signal.SIGINT)
             out,err = p.communicate(timeout=60)
         said = [o for o in err.splitlines() if o and 'no room for a worker' not in o] # which is no fault where the machine is busy
-        assert (p.returncode, said) == (1, ['bslr: stopped. What is finished is kept; the same command goes on from there.']) and time.time() - t < 20
-        assert 2 <= (n := len(kept())) < 16 and gone({d['env']['pid'] for d in kept()}) == []
+        assert (p.returncode, said) == (1, ['bslr: stopped. What is finished is kept; the same command goes on from there.'])
+        assert time.time() - t < 20
+        assert 2 <= (n := len(kept())) < 16 and left() == []
         with begin(n + 1) as p: p.kill()
-        assert n < (n := len(kept())) < 16 and gone({d['env']['pid'] for d in kept()}) == []
+        assert n < (n := len(kept())) < 16 and left() == []
         with begin(n + 1, workers=1) as p:
             t = time.time()
             os.kill(nodes.head_node.all_processes['gcs_server'][0].process.pid, signal.SIGKILL)
             out,err = p.communicate(timeout=120)
         assert p.returncode == 1 and time.time() - t < 45
-        assert err.startswith(f'bslr: the head of the cluster at {nodes.address} has not answered for 6 seconds') and len(err.splitlines()) == 1, err
+        assert err.startswith(f'bslr: the head of the cluster at {nodes.address} has not answered for 6 seconds'), err
+        assert len(err.splitlines()) == 1, err
         assert n < len(before := kept()) < 48
         run(study, engine='stub', workers=0, show=False)
         assert kept()[:len(before)] == before and sorted(d['config']['bs'] for d in kept()) == list(range(1, 49))
@@ -223,14 +282,18 @@ class Head:
                 with self.server.accept()[0] as s: s.sendall(b'\0\0\0\4\0\0\0\0\0'*self.up)
 
 class Fake:
-    "What a crew needs of Ray: machines of one CPU each, and workers that do as told"
-    def __init__(self, behave, machines=2, begin=lambda machine: None):
+    "What a crew needs of Ray: machines, and workers that do as told"
+    def __init__(self, behave, machines=2, begin=lambda machine: None, cpus=1, replaced=True):
         from ray import exceptions
-        self.exceptions,self.behave,self.begin = exceptions,behave,begin
+        self.exceptions,self.behave,self.begin,self.cpus,self.replaced = exceptions,behave,begin,cpus,replaced
         self.alive,self.busy = [f'm{i}' for i in range(machines)],{}
 
     def nodes(self):
-        return [dict(NodeID=o, Alive=True, Resources=dict(CPU=1.), NodeManagerAddress=o) for o in self.alive]
+        return [dict(NodeID=o, Alive=True, Resources=dict(CPU=float(self.cpus)), NodeManagerAddress=o) for o in self.alive]
+
+    def lose(self, machine):
+        self.alive.remove(machine)
+        if self.replaced: self.alive.append(f'another{len(self.alive)}{time.time()}')
 
     def remote(self, cls): return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda: FakeActor(self)))
     def kill(self, actor): self.busy.pop(actor, None)
@@ -252,9 +315,9 @@ class Answer:
         return self.value is not None
 
 class Answers:
-    "A generator of references, one a while after the other, until the first that is an error"
-    def __init__(self, values, seconds=.01): self.values,self.seconds,self.at = values,seconds,time.monotonic()
-    def is_here(self): return time.monotonic() >= self.at
+    "A generator of references, one a while after the other; none comes from a machine that is gone"
+    def __init__(self, values, actor, seconds=.01): self.values,self.actor,self.seconds,self.at = values,actor,seconds,time.monotonic()
+    def is_here(self): return time.monotonic() >= self.at and self.actor.ray.busy.get(self.actor) in (None, *self.actor.ray.alive)
     def __next__(self):
         answer = Answer(None)
         answer.value = next(self.values)
@@ -269,17 +332,21 @@ class FakeActor:
 
     def find_machine(self):
         def find():
-            free = [o for o in self.ray.alive if o not in self.ray.busy.values()]
+            places = list(self.ray.busy.values())
+            free = [o for o in self.ray.alive if places.count(o) < self.ray.cpus]
             if free: self.ray.busy[self] = free[0]
             return free[0] if free else None
         return Answer(find)
 
     def begin(self, task): return Answer(lambda: self.ray.begin(self.ray.busy[self]) or True)
 
-    def runs(self, group): return Answers(self.answers(group))
+    def runs(self, group): return Answers(self.answers(group), self)
 
     def answers(self, group):
-        "As the driver hears them; what ends a worker is what `behave` says of a run"
+        "As the driver hears them; what ends a worker is what `behave` says of a run, or of None before any has begun"
+        if what := self.ray.behave(None):
+            yield self.death(what)
+            return
         yield 'begun'
         for c in group:
             if what := self.ray.behave(c):
@@ -288,9 +355,7 @@ class FakeActor:
             yield Run(c, metrics=[dict(epoch=1, acc=.5)])
 
     def death(self, what):
-        if what == 'machine':
-            self.ray.alive.remove(self.ray.busy[self])
-            self.ray.alive.append(f'another{len(self.ray.alive)}{time.time()}') # it is replaced
+        if what == 'machine': self.ray.lose(self.ray.busy[self])
         errors = self.ray.exceptions
         return errors.ActorUnavailableError('no answer', None) if what == 'unreachable' else errors.ActorDiedError()
 
@@ -298,10 +363,11 @@ class FakeActor:
 def crew(monkeypatch):
     "Have groups trained by fakes: the groups that were begun, the runs, and the warnings, in one list"
     for k,v in dict(TICK=.05, GRACE=.01, HEAD_TIMEOUT=1).items(): monkeypatch.setattr(cluster, k, v)
-    def run(groups, behave=lambda c: None, head=None, told=None, **kw):
+    def run(groups, behave=lambda c: None, head=None, told=None, seen=lambda ray: None, **kw):
         told = [] if told is None else told
         monkeypatch.setattr(cluster.warnings, 'warn', told.append)
-        crew = cluster._Crew(Fake(behave, **kw), Groups(groups), cluster.Task('', {}), told.append, head=head)
+        seen(ray := Fake(behave, **kw))
+        crew = cluster._Crew(ray, Groups(groups), cluster.Task('', {}), told.append, head=head)
         for runs in crew.batches(): told += runs
         return told
     return run
@@ -312,23 +378,60 @@ class TestCrew:
         "What it had begun is done elsewhere: together once more, then each alone"
         lost = []
         def behave(c):
-            if c.bs == 2 and len(lost) < 3: return lost.append(c) or 'machine'
+            if c and c.bs == 2 and len(lost) < 3: return lost.append(c) or 'machine'
         told = crew([cfgs(3), cfgs(1, .5)], behave)
         runs = [o for o in told if isinstance(o, Run)]
         assert Counter((r.cfg, r.status) for r in runs) == Counter((c, 'ok') for c in [*cfgs(3), *cfgs(1, .5)])
         assert sum('of the cluster was lost; ' in o for o in told if isinstance(o, str)) == 3
         assert [len(o) for o in told if isinstance(o, list) and cfgs(2)[1] in o] == [3, 2, 1, 1]
 
+    def test_two_workers_are_on_a_lost_machine(self, crew):
+        "It is told once, with all that begins again, and nothing is done twice that was done"
+        def behave(c):
+            if c and c.bs == 3 and not lost: return lost.append(c) or 'machine'
+        lost = []
+        told = crew([cfgs(4), cfgs(2, .5)], behave, machines=1, cpus=2)
+        [message] = [o for o in told if isinstance(o, str)]
+        n = int(message.split('; ')[1].split()[0])
+        again = sum(len(o) for o in told if isinstance(o, list)) - 6
+        assert message.startswith('machine m0 of the cluster was lost; ') and n == again >= 2
+        assert Counter((r.cfg, r.status) for r in told if isinstance(r, Run)) == Counter((c, 'ok') for c in [*cfgs(4), *cfgs(2, .5)])
+
+    def test_an_idle_machine_is_lost(self, crew):
+        "It is told all the same"
+        ray = []
+        def behave(c):
+            if c and c.bs == 20: ray[0].lose('m1')
+        told = crew([cfgs(40)], behave, replaced=False, seen=ray.append)
+        assert [o for o in told if isinstance(o, str)] == ['machine m1 of the cluster was lost; no run has to begin again']
+        assert Counter(r.status for r in told if isinstance(r, Run)) == Counter(ok=40)
+
+    def test_a_worker_dies_before_it_is_heard_to_have_begun(self, crew):
+        "No machine is lost, so none is told of; its run has a second chance, and no third"
+        early = ['worker']
+        told = crew([cfgs(1)], lambda c: early.pop() if not c and early else None)
+        assert [r.status for r in told if isinstance(r, Run)] == ['ok'] and not [o for o in told if isinstance(o, str)]
+        told = crew([cfgs(1)], lambda c: None if c else 'worker')
+        assert [(r.status, r.message) for r in told if isinstance(r, Run)] == [('failed', 'the worker process died')]
+        assert not [o for o in told if isinstance(o, str)]
+
+    def test_a_lost_machine_whose_worker_was_not_heard_to_have_begun(self, crew):
+        early = ['machine']
+        told = crew([cfgs(1)], lambda c: early.pop() if not c and early else None)
+        assert [o for o in told if isinstance(o, str)] == ['machine m0 of the cluster was lost; 1 run that it had taken begins again']
+        assert [r.status for r in told if isinstance(r, Run)] == ['ok']
+
     @pytest.mark.parametrize('what', ['machine', 'unreachable'])
     def test_a_run_that_loses_every_machine_has_failed(self, crew, what):
-        told = crew([[c] for c in cfgs(3)], lambda c: what if c.bs == 2 else None)
+        told = crew([[c] for c in cfgs(3)], lambda c: what if c and c.bs == 2 else None)
         assert {r.cfg.bs: r.status for r in told if isinstance(r, Run)} == {1: 'ok', 2: 'failed', 3: 'ok'}
         assert sum(isinstance(o, list) and o[0].bs == 2 for o in told) == cluster.MAX_LOST
         assert [r.message for r in told if isinstance(r, Run) and r.cfg.bs == 2] == ['5 machines were lost while they trained it']
 
     def test_a_run_that_kills_its_worker_is_tried_once_alone(self, crew):
-        told = crew([cfgs(4)], lambda c: 'worker' if c.bs == 2 else None)
-        assert {r.cfg.bs: (r.status, r.message) for r in told if isinstance(r, Run)} == {1: ('ok', ''), 2: ('failed', 'the worker process died'), 3: ('ok', ''), 4: ('ok', '')}
+        told = crew([cfgs(4)], lambda c: 'worker' if c and c.bs == 2 else None)
+        ends = {r.cfg.bs: (r.status, r.message) for r in told if isinstance(r, Run)}
+        assert ends == {2: ('failed', 'the worker process died')} | {bs: ('ok', '') for bs in (1, 3, 4)}
         assert sum(isinstance(o, list) and cfgs(2)[1] in o for o in told) == 2 and not [o for o in told if isinstance(o, str)]
 
     def test_a_worker_that_cannot_begin(self, crew):
@@ -341,20 +444,22 @@ class TestCrew:
         with pytest.raises(ClusterError, match='could not begin(.|\n)*no module of that name'): crew([[c] for c in cfgs(20)], begin=broken)
 
     def test_nobody_is_there(self, crew):
-        with pytest.raises(ClusterError, match='no machine of the cluster has what a worker takes, 1 CPU: there are $'): crew([cfgs(1)], machines=0)
+        with pytest.raises(ClusterError, match='no machine of the cluster has what a worker takes, 1 CPU: there are $'):
+            crew([cfgs(1)], machines=0)
 
     def test_the_head_is_lost(self, crew):
         "Said once it has been silent for a while; what came before, and until then, is kept"
         head,told,t = Head(),[],time.time()
         def behave(c):
-            if c.bs == 4: head.up = False
-        with pytest.raises(ClusterError, match=rf'head of the cluster at {head.address} has not answered for 1 seconds: it is lost.*What is finished is kept.*same command'): crew([[c] for c in cfgs(800)], behave, head.address, told)
+            if c and c.bs == 4: head.up = False
+        message = f'head of the cluster at {head.address} has not answered for 1 seconds: it is lost.*What is finished is kept.*same'
+        with pytest.raises(ClusterError, match=message): crew([[c] for c in cfgs(800)], behave, head.address, told)
         assert 4 <= len([o for o in told if isinstance(o, Run)]) < 800 and 1 < time.time() - t < 7
 
     def test_the_head_is_silent_for_a_moment(self, crew):
         head = Head()
         def behave(c):
-            if c.bs == 4 and head.up:
+            if c and c.bs == 4 and head.up:
                 head.up = False
                 threading.Timer(.3, setattr, (head, 'up', True)).start()
         assert Counter(r.status for r in crew([[c] for c in cfgs(12)], behave, head.address) if isinstance(r, Run)) == Counter(ok=12)
@@ -372,7 +477,7 @@ class TestCrew:
             for c in cfgs(12):
                 taken.append(len(taken) - len(done))
                 yield [c]
-        crew(groups(), lambda c: done.append(c))
+        crew(groups(), lambda c: done.append(c) if c else None)
         assert len(done) == 12 and max(taken) <= 4 # two in work, and at most two for workers on their way
 
 class TestAddress:
@@ -382,8 +487,9 @@ class TestAddress:
         with pytest.raises(ClusterError, match=match): flat(on_cluster([cfgs(1)], 'fast', {}, address=address))
         assert time.time() - t < 8
 
-    @pytest.mark.parametrize('address,match', [('nowhere', 'expected HOST:PORT'), ('host:', 'expected HOST:PORT'), ('127.0.0.1:99999', 'no cluster at'),
-                                               ('no.such.host.invalid:6379', 'no cluster at no.such'), ('ray://127.0.0.1:10001', 'HOST:PORT')])
+    @pytest.mark.parametrize('address,match', [
+        ('nowhere', 'expected HOST:PORT'), ('host:', 'expected HOST:PORT'), ('ray://127.0.0.1:10001', 'HOST:PORT'),
+        ('127.0.0.1:99999', 'no cluster at'), ('no.such.host.invalid:6379', 'no cluster at no.such')])
     def test_no_address(self, address, match): self.refused(address, match)
 
     def test_nobody_listens(self):
@@ -392,6 +498,15 @@ class TestAddress:
 
     def test_somebody_else_listens(self):
         with socket.create_server(('127.0.0.1', 0)) as s: self.refused(f'127.0.0.1:{s.getsockname()[1]}', 'timed out')
+
+    def test_of_a_head_that_has_died(self, monkeypatch, tmp_path):
+        "As `ray start` leaves it on this machine"
+        with socket.create_server(('127.0.0.1', 0)) as s: port = s.getsockname()[1]
+        monkeypatch.setenv('RAY_TMPDIR', str(tmp_path))
+        monkeypatch.delenv('RAY_ADDRESS', raising=False)
+        (tmp_path/'ray').mkdir()
+        (tmp_path/'ray/ray_current_cluster').write_text(f'127.0.0.1:{port}')
+        self.refused(None, f'no cluster at [0-9.]+:{port}: .*`ray stop` removes it')
 
     def test_of_the_environment(self, monkeypatch):
         monkeypatch.setenv('RAY_ADDRESS', 'elsewhere')
@@ -402,9 +517,9 @@ def test_without_ray(monkeypatch):
     with pytest.raises(ClusterError, match=r"not installed \(pip install 'bs_lr_study\[ray\]'\)"): flat(on_cluster([cfgs(1)], 'fast', {}))
 
 def test_images_that_were_changed_on_the_way(tmp_path, colours):
-    import io
-    from bs_lr_study.files import DataError
     sha = remote.pack_images(colours, f := io.BytesIO())
-    with pytest.raises(DataError, match='changed on the way'): remote.unpack_images('colours', sha, [f.getvalue()[:-2048], bytes(2047), b'x'], tmp_path/'cache')
-    assert not [o for o in (tmp_path/'cache').iterdir() if o.suffix != '.lock']
-    assert remote.unpack_images('colours', sha, [f.getvalue()], tmp_path/'cache') == remote.unpack_images('colours', sha, [], tmp_path/'cache')
+    whole,cache = f.getvalue(),tmp_path/'cache'
+    def unpack(parts): return remote.unpack_images('colours', sha, parts, cache)
+    with pytest.raises(DataError, match='changed on the way'): unpack([whole[:-2048], bytes(2047), b'x'])
+    assert not [o for o in cache.iterdir() if o.suffix != '.lock']
+    assert unpack([whole]) == unpack([])

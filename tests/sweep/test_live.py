@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from bs_lr_study.sweep.live import Board, board_html, board_lines, live
+from bs_lr_study.sweep.live import board_html, board_lines, live
+from bs_lr_study.sweep.board import Board
 from bs_lr_study.runs import Run, grid, run_name
 from bs_lr_study.store import Store
 from bs_lr_study.sweep import load_study, make_study, run
@@ -36,7 +37,7 @@ def test_a_large_sweep_on_a_small_terminal(tmp_path, height):
     "120 runs of ten batch sizes: each frame takes the place of the one before, and no line is broken"
     s = study_of(tmp_path/'s.jsonl', bs=[2**i for i in range(10)], lr=[1e-4, 1e-3, 1e-2, 1e-1], seed=[0, 1, 2])
     out = io.StringIO()
-    with live(s, console=Console(file=out, force_terminal=True, width=80, height=height)) as see:
+    with live(Board(s), console=Console(file=out, force_terminal=True, width=80, height=height)) as see:
         for c in s.cfgs:
             see.begun([c])
             see(ok(c, .5) if c.lr < .1 else Run(c, 'diverged'))
@@ -84,7 +85,7 @@ def test_any_terminal(tmp_path, wide, tall):
 def test_in_a_pipe_there_is_one_line(tmp_path):
     out = io.StringIO()
     s = study_of(tmp_path/'s.jsonl')
-    with live(s, console=Console(file=out, width=80)) as see:
+    with live(Board(s), console=Console(file=out, width=80)) as see:
         for c in s.cfgs: see(ok(c, .5))
     assert out.getvalue().count('\n') == 1 and '8 of 8 runs' in out.getvalue() and '\x1b' not in out.getvalue()
 
@@ -97,7 +98,7 @@ def test_updates_in_a_notebook_are_few(tmp_path, monkeypatch):
     def display(o, display_id): shown.append(o.data); return Handle()
     monkeypatch.setattr(ipd, 'display', display)
     s = study_of(tmp_path/'s.jsonl', seed=range(100))
-    with pytest.raises(KeyboardInterrupt), live(s, console=Console(file=io.StringIO(), force_jupyter=True)) as see:
+    with pytest.raises(KeyboardInterrupt), live(Board(s), console=Console(file=io.StringIO(), force_jupyter=True)) as see:
         for c in s.cfgs[:-1]: see(ok(c, .5))
         raise KeyboardInterrupt
     assert 2 <= len(shown) < 20 and 'value="0"' in shown[0] and 'value="399"' in shown[-1]

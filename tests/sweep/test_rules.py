@@ -17,7 +17,7 @@ from bs_lr_study.lab.nqm import nqm_step
 from bs_lr_study.sweep.rules import RULES, linear, momentum, rescale, sgd_noise
 from bs_lr_study.runs import RunConfig, examples_seen, grid, run_to_dict, stages, steps_by_epoch
 from bs_lr_study.sweep import make_study
-from bs_lr_study.sweep.runner import SettingsError
+from bs_lr_study.sweep.study import SettingsError
 from bs_lr_study.tracking.events import run_events
 from bs_lr_study.training.learner import train
 from bs_lr_study.training.outcome import Untrainable, check_config
