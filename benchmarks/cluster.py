@@ -20,19 +20,23 @@ from results import record, write
 
 ENGINES['noop'] = 'noop:train_many'
 
-START,RUN,CPU,WRITER,NODES = 'Seconds until the first run is there','Milliseconds a run, workers on this machine','CPU milliseconds a run of the driver alone','Milliseconds a run of the writer','Milliseconds to ask who is on the cluster'
+START = 'Seconds until the first run is there'
+RUN = 'Milliseconds a run, workers on this machine'
+CPU = 'CPU milliseconds a run of the driver alone'
+WRITER = 'Milliseconds a run of the writer'
+NODES = 'Milliseconds to ask who is on the cluster'
 
 def groups_of(n, size):
     "`n` runs in groups"
     cfgs = grid(data='digits', model='small', bs=1, lr=1e-3, seed=list(range(n)))
     return [cfgs[i:i+size] for i in range(0, n, size)]
 
-def timed(came, take=lambda *runs: None):
+def timed(batches, take=lambda *runs: None):
     "Seconds until the first run, and wall and CPU seconds of this process for each run after it"
     start = time.perf_counter()
-    take(*next(came))
+    take(*next(batches))
     first,cpu,n = time.perf_counter(),time.process_time(),0
-    for runs in came:
+    for runs in batches:
         take(*runs)
         n += len(runs)
     return dict(start=first - start, wall=(time.perf_counter() - first)/n, cpu=(time.process_time() - cpu)/n)
@@ -65,9 +69,12 @@ def measure(quick=False, address='local', n_workers=1, turns=3):
         asked,n_nodes = [1e3*min(timeit(ray.nodes) for _ in range(20)) for _ in got[1]],len(ray.nodes())
     for size,turned in got.items():
         def of(what, scale=1e3): return {k: [scale*o[k][what] for o in turned] for k in turned[0]}
-        case = f'{n} runs, {"each by itself" if size == 1 else f"{size} to a group"}, {n_workers} worker{"s" if n_workers > 1 else ""}'
-        out += [record(START, case, of('start', 1), 's'), record(RUN, case, of('wall'), 'ms a run'), record(CPU, case, of('cpu'), 'ms a run')]
-    return out + [record(WRITER, f'{n} runs', writing(n, len(asked)), 'ms a run'), record(NODES, f'{n_nodes} nodes', dict(nodes=asked), 'ms')]
+        grouped = 'each by itself' if size == 1 else f'{size} to a group'
+        case = f'{n} runs, {grouped}, {n_workers} worker{"s" if n_workers > 1 else ""}'
+        out.append(record(START, case, of('start', 1), 's'))
+        out += [record(what, case, of(key), 'ms a run') for what,key in ((RUN, 'wall'), (CPU, 'cpu'))]
+    out.append(record(WRITER, f'{n} runs', writing(n, len(asked)), 'ms a run'))
+    return out + [record(NODES, f'{n_nodes} nodes', dict(nodes=asked), 'ms')]
 
 def timeit(f):
     t = time.perf_counter()
@@ -81,4 +88,6 @@ if __name__ == '__main__':
     parser.add_argument('--address', default='local', help='of a cluster, HOST:PORT; by default Ray runs on this machine alone')
     parser.add_argument('--workers', type=int, default=1, help='of each way; the machine should have as many cores to spare')
     args = parser.parse_args()
-    print(write(args.to, 'cluster', 'What a cluster costs', measure(args.quick, args.address, args.workers), 'Several ways to have the same runs done, in turns.', quick=args.quick))
+    records = measure(args.quick, args.address, args.workers)
+    intro = 'Several ways to have the same runs done, in turns.'
+    print(write(args.to, 'cluster', 'What a cluster costs', records, intro, quick=args.quick))

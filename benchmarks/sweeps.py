@@ -16,13 +16,19 @@ from bs_lr_study.sweep import make_study, run, todo
 
 AIMS = dict(overhead='under 5 ms a run', open='3 s, 500 MB', append='constant', writer='1,000 records a second')
 
+ENV = dict(engine='fast', device='cpu', device_name='x86_64', threads=1, bs_lr_study='0', python='3.11', torch='2', fastai='2',
+           amp=None, graph=False, data_fingerprint='0'*16, n_train=1437, n_valid=360, members=12, onednn=True, n_params=6000)
+
 def result(cfg):
     "A run of five epochs, as long as those of the digits"
-    return Run(cfg, metrics=[dict(epoch=i + 1, train_loss=1.2345678901234567/(i + 1), valid_loss=1.3456789012345678/(i + 1), acc=.5 + i/12) for i in range(5)],
-               cost=dict(seconds=1.23456, train_seconds=1.2, steps=225, examples=7200),
-               env=dict(engine='fast', device='cpu', device_name='x86_64', threads=1, bs_lr_study='0', python='3.11', torch='2', fastai='2', amp=None, graph=False, data_fingerprint='0'*16, n_train=1437, n_valid=360, members=12, onednn=True, n_params=6000))
+    def epoch(n): return dict(epoch=n, train_loss=1.2345678901234567/n, valid_loss=1.3456789012345678/n, acc=.5 + (n - 1)/12)
+    cost = dict(seconds=1.23456, train_seconds=1.2, steps=225, examples=7200)
+    return Run(cfg, metrics=[epoch(n) for n in range(1, 6)], cost=cost, env=ENV)
 
-def study_of(n, folder, name): return make_study(name, Path(folder)/f'{name}.jsonl', data='digits', models='small', batch_sizes=[64], lrs=[1e-3, 1e-2], seeds=range(n//2), epochs=5)
+def study_of(n, folder, name):
+    "A study of `n` runs"
+    keys = dict(data='digits', models='small', batch_sizes=[64], lrs=[1e-3, 1e-2], seeds=range(n//2), epochs=5)
+    return make_study(name, Path(folder)/f'{name}.jsonl', **keys)
 
 def no_op(groups, engine, opts, begun):
     for g in groups:
@@ -64,7 +70,8 @@ def opened(path):
     print(json.dumps([seconds, peak, theirs]))
 
 def opening(store, turns=3):
-    took = [json.loads(subprocess.run([sys.executable, __file__, '--opened', str(store.path)], capture_output=True, text=True, check=True).stdout) for _ in range(turns)]
+    open_it = [sys.executable, __file__, '--opened', str(store.path)]
+    took = [json.loads(subprocess.run(open_it, capture_output=True, text=True, check=True).stdout) for _ in range(turns)]
     return [median(o) for o in zip(*took)]
 
 def appending(stores, n=40):
@@ -87,9 +94,9 @@ def writing(n=4000, n_workers=8, turns=3):
     for i in range(turns):
         with tempfile.TemporaryDirectory() as tmp:
             study = study_of(n, tmp, f'w{i}')
-            came = []
-            run(study, workers=n_workers, show=False, on_run=lambda r: came.append(time.perf_counter()))
-            ours.append((len(came) - 1)/(came[-1] - came[0]))
+            times = []
+            run(study, workers=n_workers, show=False, on_run=lambda r: times.append(time.perf_counter()))
+            ours.append((len(times) - 1)/(times[-1] - times[0]))
             theirs.append(1/disk(Path(tmp)/'disk', 100, encode(run_to_dict(result(study.cfgs[0])))))
     return median(ours),median(theirs)
 

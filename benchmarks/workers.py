@@ -13,7 +13,8 @@ from bs_lr_study.sweep import make_study, run
 
 def seconds(workers):
     with tempfile.TemporaryDirectory() as d:
-        study = make_study('bench', Path(d)/'runs.jsonl', data='digits', models='small', batch_sizes=[4, 16], lrs=[1e-4, 1e-3, 1e-2, 1e-1], epochs=2)
+        keys = dict(data='digits', models='small', batch_sizes=[4, 16], lrs=[1e-4, 1e-3, 1e-2, 1e-1], epochs=2)
+        study = make_study('bench', Path(d)/'runs.jsonl', **keys)
         start = perf_counter()
         run(study, workers=workers, show=False, engine='fastai')
         return perf_counter() - start

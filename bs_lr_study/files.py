@@ -1,4 +1,4 @@
-"""Locks, whole writes, caches and archives; what strangers wrote does no harm where it is shown, and what nobody should read is written nowhere
+"""Locks, whole writes, caches and archives; texts from strangers made safe, and secrets kept out
 
 Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/files.html.md"""
 
@@ -37,11 +37,13 @@ def file_name(
 ): # str: letters, digits and `_.=-`, at most 100
     "A text as the name of a file or folder, which stays where it is put"
     name = re.sub(r'[^\w.=-]+', '-', text).lstrip('.-') or 'x'
-    return name if len(name) <= 100 else f"{name[:91]}-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:8]}" # long ones are still told apart
+    if len(name) <= 100: return name
+    digest = hashlib.sha256(text.encode(errors='replace')).hexdigest() # so that long ones are still told apart
+    return f'{name[:91]}-{digest[:8]}'
 
 # %% ../nbs/01_files.ipynb #c389b582
-_SECRET_NAME = re.compile(r'''(?ix) (KEY|TOKEN|SECRET|CREDENTIAL|COOKIE)S?(_|$) | PASS(W|PHRASE|_|$) | (^|_)AUTH(_|$)(?!SOCK)
-                                | AUTHORI[SZ]ATION | _(PWD|PAT|DSN)$''') # not PWD, where the process is, or GIT_AUTHOR_NAME
+_SECRET_NAME = re.compile(r'''(?ix) (KEY|TOKEN|SECRET|CREDENTIAL|COOKIE)S?(_|$) | PASS(W|PHRASE|_|$) |
+    (^|_)AUTH(_|$)(?!SOCK) | AUTHORI[SZ]ATION | _(PWD|PAT|DSN)$''') # not PWD, not GIT_AUTHOR_NAME
 _ADDRESS = re.compile(r'//[^/\s]*@|//[^/\s@:]*:(?!\d+/)[^\s@]*@') # who logs in at an address; a number is a port
 _IN_ADDRESS = re.compile(r'//[^/\s@:]*:([^\s@]+)@')
 _WORDS = r'(?:pass(?:word|wd|phrase)?|pwd|secret|token|(?:api|access|private|secret|account)[_-]?key)'
@@ -112,7 +114,8 @@ def write_whole(
     _sync_folder(path.parent)
 
 # %% ../nbs/01_files.ipynb #ebb05ac8
-BEAT,STALE = 5,20 # Seconds between two signs of life of a lock's holder; seconds without one after which it counts as gone
+BEAT = 5   # Seconds between two signs of life of a lock's holder
+STALE = 20 # Seconds without one after which it counts as gone
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 
 def _flock(file):
@@ -188,12 +191,12 @@ def _wait(lease, until):
     while not lease.take():
         now = lease.read()
         if now != seen: seen,since,alive = now,monotonic(),now is not None
-        gone = lease.flock and (now or '').startswith(lease.place) # a living one would have the system's lock, which is ours
+        gone = lease.flock and (now or '').startswith(lease.place) # else the system's lock were not ours
         silent = monotonic() - since
         if (gone or silent > STALE) and lease.seize(): return True
         if alive and monotonic() >= until: return False
         if silent > 1.5*BEAT and not warned:
-            warnings.warn(f'{lease.path} is held by {holder(now)}, of which there is no sign of life; it counts as gone after {STALE} s')
+            warnings.warn(f'{lease.path}: no sign of life of {holder(now)}, which counts as gone after {STALE} s')
             warned = True
         sleep(BEAT/50)
     return True
@@ -225,27 +228,29 @@ def locked(
             if flock: _unflock(file)
 
 # %% ../nbs/01_files.ipynb #74814702
-_MOST = dict(times=20, size=2**30) # An archive may become so many times its own size, or so many bytes, whichever is more
+_MOST = dict(times=20, size=2**30) # What an archive may become: times its own size, or bytes; the larger
 
 def _check_size(path, size):
     "Refuse an archive that would become far larger than it is"
     most = max(_MOST['times']*path.stat().st_size, _MOST['size'])
     if size > most:
-        raise DataError(f'{path}: it would become more than {most/1e9:.1f} GB, {most/path.stat().st_size:.0f} times its size: '
-                        'if you trust it, unpack it yourself and name the folder')
+        raise DataError(f'{path}: it would become more than {most/1e9:.1f} GB, {most/path.stat().st_size:.0f} times '
+                        'its size: if you trust it, unpack it yourself and name the folder')
 
 def _unpack_zip(path, to):
     with zipfile.ZipFile(path) as z:
         _check_size(path, sum(o.file_size for o in z.infolist()))
         for name in z.namelist():
-            if not (to/name).resolve().is_relative_to(to.resolve()): raise DataError(f'{path}: entry {name!r} would leave the folder')
+            if not (to/name).resolve().is_relative_to(to.resolve()):
+                raise DataError(f'{path}: entry {name!r} would leave the folder')
         z.extractall(to)
 
 def _unpack_tar(path, to):
     size = 0
     def plain(entry, to):
         nonlocal size
-        if not (entry.isfile() or entry.isdir()): raise DataError(f'{path}: entry {entry.name!r} is neither a file nor a folder')
+        if not (entry.isfile() or entry.isdir()):
+            raise DataError(f'{path}: entry {entry.name!r} is neither a file nor a folder')
         size += entry.size
         _check_size(path, size)
         return tarfile.data_filter(entry, to)
@@ -260,14 +265,15 @@ def unpack(
     path, # Archive: zip, or tar however compressed
     to,   # Folder that it becomes; must not exist
 ): # `to`
-    "Unpack an archive into a new folder; a `DataError` if an entry would leave it, or all of them be far larger than the archive"
+    "Unpack an archive into a new folder; a `DataError` if an entry would leave it, or if it would become far larger"
     path,to = Path(path),Path(to)
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to.parent) as tmp:
         whole = Path(tmp)/'whole'
         whole.mkdir()
         try: _unpack_any(path, whole)
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as e: raise DataError(f'{path}: could not unpack it: {e}') from e
+        except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as e:
+            raise DataError(f'{path}: could not unpack it: {e}') from e
         try: whole.rename(to)
         except OSError:
             if not to.exists(): raise # else another process was first

@@ -36,11 +36,13 @@ def encode(
 
 def _form(**types): return itemgetter(*types),tuple(types.values()) # how to fetch the values, and what they are
 
-_ANY,_RUN = _form(id=str, config=dict, status=str),_form(message=str, metrics=list, cost=dict, env=dict, name=str, attempt=int, time=str)
+_ANY = _form(id=str, config=dict, status=str)
+_RUN = _form(message=str, metrics=list, cost=dict, env=dict, name=str, attempt=int, time=str)
 _CONFIG = _form(data=str, model=str, bs=int, lr=float, seed=int, epochs=int)
 _COUNTED = {'seconds', 'train_seconds', 'steps', 'examples', 'epoch', 'train_loss', 'valid_loss', 'acc'}
 _FIELDS = set(CONFIG_FIELDS)
-_NUMBERS,_SAID = {int, float, type(None)},('n_train', 'n_valid', 'engine', 'device', 'device_name', 'data_fingerprint')
+_NUMBERS = {int, float, type(None)}
+_MACHINE = ('n_train', 'n_valid', 'engine', 'device', 'device_name', 'data_fingerprint')
 
 def _loads(body):
     try: return json.loads(body)
@@ -53,10 +55,11 @@ def _is_run(d):
     if not (_has_form(d, _RUN) and _has_form(d['config'], _CONFIG)): return False
     if min(d['config']['bs'], d['config']['epochs'], d['attempt']) < 1 or d['config']['lr'] <= 0: return False
     if d['status'] == 'ok' and d['metrics'] and d['metrics'][-1]['acc'] is None: return False
-    said = {*map(type, d['config'].values()), *map(type, map(d['env'].get, _SAID))}
-    if not said <= _NUMBERS | {str, bool}: return False
+    scalars = {*map(type, d['config'].values()), *map(type, map(d['env'].get, _MACHINE))}
+    if not scalars <= _NUMBERS | {str, bool}: return False
     numbers = [*d['cost'].values(), *chain.from_iterable(map(dict.values, d['metrics']))]
-    if not _NUMBERS.issuperset(map(type, numbers)): numbers = [o[k] for o in (d['cost'], *d['metrics']) for k in _COUNTED & o.keys()] # other measures may be anything
+    if not _NUMBERS.issuperset(map(type, numbers)): # measures of the user's own may be anything
+        numbers = [o[k] for o in (d['cost'], *d['metrics']) for k in _COUNTED & o.keys()]
     return _NUMBERS.issuperset(map(type, numbers)) and math.isfinite(math.fsum(filter(None, numbers)))
 
 _USUAL = CONFIG_DEFAULTS.items()
@@ -69,8 +72,8 @@ def _check_form(d):
     if 'kind' not in d: _check_id(d['id'], d['config'])
 
 def _check_id(id_, config):
-    "A ValueError if an id is another config's; fields of a newer version do not tell their default, and so cannot be checked"
-    if not config.keys() <= _FIELDS: return
+    "A ValueError if an id is another config's"
+    if not config.keys() <= _FIELDS: return # a newer version's, whose defaults are not known here
     if (own := fields_id(dict(config.items() - _USUAL))) != id_:
         raise ValueError(f'its checksum fits, but its id {id_} is not that of its config, {own}')
 
@@ -214,7 +217,7 @@ class Store:
         return self.run_records(known_of)
 
     def runs(self):
-        "The last valid `Run` of each id; a ValueError if a newer version has written fields that this one does not know"
+        "The last valid `Run` of each id; a ValueError if a newer version has written fields that are not known here"
         return {k: run_from_dict(d) for k,d in self.run_records().items()}
 
 # %% ../nbs/02_store.ipynb #55e4bf2c
@@ -223,10 +226,11 @@ class Store:
 def _writing(self:Store):
     "The only writer for a while; what it is given to write is written whole or not at all"
     if self._lease and not self._lease.held():
-        raise StoreError(f'{self.path} has been taken over by another sweep, since this one gave no sign of life for {STALE} s')
+        raise StoreError(f'{self.path} was taken over by another sweep: this one gave no sign of life for {STALE} s')
     with locked(self._lock_file('lock'), self.timeout, f'{self.path} is being written by another process', StoreError):
         try: yield lambda lines: append_bytes(self.path, lines)
-        except OSError as e: raise StoreError(f'could not write to {self.path}: {e.strerror}; what it held is as it was') from e
+        except OSError as e:
+            raise StoreError(f'could not write to {self.path}: {e.strerror}; what it held is as it was') from e
 
 @patch
 def append(self:Store,
@@ -264,7 +268,7 @@ class Merged(NamedTuple):
 def _verdict(ours, theirs):
     "Which part of `Merged` a record of another store belongs to"
     if ours is None: return 'added'
-    if theirs['status'] != 'ok' or (ours['config'], ours['metrics']) == (theirs['config'], theirs['metrics']): return 'kept'
+    if theirs['status'] != 'ok' or all(ours[k] == theirs[k] for k in ('config', 'metrics')): return 'kept'
     return 'conflicts' if ours['status'] == 'ok' else 'replaced'
 
 @patch
@@ -273,8 +277,10 @@ def merge(self:Store,
 ): # `Merged`
     "Take over the runs that `other` has and this store lacks; merging again changes nothing"
     if not other.path.exists(): raise StoreError(f'{other.path}: no such store')
-    if self.path.exists() and self.path.samefile(other.path): raise StoreError(f'{self.path} cannot be merged with itself')
-    theirs,merged = other.run_records(),Merged([], [], [], [])
+    if self.path.exists() and self.path.samefile(other.path):
+        raise StoreError(f'{self.path} cannot be merged with itself')
+    theirs = other.run_records()
+    merged = Merged([], [], [], [])
     with self._writing() as write:
         ours = self.run_records()
         for k,d in theirs.items():
@@ -286,15 +292,20 @@ def merge(self:Store,
 # %% ../nbs/02_store.ipynb #db24d1e7
 def _row(d):
     "One record as a flat row"
-    cfg,last = CONFIG_DEFAULTS | d['config'],(d['metrics'] or [{}])[-1] # an older record lacks the newer fields
-    row = dict(run=d['name'], acc=last.get('acc') if d['status'] == 'ok' else None) | {k: cfg[k] for k in ('model', 'bs', 'lr')}
-    row |= dict(id=d['id']) | {k: cfg[k] for k in CONFIG_FIELDS} | dict(status=d['status'], message=d['message'])
-    row |= {k: last.get(k) for k in ('train_loss', 'valid_loss')} | {k: v for k,v in last.items() if k not in ('epoch', 'acc')} | d['cost'] # and what else was measured
-    return row | {k: d['env'].get(k) for k in ('n_train', 'n_valid', 'engine', 'device', 'data_fingerprint')} | {k: d[k] for k in ('attempt', 'time')}
+    cfg = CONFIG_DEFAULTS | d['config'] # an older record lacks the newer fields
+    last = (d['metrics'] or [{}])[-1]
+    row = dict(run=d['name'], acc=last.get('acc') if d['status'] == 'ok' else None)
+    row |= {k: cfg[k] for k in ('model', 'bs', 'lr')}
+    row |= dict(id=d['id']) | {k: cfg[k] for k in CONFIG_FIELDS}
+    row |= dict(status=d['status'], message=d['message'])
+    row |= {k: last.get(k) for k in ('train_loss', 'valid_loss')}
+    row |= {k: v for k,v in last.items() if k not in ('epoch', 'acc')} | d['cost'] # and what else was measured
+    row |= {k: d['env'].get(k) for k in ('n_train', 'n_valid', 'engine', 'device', 'data_fingerprint')}
+    return row | dict(attempt=d['attempt'], time=d['time'])
 
 @patch
 def to_df(self:Store):
-    "A DataFrame, a row a run: `run, acc, model, bs, lr`, then the other config fields, status, losses, cost and more"
+    "A DataFrame, one row per run: `run, acc, model, bs, lr`, other config fields, status, losses, cost and more"
     import pandas as pd
     rows = [_row(d) for d in self.run_records().values()]
     return pd.DataFrame(rows, columns=None if rows else ['run', 'acc', 'model', 'bs', 'lr']).astype({'acc': float})
@@ -302,7 +313,9 @@ def to_df(self:Store):
 # %% ../nbs/02_store.ipynb #2cf86e48
 @patch
 def epochs_df(self:Store):
-    "A DataFrame, a row an epoch: `run, model, bs, lr, seed`, then `epoch` and its metrics"
+    "A DataFrame, one row per epoch: `run, model, bs, lr, seed`, then `epoch` and its metrics"
     import pandas as pd
-    head = lambda d: dict(run=d['name']) | {k: (CONFIG_DEFAULTS | d['config'])[k] for k in ('model', 'bs', 'lr', 'seed')}
-    return pd.DataFrame([head(d) | m for d in self.run_records().values() for m in d['metrics']])
+    def run_of(d):
+        cfg = CONFIG_DEFAULTS | d['config']
+        return dict(run=d['name']) | {k: cfg[k] for k in ('model', 'bs', 'lr', 'seed')}
+    return pd.DataFrame([run_of(d) | m for d in self.run_records().values() for m in d['metrics']])

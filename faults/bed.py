@@ -49,7 +49,9 @@ def watched(train_many):
     return engine
 
 def calmly(fork):
-    "A fork that no Ctrl-C falls into: Python drops one there. Workers come from a server of forks, which ignores it as they do, and only here from the sweep's own process"
+    """A fork that no Ctrl-C falls into: Python drops one there.
+
+    Workers come from a server of forks, which ignores it as they do, and only here from the sweep's own process."""
     def f():
         old = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
@@ -120,11 +122,12 @@ class Sweep:
             time.sleep(.005)
         return self.code
 
-    def said(self): return self.out.read_text(errors='replace') if self.out.exists() else ''
+    def output(self): return self.out.read_text(errors='replace') if self.out.exists() else ''
 
     def others(self):
         "The processes that it has started and that are still there"
-        rows = [l.split() for l in subprocess.run(['ps', '-e', '-o', 'pid=,sess=,stat='], capture_output=True, text=True).stdout.splitlines()]
+        listed = subprocess.run(['ps', '-e', '-o', 'pid=,sess=,stat='], capture_output=True, text=True).stdout
+        rows = [l.split() for l in listed.splitlines()]
         return [int(pid) for pid,sess,stat in rows if int(sess) == self.pid and int(pid) != self.pid and stat[0] != 'Z']
 
     def left(self, patience=10):
@@ -141,16 +144,18 @@ class Bed:
         self.folder,self.engine,self.workers,self.data,self.more = Path(folder),engine,workers,data,more
         self.folder.mkdir(parents=True)
         self.log = self.folder/'log'
-        text = SETTINGS.format(data='pictures' if data else 'digits', bss=' '.join(map(str, bss)), lrs=' '.join(lrs)) + ('size = 8\n' if data else '')
-        (self.folder/'settings.ini').write_text(text)
+        grid = dict(bss=' '.join(map(str, bss)), lrs=' '.join(lrs))
+        text = SETTINGS.format(data='pictures' if data else 'digits', **grid)
+        (self.folder/'settings.ini').write_text(text + ('size = 8\n' if data else ''))
         self.study = load_study('tiny', self.folder/'settings.ini', self.folder/'runs/tiny.jsonl')
         self.store,self.kept = self.study.store,{}
 
     def start(self, *args, before=None, **env):
         "Start the sweep, or go on with it"
         engine = 'fast' if self.engine == 'stub' else self.engine
-        args = ['run', 'tiny', '--engine', engine, '--workers', str(self.workers), '--show', 'none', *(['--data', str(self.data)] if self.data else []), *self.more, *args]
-        return Sweep(self, *args, before=before, **env)
+        data = ['--data', str(self.data)] if self.data else []
+        usual = ['run', 'tiny', '--engine', engine, '--workers', str(self.workers), '--show', 'none', *data, *self.more]
+        return Sweep(self, *usual, *args, before=before, **env)
 
     def good(self):
         "The runs that ended well, as the store has them now"

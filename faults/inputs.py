@@ -2,19 +2,20 @@
 import csv, io, json, math, random, re, warnings, zlib
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict
+from importlib.resources import files
 from itertools import product
-from pathlib import Path
 
 from bs_lr_study import cli
 from bs_lr_study.analysis import find_record, load_runs
 from bs_lr_study.runs import CONFIG_DEFAULTS
 from bs_lr_study.store import Store, StoreError
 from bs_lr_study.sweep import load_study
-from bs_lr_study.sweep.study import SettingsError, find_settings, read_settings
+from bs_lr_study.sweep.study import SettingsError, read_settings
 from sweeps import damaged
 
-ODD = ['', '0', '-1', '1e999', 'nan', 'inf', '1_000', '0x10', '2.5', '8.0', '007', '١٢', '9'*400, 'True', 'None', '1,2', '0,01', '[1]', '{}', '"', "'", '=1+1', '@x', '-', '--', '#', ';', '%(x)s', '${HOME}', '[x', ']',
-       '__import__("os").system("false")', '../../x', '\x00', '\x1b[31m', '\u202e', 'é', '日本', '\ufeff', 'x'*5000, 'NaN', '1e-400', '1d3', ' ', '\t']
+ODD = ['', '0', '-1', '1e999', 'nan', 'inf', '1_000', '0x10', '2.5', '8.0', '007', '١٢', '9'*400, 'True', 'None', '1,2', '0,01',
+       '[1]', '{}', '"', "'", '=1+1', '@x', '-', '--', '#', ';', '%(x)s', '${HOME}', '[x', ']', '__import__("os").system("false")',
+       '../../x', '\x00', '\x1b[31m', '\u202e', 'é', '日本', '\ufeff', 'x'*5000, 'NaN', '1e-400', '1d3', ' ', '\t']
 
 def mutated(raw, rng, sep=r'[^\s,=]+'):
     "A file with one to three things wrong with it"
@@ -72,10 +73,15 @@ def plain_study(sections, name):
     runs = set()
     for part in [o for o in sections if o.startswith(f'{name}.')] or [name]:
         above = part.split('.')
-        keys = {k: v for o in ['DEFAULT', *('.'.join(above[:i+1]) for i in range(len(above)))] for k,v in sections.get(o, {}).items()}
+        order = ['DEFAULT', *('.'.join(above[:i+1]) for i in range(len(above)))]
+        keys = {k: v for o in order for k,v in sections.get(o, {}).items()}
         keys.pop('measure', None)
-        runs |= {frozenset({AXES.get(k, k): v if k in ('data', 'models') else value(v, AXES.get(k, k)) for k,v in zip(keys, o)}.items()) for o in product(*keys.values())}
+        runs |= {plain_run(dict(zip(keys, words))) for words in product(*keys.values())}
     return runs
+
+def plain_run(words):
+    "A run as a set of field and value"
+    return frozenset((AXES.get(k, k), w if k in ('data', 'models') else value(w, AXES.get(k, k))) for k,w in words.items())
 
 def same_runs(study, want):
     "Whether a study has these runs and no others"
@@ -95,7 +101,8 @@ def settings_case(raw, path, rng):
 # tables
 
 NAME = re.compile(r'([^-\s]+)-(\S+)-bs-([0-9]+)-lr-([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)((?:-[a-z_]+-[\w.]+)*)')
-BLANK = {'', 'nan', 'NaN', 'None', 'n/a', 'N/A', 'NA', 'NULL', 'null', 'None', '#N/A', '#N/A N/A', '#NA', '-1.#IND', '-1.#QNAN', '-NaN', '-nan', '1.#IND', '1.#QNAN', '<NA>'}
+BLANK = {'', 'nan', 'NaN', 'None', 'n/a', 'N/A', 'NA', 'NULL', 'null', 'None', '#N/A', '#N/A N/A', '#NA',
+         '-1.#IND', '-1.#QNAN', '-NaN', '-nan', '1.#IND', '1.#QNAN', '<NA>'}
 
 def plain_table(raw):
     "The rows of a table as (run, accuracy, bs, lr)"
@@ -121,7 +128,8 @@ def table_case(raw, path, rng):
 
 # stores
 
-VALUES = [None, True, '', 'x', -1, 0, 1e300, 10**400, [], {}, [[]], [{}], {'a': 1}, [1], 'ok', 'no such status', '\x1b[31m', '../../x', {'acc': 'x'}, [{'acc': 'half'}], [{'epoch': 1}], [{'acc': 2}], [{'acc': None}]]
+VALUES = [None, True, '', 'x', -1, 0, 1e300, 10**400, [], {}, [[]], [{}], {'a': 1}, [1], 'ok', 'no such status', '\x1b[31m',
+          '../../x', {'acc': 'x'}, [{'acc': 'half'}], [{'epoch': 1}], [{'acc': 2}], [{'acc': None}]]
 
 def forged(line, rng):
     "A record with one thing in it changed, and a checksum that fits"
@@ -174,13 +182,14 @@ def store_case(raw, path, rng):
 # all of them
 
 def _some_settings():
-    "The project's own, as far as their fourth kind of study, which have all that settings may hold but rules that follow the batch size"
-    text = find_settings(Path(__file__).parents[1]/'settings.ini').read_text()
+    "The project's own, as far as they hold no rules that follow the batch size"
+    text = (files('bs_lr_study')/'settings.ini').read_text()
     return text[:text.index('[small_batches.decay]')].encode()
 
 def _some_tables():
     csv_ = find_record('2025-06-04').read_bytes().splitlines(True)
-    cols = b'run,acc,model,bs,lr,seed,status\n' + b''.join(b'r%d,0.%d,m,%d,1e-%d,%d,%s\n' % (i, 50 + i, 2**(i % 4), 2 + i//4, i % 2, b'ok') for i in range(12))
+    rows = [b'r%d,0.%d,m,%d,1e-%d,%d,ok\n' % (i, 50 + i, 2**(i % 4), 2 + i//4, i % 2) for i in range(12)]
+    cols = b'run,acc,model,bs,lr,seed,status\n' + b''.join(rows)
     return [b''.join(csv_[:20]), cols]
 
 def _some_store():
@@ -218,8 +227,13 @@ def many(row, beds, rng, n, case, sources, argv):
     row.lost = row.twice = None
     row.note = '; '.join(log[:5])
 
-def settings(row, beds, rng, n): many(row, beds, rng, n, settings_case, [_some_settings()], lambda p: ['studies', '--settings', p])
-def tables(row, beds, rng, n): many(row, beds, rng, n, table_case, _some_tables(), lambda p: ['report', p, '--out', beds.folder/'plots'])
-def stores(row, beds, rng, n): many(row, beds, rng, n, store_case, [_some_store()], lambda p: ['merge', beds.folder/'whole.jsonl', p])
+def settings(row, beds, rng, n):
+    many(row, beds, rng, n, settings_case, [_some_settings()], lambda p: ['studies', '--settings', p])
+
+def tables(row, beds, rng, n):
+    many(row, beds, rng, n, table_case, _some_tables(), lambda p: ['report', p, '--out', beds.folder/'plots'])
+
+def stores(row, beds, rng, n):
+    many(row, beds, rng, n, store_case, [_some_store()], lambda p: ['merge', beds.folder/'whole.jsonl', p])
 
 ROWS = {settings: (7000, 'malformed settings'), tables: (2000, 'malformed tables'), stores: (1000, 'malformed stores')}

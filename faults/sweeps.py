@@ -14,7 +14,7 @@ import stub
 MANY = dict(bss=(4, 8, 16, 32, 64, 128, 256, 512), lrs=('1e-4', '1e-3', '1e-2')) # for the stub: 24 runs
 
 def truth_of(bed):
-    "Id of a run = all results that an undisturbed sweep may have: in the fast engine those of any company, to which its last digits are due"
+    "Id of a run -> all results that an undisturbed sweep may have: the fast engine's last digits depend on a run's company"
     if bed.engine == 'stub': return {c.id: [stub.metrics(c)] for c in bed.study.cfgs}
     many = dict(fast=fast_many, fastai=fastai_many)[bed.engine]
     opts = dict(path=bed.data) if bed.data else {}
@@ -45,18 +45,19 @@ def judge(row, bed, tries, amiss='', *retry):
     row.lost += bed.gone()
     row.twice += bed.twice()
     row.wrong += bed.wrong(bed.truth)
-    if amiss or not done: row.note = row.note or f'{amiss or "it did not go on to the end"}; then: {p.said()[-300:]}'
+    if amiss or not done: row.note = row.note or f'{amiss or "it did not go on to the end"}; then: {p.output()[-300:]}'
 
 def unlike(p, fit):
     "What a sweep said and left, unless it ended as it should"
-    code,left = p.wait(),p.left()
-    return '' if fit(code, p.said()) and not left and 'Traceback' not in p.said() else f'ended with {code}, {len(left)} processes left: {p.said()[-500:]}'
+    code,left,output = p.wait(),p.left(),p.output()
+    if fit(code, output) and not left and 'Traceback' not in output: return ''
+    return f'ended with {code}, {len(left)} processes left: {output[-500:]}'
 
 def length(bed):
     "Seconds that an undisturbed sweep takes"
     start = time.monotonic()
     p = bed.start()
-    if p.wait(600): raise RuntimeError(f'an undisturbed sweep ended with {p.code}: {p.said()[-300:]}')
+    if p.wait(600): raise RuntimeError(f'an undisturbed sweep ended with {p.code}: {p.output()[-300:]}')
     return time.monotonic() - start
 
 def kill_sweep(row, beds, rng, n, engine, workers, before=None, **kw):
@@ -89,8 +90,10 @@ def ray_head():
         s.bind(('127.0.0.1', 0))
         at = f'127.0.0.1:{s.getsockname()[1]}'
     os.environ['RAY_AUTH_MODE'] = 'disabled' # nobody else reaches it: of both it and the sweeps
-    opts = [f'--port={at.rpartition(":")[2]}', '--node-ip-address=127.0.0.1', '--num-cpus=2', '--include-dashboard=false', f'--object-store-memory={80 << 20}', '--disable-usage-stats']
-    p = subprocess.Popen([sys.executable, '-m', 'ray.scripts.scripts', 'start', '--head', '--block', *opts], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    opts = [f'--port={at.rpartition(":")[2]}', '--node-ip-address=127.0.0.1', '--num-cpus=2', '--include-dashboard=false',
+            f'--object-store-memory={80 << 20}', '--disable-usage-stats']
+    start = [sys.executable, '-m', 'ray.scripts.scripts', 'start', '--head', '--block', *opts]
+    p = subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         for _ in range(120):
             try: check_address(at); break
@@ -131,7 +134,7 @@ def at_once(row, beds, rng, n, sweeps):
         ps = [bed.start() for _ in range(sweeps)]
         time.sleep(rng.uniform(0, .3))
         os.kill(rng.choice(ps).pid, signal.SIGKILL)
-        bad = [unlike(p, lambda code, said: code in (0, -9) or 'another sweep is running' in said) for p in ps]
+        bad = [unlike(p, lambda code, output: code in (0, -9) or 'another sweep is running' in output) for p in ps]
         judge(row, bed, sweeps, ''.join(bad))
         n -= sweeps
 
@@ -144,7 +147,7 @@ def full_disk(row, beds, rng, n):
         bed = beds('stub', 2*(i % 2))
         room = rng.randrange(200, 20_000)
         p = bed.start(before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY)))
-        amiss = unlike(p, lambda code, said: code == 0 or 'could not write to' in said)
+        amiss = unlike(p, lambda code, output: code == 0 or 'could not write to' in output)
         row.lost += bed.gone()
         judge(row, bed, 1, amiss)
 
@@ -157,7 +160,7 @@ def full_tmpfs(row, beds, rng, n):
         if subprocess.run(mount, capture_output=True).returncode: row.note = 'no right to mount here'; return
         try:
             p = bed.start()
-            amiss = unlike(p, lambda code, said: code == 0 or 'o space left' in said)
+            amiss = unlike(p, lambda code, output: code == 0 or 'o space left' in output)
             row.lost += bed.gone()
             subprocess.run(['mount', '-o', 'remount,size=4m', str(bed.folder/'runs')], check=True)
             judge(row, bed, 1, amiss)
@@ -180,13 +183,15 @@ def damaged_store(row, beds, rng, n):
     raw = whole.store.path.read_bytes()
     lines = raw.splitlines(True)
     ends = np.cumsum([len(o) for o in lines])
-    ids = [d['id'] for d in whole.store.read()[0]]
+    records = whole.store.read()[0]
+    ids = [d['id'] for d in records]
     for _ in range(n):
         bed = beds('stub')
         bed.store.path.parent.mkdir()
         new,(a, b) = damaged(raw, rng)
         bed.store.path.write_bytes(new)
-        there,bed.kept = bed.good(),{k: d for k,d,end,l in zip(ids, whole.store.read()[0], ends, lines) if not (a < end and end - len(l) < b)}
+        there = bed.good()
+        bed.kept = {k: d for k,d,end,line in zip(ids, records, ends, lines) if not (a < end and end - len(line) < b)}
         row.wrong += sum(d['metrics'] not in bed.truth[k] for k,d in there.items())
         judge(row, bed, 1)
 
@@ -203,7 +208,8 @@ def stopped(row, beds, rng, n, send, fit):
 def sigterm(row, beds, rng, n): stopped(row, beds, rng, n, lambda p: os.kill(p.pid, signal.SIGTERM), lambda *_: True)
 
 def ctrl_c(row, beds, rng, n):
-    stopped(row, beds, rng, n, lambda p: os.killpg(p.pid, signal.SIGINT), lambda code, said: code == 0 or 'What is finished is kept' in said)
+    def fit(code, output): return code == 0 or 'What is finished is kept' in output
+    stopped(row, beds, rng, n, lambda p: os.killpg(p.pid, signal.SIGINT), fit)
 
 def ctrl_c_twice(row, beds, rng, n):
     def send(p):
@@ -254,13 +260,29 @@ def data_vanish(row, beds, rng, n):
         data.rename(data.with_name('away'))
         amiss = unlike(p, lambda code, _: code in (0, 1))
         row.lost += bed.gone()
-        amiss = amiss or unlike(bed.start('--retry', 'failed'), lambda code, said: code == 0 if bed.complete() else code == 1 and 'no such folder' in said)
+        def fit(code, output): return code == 0 if bed.complete() else code == 1 and 'no such folder' in output
+        amiss = amiss or unlike(bed.start('--retry', 'failed'), fit)
         data.with_name('away').rename(data)
         judge(row, bed, 1, amiss, '--retry', 'failed')
 
 # What is tried, how often at full scale, and how it reads
-ROWS = {one_process: (32, 'kill -9 of a sweep in one process'), with_workers: (32, 'kill -9 of a sweep with two workers'), on_ray: (6, 'kill -9 of a sweep on a cluster of Ray'), a_worker: (24, 'kill -9 of a worker'),
-        without_locks: (16, 'kill -9 where the file system has no locks'), two_at_once: (20, 'two sweeps on one store, one of them killed'), eight_at_once: (80, 'eight sweeps on one store, one of them killed'),
-        full_disk: (30, 'a full disk: no file may grow'), full_tmpfs: (10, 'a full disk: a small tmpfs'), damaged_store: (200, 'a store cut, overwritten, torn or garbled'),
-        sigterm: (20, 'SIGTERM'), ctrl_c: (20, 'Ctrl-C once'), ctrl_c_twice: (20, 'Ctrl-C twice'), hangs: (10, 'a worker that hangs, with --timeout'), segfaults: (10, 'a worker that segfaults'),
-        killed_for_memory: (10, 'a worker killed for memory'), no_memory: (10, 'a run that gets no memory'), data_vanish: (10, 'a data folder that vanishes')}
+ROWS = {
+    one_process: (32, 'kill -9 of a sweep in one process'),
+    with_workers: (32, 'kill -9 of a sweep with two workers'),
+    on_ray: (6, 'kill -9 of a sweep on a cluster of Ray'),
+    a_worker: (24, 'kill -9 of a worker'),
+    without_locks: (16, 'kill -9 where the file system has no locks'),
+    two_at_once: (20, 'two sweeps on one store, one of them killed'),
+    eight_at_once: (80, 'eight sweeps on one store, one of them killed'),
+    full_disk: (30, 'a full disk: no file may grow'),
+    full_tmpfs: (10, 'a full disk: a small tmpfs'),
+    damaged_store: (200, 'a store cut, overwritten, torn or garbled'),
+    sigterm: (20, 'SIGTERM'),
+    ctrl_c: (20, 'Ctrl-C once'),
+    ctrl_c_twice: (20, 'Ctrl-C twice'),
+    hangs: (10, 'a worker that hangs, with --timeout'),
+    segfaults: (10, 'a worker that segfaults'),
+    killed_for_memory: (10, 'a worker killed for memory'),
+    no_memory: (10, 'a run that gets no memory'),
+    data_vanish: (10, 'a data folder that vanishes'),
+}

@@ -17,8 +17,8 @@ import stub
 from bs_lr_study.runs import Run
 from bs_lr_study.sweep import load_study
 
-SCALE = float(os.environ.get('BSLR_FAULTS', .03))
-HOURS = 'on_ray', # what starts for too long to be tried in passing; tests/test_cluster.py has a cluster of its own
+SCALE = os.environ.get('BSLR_FAULTS')
+HOW_MUCH = ['--scale', SCALE] if SCALE else ['--quick'] # without Ray, of which test_cluster.py has a cluster of its own
 
 @pytest.fixture
 def bed(tmp_path):
@@ -64,14 +64,15 @@ def test_plain_readers_see_what_is_otherwise(tmp_path):
     (tmp_path/'s.ini').write_text(text)
     study = load_study('a', tmp_path/'s.ini')
     assert inputs.same_runs(study, inputs.plain_study(inputs.plain_settings(text), 'a'))
-    for o in (text.replace('16', '32'), text.replace(' .5', ''), text + 'epochs = 4\n'): assert not inputs.same_runs(study, inputs.plain_study(inputs.plain_settings(o), 'a'))
+    for other in (text.replace('16', '32'), text.replace(' .5', ''), text + 'epochs = 4\n'):
+        assert not inputs.same_runs(study, inputs.plain_study(inputs.plain_settings(other), 'a'))
     assert inputs.plain_table(b'run;acc\na-m-bs-8-lr-1e-3;0.5\n') == [('a-m-bs-8-lr-1e-3', .5, 8., .001)]
 
 @pytest.fixture(scope='module')
 def tried(tmp_path_factory):
     "The whole table, in a process that sweeps are forked from"
     to,seed = tmp_path_factory.mktemp('faults')/'table.json',random.SystemRandom().randrange(10**6)
-    r = subprocess.run([sys.executable, str(FAULTS), '--scale', str(SCALE), '--seed', str(seed), '--save', str(to), *(['--skip', *HOURS] if SCALE < 1 else [])],
+    r = subprocess.run([sys.executable, str(FAULTS), *HOW_MUCH, '--seed', str(seed), '--save', str(to)],
                        capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS='1'))
     assert to.exists(), r.stdout + r.stderr
     return {o['name']: o | dict(seed=seed) for o in json.loads(to.read_text())['rows']}
@@ -81,4 +82,5 @@ def test_harm(tried, name):
     if name not in tried: pytest.skip('only where all of it is asked for')
     row = tried[name]
     if not row['tried']: pytest.skip(row['note'])
-    assert row['survived'] == row['tried'] and not (row['lost'] or row['twice'] or row['wrong']), f'python faults --only {name} --scale {SCALE} --seed {row["seed"]}\n{row["note"]}'
+    again = f'python faults {" ".join(HOW_MUCH)} --only {name} --seed {row["seed"]}\n{row["note"]}'
+    assert row['survived'] == row['tried'] and not (row['lost'] or row['twice'] or row['wrong']), again

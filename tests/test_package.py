@@ -53,7 +53,9 @@ def python(installed, code):
     return run(sys.executable, '-c', code, cwd=installed/'elsewhere', env=os.environ | dict(PYTHONPATH=str(installed/'site')))
 
 def test_it_works_without_the_repository(installed):
-    code = 'import bs_lr_study; from bs_lr_study.analysis import load_runs; print(bs_lr_study.__file__, load_runs().shape, load_runs("2025-06-01").shape)'
+    code = '''import bs_lr_study
+from bs_lr_study.analysis import load_runs
+print(bs_lr_study.__file__, load_runs().shape, load_runs("2025-06-01").shape)'''
     out = python(installed, code)
     assert str(installed/'site') in out and '(123, 5) (10, 5)' in out
 

@@ -26,6 +26,10 @@ SHOWN = ('index.html', 'nbs/posts/index.html', *POST_PAGES, 'nbs/notebooks.html'
          'nbs/lab/verdicts.html', 'nbs/lab/records.html', 'nbs/guides/commands.html', 'nbs/glossary.html')
 AGAIN = 'a-crosstab' # the post that is run again with the site; all are, by themselves, below
 
+def code_cell(source, *outputs): return dict(cell_type='code', metadata={}, execution_count=None, source=source, outputs=[*outputs])
+
+def notebook(*cells): return dict(cells=[*cells], metadata={}, nbformat=4, nbformat_minor=5)
+
 @pytest.fixture(scope='module')
 def site(tmp_path_factory):
     "The whole site as `make site` builds it, typed as there, but for most posts, which are not run again"
@@ -38,7 +42,7 @@ def site(tmp_path_factory):
 def test_what_was_run_leaves_nothing_behind(tmp_path):
     "After a notebook has run, functions of the program can still be sent to other processes"
     main,path = sys.modules['__main__'],tmp_path/'t.ipynb'
-    path.write_text(json.dumps(dict(cells=[], metadata={}, nbformat=4, nbformat_minor=5)))
+    path.write_text(json.dumps(notebook()))
     notebooks.run_again(path)
     assert sys.modules['__main__'] is main
 
@@ -59,11 +63,12 @@ def test_posts_are_in_form(post):
 
 def test_faults_of_a_post_are_named(tmp_path):
     "A post without a description, of another day, with an old output"
-    nb = yaml.safe_load('{cells: [{cell_type: raw, metadata: {}, source: "---\\ntitle: T\\ndate: 2026-01-02\\n---"}, {cell_type: code, metadata: {}, execution_count: null, source: "1 + 1", outputs: []}], metadata: {}, nbformat: 4, nbformat_minor: 5}')
+    nb = notebook(dict(cell_type='raw', metadata={}, source='---\ntitle: T\ndate: 2026-01-02\n---'), code_cell('1 + 1'))
     path = tmp_path/'2026-01-01-t.ipynb'
     path.write_text(json.dumps(nb))
-    said = '\n'.join(notebooks.post_faults(path))
-    for o in ('lacks description', 'lacks categories', 'its date is 2026-01-02', 'does not install the package', 'its outputs are not those of its code'): assert o in said
+    faults = '\n'.join(notebooks.post_faults(path))
+    assert 'lacks description' in faults and 'lacks categories' in faults and 'its date is 2026-01-02' in faults
+    assert 'does not install the package' in faults and 'its outputs are not those of its code' in faults
     nb['cells'][1]['source'] = '1/0'
     path.write_text(json.dumps(nb))
     with pytest.raises(RuntimeError, match='2026-01-01-t.ipynb: ZeroDivisionError in the cell\n1/0'): list(notebooks.post_faults(path))
@@ -75,7 +80,7 @@ def test_a_run_ends_where_it_began(tmp_path):
     "Also one that fails in a folder of its own"
     code = f'import os; os.chdir({str(tmp_path)!r}); 1/0'
     path = tmp_path/'t.ipynb'
-    path.write_text(json.dumps(dict(cells=[dict(cell_type='code', metadata={}, execution_count=None, source=code, outputs=[])], metadata={}, nbformat=4, nbformat_minor=5)))
+    path.write_text(json.dumps(notebook(code_cell(code))))
     here = os.getcwd()
     with pytest.raises(RuntimeError, match='ZeroDivisionError'): notebooks.run_again(path)
     assert os.getcwd() == here
@@ -83,7 +88,8 @@ def test_a_run_ends_where_it_began(tmp_path):
 def test_summaries_show_what_their_code_makes():
     "The home page, the ledger, the records and the commands: their saved outputs are those of today's records"
     paths = notebooks.summaries()
-    old = [o.name for o,outs in zip(paths, notebooks.apart(notebooks.outputs_anew, paths)) if outs != notebooks.outputs(notebooks.read_nb(o))]
+    again = notebooks.apart(notebooks.outputs_anew, paths)
+    old = [o.name for o,outs in zip(paths, again) if outs != notebooks.outputs(notebooks.read_nb(o))]
     assert len(paths) == 4 and old == [], '`make posts` saves them anew'
 
 FRESH = """import sys
@@ -97,11 +103,12 @@ notebooks.write_nb(nb, 'again.ipynb')
 
 @pytest.mark.parametrize('post', POSTS, ids=lambda o: o.stem)
 def test_posts_run_where_only_their_first_cell_installs(post, wheel, tmp_path):
-    "In an environment without the package: the first cell installs it, here from a wheel, and the rest gives what the post shows, to the last character and pixel"
+    "In an environment without the package the first cell installs it, here from a wheel; the rest gives what the post shows, to the pixel"
     run = lambda *args: subprocess.run(args, capture_output=True, text=True, cwd=tmp_path)
     assert run(sys.executable, '-m', 'venv', '--without-pip', 'fresh').returncode == 0
     python,there = tmp_path/'fresh'/'bin'/'python',next((tmp_path/'fresh'/'lib').glob('python*'))/'site-packages'
-    (there/'others.pth').write_text(f'{Path(pytest.__file__).parents[1]}\n') # its libraries, but not what they link to: the package is not among them
+    # its libraries, but not what they link to: the package is not among them
+    (there/'others.pth').write_text(f'{Path(pytest.__file__).parents[1]}\n')
     assert run(python, '-c', 'import bs_lr_study').returncode == 1
     text = post.read_text(encoding='utf-8')
     there = f'git+{notebooks.addresses()[0]}'
@@ -134,9 +141,11 @@ def brought():
         req = todo.pop()
         if (me := (canonicalize_name(req.name), frozenset(req.extras))) in seen: continue
         seen.add(me)
-        todo += [o for o in map(Requirement, requires(req.name) or []) if not o.marker or any(o.marker.evaluate({'extra': e}) for e in ('', *req.extras))]
+        asked = lambda o: not o.marker or any(o.marker.evaluate({'extra': e}) for e in ('', *req.extras))
+        todo += filter(asked, map(Requirement, requires(req.name) or []))
     names = {o for o,_ in seen}
-    return {k for k,v in packages_distributions().items() if names & set(map(canonicalize_name, v))} | set(sys.stdlib_module_names) | {'bs_lr_study'}
+    modules = {k for k,v in packages_distributions().items() if names & set(map(canonicalize_name, v))}
+    return modules | set(sys.stdlib_module_names) | {'bs_lr_study'}
 
 @pytest.mark.parametrize('post', POSTS, ids=lambda o: o.stem)
 def test_posts_import_only_what_an_installation_brings(post, brought):
@@ -156,7 +165,8 @@ def wheel(tmp_path_factory):
     "The package as a wheel, built of a copy"
     from test_package import copy
     tmp = tmp_path_factory.mktemp('wheel')
-    subprocess.run([sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '--no-build-isolation', '--wheel-dir', tmp, copy(tmp/'src')], check=True)
+    make = [sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '--no-build-isolation', '--wheel-dir']
+    subprocess.run([*make, tmp, copy(tmp/'src')], check=True)
     return next(tmp.glob('*.whl'))
 
 # The address
@@ -174,16 +184,17 @@ def test_a_fork_changes_one_line(tmp_path, ending):
     new = 'https://github.com/Somebody/a-fork'
     assert (tmp_path/'nbs'/'other.ipynb').read_text() == f'{others}git clone {new}. pip install git+{new}@main'
     assert f'repository-code: "{new}"' in (tmp_path/'CITATION.cff').read_text()
-    left = [str(p) for p in tmp_path.rglob('*') if p.suffix in ('.ipynb', '.toml', '.cff', '.md', '.yml', '.qmd') and old in p.read_text(encoding='utf-8')]
-    assert left == []
+    texts = [p for p in tmp_path.rglob('*') if p.suffix in ('.ipynb', '.toml', '.cff', '.md', '.yml', '.qmd')]
+    assert [str(p) for p in texts if old in p.read_text(encoding='utf-8')] == []
     assert 'Documentation = "https://somebody.github.io/a-fork/"' in (tmp_path/'pyproject.toml').read_text()
     for o in POSTS: assert 'git+https://github.com/Somebody/a-fork' in (tmp_path/'nbs'/'posts'/o.name).read_text(encoding='utf-8')
 
 def test_addresses_agree():
     "What has to hold the address has that of pyproject.toml"
     repo,_ = notebooks.addresses()
-    said = [m for p in [ROOT/'CITATION.cff', *(ROOT/'nbs').rglob('*.ipynb')] for m in re.findall(r'(?:repository-code: "|git\+|git clone )(https://[^\s"\\`\']+)', p.read_text(encoding='utf-8'))]
-    ours = [o for o in said if o.rstrip('/').removesuffix('.git').endswith(repo[repo.rindex('/'):])]
+    pattern = r'(?:repository-code: "|git\+|git clone )(https://[^\s"\\`\']+)'
+    texts = [p.read_text(encoding='utf-8') for p in [ROOT/'CITATION.cff', *(ROOT/'nbs').rglob('*.ipynb')]]
+    ours = [o for text in texts for o in re.findall(pattern, text) if o.rstrip('/').removesuffix('.git').endswith(repo[repo.rindex('/'):])]
     assert len(ours) > len(POSTS) and set(ours) == {repo}
 
 # The workflow, which runs on GitHub only: checked as configuration
@@ -252,7 +263,8 @@ def test_links_lead_somewhere(site, parsed):
             if to.scheme or to.netloc or link.startswith('data:'): continue
             path = unquote(to.path) + 'index.html'*(to.path.endswith('/') or to.path == '')
             if not (site/path).is_file(): lost.append((name, link))
-            elif to.fragment and not to.fragment.startswith('category=') and path in parsed and unquote(to.fragment) not in parsed[path].ids: lost.append((name, link))
+            elif not to.fragment or to.fragment.startswith('category=') or path not in parsed: continue
+            elif unquote(to.fragment) not in parsed[path].ids: lost.append((name, link))
     assert lost == []
 
 def test_no_link_to_the_site_itself_goes_around(parsed):
@@ -261,7 +273,8 @@ def test_no_link_to_the_site_itself_goes_around(parsed):
     assert [(n, o) for n,p in parsed.items() for o in p.links if o.startswith(site) and not o.endswith('.xml')] == []
 
 def test_each_notebook_has_a_page(site):
-    for o in (ROOT/'nbs').rglob('[0-9]*.ipynb'): assert (site/pages.address(o.relative_to(ROOT).as_posix()).with_suffix('.html')).is_file(), o
+    for o in (ROOT/'nbs').rglob('[0-9]*.ipynb'):
+        assert (site/pages.address(o.relative_to(ROOT).as_posix()).with_suffix('.html')).is_file(), o
 
 def documented(module):
     "Names of functions and classes, and of methods that stand apart; nbdev passes over those with a decorator beside `@patch`"
@@ -291,8 +304,10 @@ def test_links_to_the_source_lead_to_its_lines(site):
         for link in re.findall(rf'href="{re.escape(repo)}/blob/main/([^"]+)"', html):
             path,_,line = link.partition('#')
             assert (ROOT/path).is_file(), (o.name, link)
-            assert not line or re.fullmatch(r'L\d+', line) and int(line[1:]) <= len((ROOT/path).read_text(encoding='utf-8').splitlines()), (o.name, link)
-        for path,line,name in re.findall(rf'href="{re.escape(repo)}/blob/main/([^"#]+)#L(\d+)"[^>]*>source</a></p>\s*<h3[^>]* id="([^"]+)"', html):
+            last = len((ROOT/path).read_text(encoding='utf-8').splitlines()) if line else None
+            assert not line or re.fullmatch(r'L\d+', line) and int(line[1:]) <= last, (o.name, link)
+        source = rf'href="{re.escape(repo)}/blob/main/([^"#]+)#L(\d+)"[^>]*>source</a></p>\s*<h3[^>]* id="([^"]+)"'
+        for path,line,name in re.findall(source, html):
             lines = (ROOT/path).read_text(encoding='utf-8').splitlines()[int(line) - 1:]
             first = next(o for o in lines if not o.lstrip().startswith(('@', '#')))
             name = re.sub(r'-\d+$', '', name).split('.')[-1] # the second of a page with one id is numbered
@@ -302,7 +317,8 @@ def test_links_to_the_source_lead_to_its_lines(site):
 
 def test_posts_can_be_run_on_colab(parsed):
     at = notebooks.addresses()[0].removeprefix('https://github.com/')
-    for post,page in zip(POSTS, POST_PAGES): assert f'https://colab.research.google.com/github/{at}/blob/main/nbs/posts/{post.name}' in parsed[page].links, page
+    colab = f'https://colab.research.google.com/github/{at}/blob/main/nbs/posts/'
+    for post,page in zip(POSTS, POST_PAGES): assert colab + post.name in parsed[page].links, page
 
 def test_pictures_have_alternative_texts(parsed):
     bare = [(n, o) for n,p in parsed.items() for o in p.pictures if o is None or (not o.strip() and 'posts/index' not in n)]
@@ -310,18 +326,21 @@ def test_pictures_have_alternative_texts(parsed):
 
 def test_pictures_without_a_text_are_refused(tmp_path):
     "In any notebook; an empty text is none, and each is one that Quarto can read"
-    notebooks = list((ROOT/'nbs').rglob('*.ipynb'))
-    assert [o for p in notebooks for o in notebooks.undescribed(p)] == []
-    texts = [o for p in notebooks for c in notebooks.read_nb(p).cells for o in re.findall(r'^#[|] (fig-alt: .*)', c.source, flags=re.M)]
+    paths = list((ROOT/'nbs').rglob('*.ipynb'))
+    assert [o for p in paths for o in notebooks.undescribed(p)] == []
+    sources = [c.source for p in paths for c in notebooks.read_nb(p).cells]
+    texts = [o for source in sources for o in re.findall(r'^#[|] (fig-alt: .*)', source, flags=re.M)]
     assert len(texts) > 40 and all(isinstance(yaml.safe_load(o)['fig-alt'], str) for o in texts)
     pic = dict(output_type='display_data', metadata={}, data={'image/png': ''})
-    cells = [dict(cell_type='code', metadata={}, execution_count=None, source=o, outputs=[pic]) for o in ('#| fig-alt: A line that rises.\nplot(a)', 'plot(b)', '#| fig-alt: \nplot(c)')]
-    (tmp_path/'t.ipynb').write_text(json.dumps(dict(cells=cells, metadata={}, nbformat=4, nbformat_minor=5)))
-    assert list(notebooks.undescribed(tmp_path/'t.ipynb')) == ['t.ipynb: a picture has no fig-alt: plot(b)', 't.ipynb: a picture has no fig-alt: #| fig-alt: ']
+    cells = [code_cell(o, pic) for o in ('#| fig-alt: A line that rises.\nplot(a)', 'plot(b)', '#| fig-alt: \nplot(c)')]
+    (tmp_path/'t.ipynb').write_text(json.dumps(notebook(*cells)))
+    bare = 't.ipynb: a picture has no fig-alt: '
+    assert list(notebooks.undescribed(tmp_path/'t.ipynb')) == [f'{bare}plot(b)', f'{bare}#| fig-alt: ']
 
 def test_missing_files_of_pages_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(pages, 'sources', lambda cfg: [])
-    monkeypatch.setattr(pages, 'config', lambda: dict(format=dict(html=dict(css='nbs/no.css')), website=dict(favicon='nbs/images/favicon.svg')))
+    cfg = dict(format=dict(html=dict(css='nbs/no.css')), website=dict(favicon='nbs/images/favicon.svg'))
+    monkeypatch.setattr(pages, 'config', lambda: cfg)
     with pytest.raises(FileNotFoundError, match='names nbs/no.css'): pages.stage(tmp_path)
 
 def test_feed_and_sitemap(site, parsed):
@@ -338,7 +357,8 @@ def test_feed_and_sitemap(site, parsed):
 
 def test_pages_are_dated_by_their_commits(tmp_path, monkeypatch):
     "The last one that changed the notebook; without git nothing is known"
-    git = lambda *args: subprocess.run(['git', '-c', 'user.name=a', '-c', 'user.email=a@b', *args], cwd=tmp_path, check=True, capture_output=True)
+    me = '-c', 'user.name=a', '-c', 'user.email=a@b'
+    git = lambda *args: subprocess.run(['git', *me, *args], cwd=tmp_path, check=True, capture_output=True)
     (tmp_path/'nbs').mkdir()
     monkeypatch.setattr(pages, 'ROOT', tmp_path)
     git('init', '-q')
@@ -409,8 +429,10 @@ def test_what_cannot_be_read_is_found(visit):
     page = visit('nbs/glossary.html')
     assert page.evaluate(CUT) == page.evaluate(LOW) == []
     page.evaluate("""() => document.querySelector('main').insertAdjacentHTML('beforeend',
-        '<div style="overflow-x: auto"><p style="width: 3000px">scrolls</p></div><p style="width: 2000px">wide</p><dl><dd style="color: #ccc">pale</dd></dl>')""")
-    assert [o.split()[:2] for o in page.evaluate(CUT)] == [['P', 'wide']] and [o.split()[:2] for o in page.evaluate(LOW)] == [['DD', 'pale']]
+        '<div style="overflow-x: auto"><p style="width: 3000px">scrolls</p></div>' +
+        '<p style="width: 2000px">wide</p><dl><dd style="color: #ccc">pale</dd></dl>')""")
+    found = [[o.split()[:2] for o in page.evaluate(what)] for what in (CUT, LOW)]
+    assert found == [[['P', 'wide']], [['DD', 'pale']]]
 
 @pytest.mark.parametrize('name', SHOWN)
 def test_fits_and_can_be_read(visit, name):
@@ -423,22 +445,42 @@ def test_fits_and_can_be_read(visit, name):
         assert page.evaluate('document.documentElement.scrollWidth') <= width, (width, theme)
         assert page.evaluate(CUT) == [], (width, theme)
         assert page.evaluate(LOW) == [], (width, theme)
-        if folder := os.environ.get('BSLR_SHOTS'): page.screenshot(path=f'{folder}/{Path(name).parent.name}-{Path(name).stem}-{width}-{theme}.png', full_page=True)
+        file = f'{Path(name).parent.name}-{Path(name).stem}-{width}-{theme}.png'
+        if folder := os.environ.get('BSLR_SHOTS'): page.screenshot(path=f'{folder}/{file}', full_page=True)
 
 # What reaches beyond the window, but for what lies in a box that scrolls
 CUT = """() => {
-  const scrolls = el => { for (; el && el.id != 'quarto-content'; el = el.parentElement) if (['auto', 'scroll'].includes(getComputedStyle(el).overflowX)) return true; return false }
-  return [...document.querySelectorAll('main *')].filter(o => o.checkVisibility() && o.getBoundingClientRect().right > innerWidth + 1 && !scrolls(o.parentElement))
-    .map(o => `${o.tagName} ${o.className} ${o.textContent.trim().slice(0, 40)} ${o.getBoundingClientRect().right.toFixed()}`).slice(0, 5)
+  const scrolls = el => {
+    for (; el && el.id != 'quarto-content'; el = el.parentElement)
+      if (['auto', 'scroll'].includes(getComputedStyle(el).overflowX)) return true
+    return false
+  }
+  const right = o => o.getBoundingClientRect().right
+  const text = o => `${o.tagName} ${o.className} ${o.textContent.trim().slice(0, 40)} ${right(o).toFixed()}`
+  const cut = o => o.checkVisibility() && right(o) > innerWidth + 1 && !scrolls(o.parentElement)
+  return [...document.querySelectorAll('main *')].filter(cut).map(text).slice(0, 5)
 }"""
 
 LOW = """() => {
-  const rgb = s => { const [r, g, b, a = 1] = s.match(/[0-9.]+/g).map(Number); const k = s.startsWith('color(') ? 255 : 1; return [k*r, k*g, k*b, a] }
-  const lum = c => c.slice(0, 3).map(v => v/255).map(v => v <= .03928 ? v/12.92 : ((v + .055)/1.055)**2.4).reduce((s, v, i) => s + v*[.2126, .7152, .0722][i], 0)
-  const ground = el => { for (; el; el = el.parentElement) { const c = rgb(getComputedStyle(el).backgroundColor); if (c[3] > .5) return c } return [255, 255, 255, 1] }
-  const ratio = el => { const [a, b] = [lum(rgb(getComputedStyle(el).color)), lum(ground(el))].sort((a, b) => b - a); return (a + .05)/(b + .05) }
-  return [...document.querySelectorAll('main h1, main h2, main h3, main p, main li, main a, main td, main th, main dt, main dd, main pre, main summary, main code span, .description, footer *, nav a')]
-    .filter(o => o.checkVisibility() && o.textContent.trim() && ratio(o) < 4.5).map(o => `${o.tagName} ${o.className} ${o.textContent.trim().slice(0, 40)} ${ratio(o).toFixed(2)}`).slice(0, 5)
+  const rgb = s => {
+    const [r, g, b, a = 1] = s.match(/[0-9.]+/g).map(Number)
+    const k = s.startsWith('color(') ? 255 : 1
+    return [k*r, k*g, k*b, a]
+  }
+  const linear = v => v <= .03928 ? v/12.92 : ((v + .055)/1.055)**2.4
+  const lum = c => c.slice(0, 3).map(v => linear(v/255)).reduce((s, v, i) => s + v*[.2126, .7152, .0722][i], 0)
+  const ground = el => {
+    for (; el; el = el.parentElement) { const c = rgb(getComputedStyle(el).backgroundColor); if (c[3] > .5) return c }
+    return [255, 255, 255, 1]
+  }
+  const ratio = el => {
+    const [a, b] = [lum(rgb(getComputedStyle(el).color)), lum(ground(el))].sort((a, b) => b - a)
+    return (a + .05)/(b + .05)
+  }
+  const inside = ['h1', 'h2', 'h3', 'p', 'li', 'a', 'td', 'th', 'dt', 'dd', 'pre', 'summary', 'code span'].map(o => `main ${o}`)
+  const texts = [...document.querySelectorAll([...inside, '.description', 'footer *', 'nav a'].join(', '))]
+  const pale = o => o.checkVisibility() && o.textContent.trim() && ratio(o) < 4.5
+  return texts.filter(pale).map(o => `${o.tagName} ${o.className} ${o.textContent.trim().slice(0, 40)} ${ratio(o).toFixed(2)}`).slice(0, 5)
 }"""
 
 def test_navigation(visit):

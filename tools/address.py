@@ -29,5 +29,6 @@ def main():
     ours = '|'.join(re.escape(o) for o in (name, old.rsplit('/', 1)[1]))
     write(ROOT/'pyproject.toml', r'^(Documentation = ").*(?=")', f'https://{owner.lower()}.github.io/{name}/')
     # this repository's address, whoever had it; what else is cloned or installed stays
-    for nb in (ROOT/'nbs').rglob('*.ipynb'): write(nb, rf'(git\+|git clone )https://[^\s"\\`\']+/(?:{ours})(?:\.git)?(?![\w-]|\.\w|/)', repo)
+    cloned = rf'(git\+|git clone )https://[^\s"\\`\']+/(?:{ours})(?:\.git)?(?![\w-]|\.\w|/)'
+    for nb in (ROOT/'nbs').rglob('*.ipynb'): write(nb, cloned, repo)
     write(citation, r'^(repository-code: ").*(?=")', repo)

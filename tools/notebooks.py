@@ -19,7 +19,9 @@ def found(pattern): return sorted(p.relative_to(ROOT).as_posix() for p in ROOT.g
 
 def posts(): return [ROOT/o for o in found('nbs/posts/*.ipynb')]
 
-def summaries(): return [ROOT/o for o in ('nbs/index.ipynb', 'nbs/lab/90_verdicts.ipynb', 'nbs/lab/91_records.ipynb', 'nbs/guides/04_commands.ipynb')]
+SUMMARIES = 'nbs/index.ipynb', 'nbs/lab/90_verdicts.ipynb', 'nbs/lab/91_records.ipynb', 'nbs/guides/04_commands.ipynb'
+
+def summaries(): return [ROOT/o for o in SUMMARIES]
 
 def front_matter(nb):
     "What a notebook says of itself in its first cell"

@@ -25,7 +25,7 @@ def config(): return yaml.safe_load((ROOT/'_quarto.yml').read_text(encoding='utf
 def sources(cfg): return list(dict.fromkeys(o for pattern in cfg['project']['render'] for o in found(pattern)))
 
 def address(src):
-    "Where the page of a file stands: nbs/index is the home page, a folder's first notebook its index; other numbers only put notebooks in order"
+    "Where the page of a file stands: nbs/index is the home page, a folder's first notebook its index; other numbers only give an order"
     path = PurePosixPath(src)
     if src == 'nbs/index.ipynb': return PurePosixPath('index.ipynb')
     if path.name.startswith('00_') and len(path.parts) > 2: return path.with_name('index.ipynb')

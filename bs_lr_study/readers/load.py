@@ -51,7 +51,8 @@ def _rename(df, columns):
     "`df` with the columns that a mapping names under the names of their fields"
     columns = {k: v for k,v in (columns or {}).items() if v != k}
     for k,v in columns.items():
-        if v is not None and v not in df: raise ValueError(f"there is no column {v!r} for {k}: there are {', '.join(df.columns)}")
+        if v is not None and v not in df:
+            raise ValueError(f"there is no column {v!r} for {k}: there are {', '.join(df.columns)}")
     return df.drop(columns=[k for k in columns if k in df]).rename(columns={v: k for k,v in columns.items()})
 
 def _read(src, columns):
@@ -61,12 +62,14 @@ def _read(src, columns):
         from bs_lr_study.readers.wandb_project import project_runs
         return project_runs(str(src).removeprefix('wandb:'), columns)
     by_name = isinstance(src, str) and not Path(src).suffix and not Path(src).parent.name
-    if by_name and (any(o.startswith(src) for o in records()) or not Path(src).is_dir()): return _read_file(find_record(src), columns)
+    if by_name and (any(o.startswith(src) for o in records()) or not Path(src).is_dir()):
+        return _read_file(find_record(src), columns)
     if Path(src).exists(): return _read_file(Path(src), columns)
-    raise FileNotFoundError(f"no file {src}; the records that ship with the package are {', '.join(records())}, and a project of W&B is wandb:ENTITY/PROJECT")
+    raise FileNotFoundError(f"no file {src}; the records that ship with the package are {', '.join(records())}, "
+                            'and a project of W&B is wandb:ENTITY/PROJECT')
 
 # %% ../../nbs/readers/05_load.ipynb #e3c40f63
-def _spare(df, raw):
+def _drop_constant(df, raw):
     "`df` without columns that came from the names and say the same of all runs; `attrs` keeps what they said"
     new = [c for c in df if c not in raw and c not in ('run', 'acc', 'model', 'bs', 'lr')]
     same = {c: df[c].iloc[0] for c in new if df[c].nunique(dropna=False) == 1}
@@ -76,10 +79,10 @@ def _spare(df, raw):
 
 # %% ../../nbs/readers/05_load.ipynb #875189b2
 def load_runs(
-    src='2025-06-04', # A record's name or its start, the path of a CSV, a .jsonl file or a folder of W&B, `wandb:ENTITY/PROJECT`, or a DataFrame
-    columns=None, # Which column is what, where names cannot say: field = column, such as `dict(acc='val/acc')`; None for no column
+    src='2025-06-04', # A record's name or its start, a path, `wandb:ENTITY/PROJECT`, or a DataFrame
+    columns=None, # Which column is what: field = column, such as `dict(acc='val/acc')`; None for no column
 ): # DataFrame: `run`, `acc`, `model`, `bs`, `lr`, then what else is known, a row a run
     "Runs, checked and ready for the tables"
     from bs_lr_study.readers.schema import check_runs
     raw = _read(src, columns)
-    return _spare(check_runs(raw, 'the frame' if isinstance(src, pd.DataFrame) else src), raw)
+    return _drop_constant(check_runs(raw, 'the frame' if isinstance(src, pd.DataFrame) else src), raw)

@@ -57,13 +57,16 @@ def _remove(d, item):
     if isinstance(d, dict): d.pop(last, None)
 
 def _note(run, rec):
-    "Take note of what a record says of its run"
+    "Add what a record says of its run"
     kind = rec.WhichOneof('record_type')
-    said = dict(config=rec.run.config, summary=rec.run.summary) if kind == 'run' else {kind: getattr(rec, kind)} if kind in ('config', 'summary') else {}
-    for k,o in said.items():
-        for item in o.update: _set(run[k], item)
-        for item in o.remove: _remove(run[k], item)
-    if kind == 'run': run |= dict(id=rec.run.run_id, project=rec.run.project, name=rec.run.display_name or rec.run.run_id)
+    parts = {}
+    if kind == 'run': parts = dict(config=rec.run.config, summary=rec.run.summary)
+    if kind in ('config', 'summary'): parts = {kind: getattr(rec, kind)}
+    for k,part in parts.items():
+        for item in part.update: _set(run[k], item)
+        for item in part.remove: _remove(run[k], item)
+    if kind == 'run':
+        run |= dict(id=rec.run.run_id, project=rec.run.project, name=rec.run.display_name or rec.run.run_id)
     if kind == 'exit': run['state'] = 'failed' if rec.exit.exit_code else 'finished'
 
 def read_log(
@@ -73,7 +76,8 @@ def read_log(
     "The run in a log"
     need_wandb()
     from wandb.proto.wandb_internal_pb2 import Record
-    run = (run or dict(id=path.stem.removeprefix('run-'), name=path.stem, project=None, config={}, summary={})) | dict(state='crashed')
+    run = run or dict(id=path.stem.removeprefix('run-'), name=path.stem, project=None, config={}, summary={})
+    run = run | dict(state='crashed') # until the log has an end
     try: records = log_records(path.read_bytes())
     except ValueError as e: raise ValueError(f'{path} is {e}') from None
     for o in records: _note(run, Record.FromString(o))
@@ -87,8 +91,34 @@ def find_logs(
     path = Path(path)
     if path.is_file(): return [path]
     found = [p for at in ('', '*run-*/', 'wandb/*run-*/') for p in path.glob(f'{at}run-*.wandb')]
-    if not found: raise FileNotFoundError(f'{path} holds no runs of W&B: expected offline-run-…/run-….wandb in it, or in its folder wandb')
+    if not found:
+        raise FileNotFoundError(f'{path} holds no runs of W&B: '
+                                'expected offline-run-…/run-….wandb in it, or in its folder wandb')
     return sorted(found, key=lambda p: p.parent.name.partition('run-')[2])
+
+def _read_logs(path):
+    "The runs in a folder's logs, each run once; logs that say nothing of their run are left out"
+    runs,silent = {},[]
+    for p in find_logs(path):
+        run = read_log(p)
+        key = run['project'],p.stem
+        if run['project'] is None: silent.append(p) # killed before it said anything
+        else: runs[key] = read_log(p, runs[key]) if key in runs else run
+    if not runs:
+        raise ValueError(f'{path} holds logs of W&B, but none of them says anything of its run, such as {silent[0]}')
+    if silent:
+        example = silent[0].name
+        warnings.warn(f'{path}: left out {len(silent)} logs that say nothing of their run, such as {example}', stacklevel=5)
+    return list(runs.values())
+
+def _of_project(runs, project, path):
+    "The runs of one project; an error if that could be several"
+    names = sorted({r['project'] for r in runs})
+    if len(names) > 1 and project is None:
+        raise ValueError(f"{path} holds runs of {len(names)} projects, {', '.join(names)}: "
+                         f'choose with load_runs(offline_runs({str(path)!r}, project={names[0]!r}))')
+    if mine := [r for r in runs if project in (None, r['project'])]: return mine
+    raise ValueError(f"{path} holds no run of project {project!r}: choose one of {', '.join(names)}")
 
 def offline_runs(
     path, # A folder named `wandb`, one that holds it, one of a run, or a `.wandb` file
@@ -96,18 +126,9 @@ def offline_runs(
     project=None, # Which project, if the folder holds several
 ): # DataFrame for `load_runs`
     "The runs in a folder of W&B, made offline or not; no server is asked"
-    runs,untold = {},[]
-    for p in find_logs(path):
-        run = read_log(p)
-        key = run.get('project'),p.stem
-        if run.get('project') is None: untold.append(p) # killed before it said anything
-        else: runs[key] = read_log(p, runs[key]) if key in runs else run
-    if not runs: raise ValueError(f'{path} holds logs of W&B, but none of them says anything of its run, such as {untold[0]}')
-    if untold: warnings.warn(f'{path}: left out {len(untold)} logs that say nothing of their run, such as {untold[0].name}', stacklevel=4)
-    names = sorted({r['project'] for r in runs.values()})
-    if len(names) > 1 and project is None: raise ValueError(f"{path} holds runs of {len(names)} projects, {', '.join(names)}: choose with load_runs(offline_runs({str(path)!r}, project={names[0]!r}))")
-    mine = [r for r in runs.values() if project in (None, r['project'])]
-    if not mine: raise ValueError(f"{path} holds no run of project {project!r}: choose one of {', '.join(names)}")
-    lost = [r['name'] for r in mine if r['state'] == 'crashed']
-    if lost: warnings.warn(f'{path}: the logs of {len(lost)} of {len(mine)} runs have no end, such as that of {lost[0]}: killed, or still running; each is read as far as it goes and taken as crashed', stacklevel=4)
-    return frames_to_table(runs_to_frames(mine), columns, path)
+    runs = _of_project(_read_logs(path), project, path)
+    lost = [r['name'] for r in runs if r['state'] == 'crashed']
+    if lost:
+        warnings.warn(f'{path}: the logs of {len(lost)} of {len(runs)} runs have no end, such as that of {lost[0]}: '
+                      'killed, or still running; each is read as far as it goes and taken as crashed', stacklevel=4)
+    return frames_to_table(runs_to_frames(runs), columns, path)

@@ -27,20 +27,29 @@ def reading_error(
     timeout, # Seconds that a page was waited for
 ): # Exception that says what to do
     "A failure to read a project, in one sentence"
-    code,said,kind = _status_of(e),(str(e).strip() or repr(e)).splitlines()[0],type(e).__name__
+    code,kind = _status_of(e),type(e).__name__
+    reason = (str(e).strip() or repr(e)).splitlines()[0]
     where = urlsplit(os.environ.get('WANDB_BASE_URL', '')).netloc.rpartition('@')[2] or 'W&B' # no password in an error
-    if 'did not respond in time' in said: return TimeoutError(f'{where} gave no page of {path} within {timeout} s, tries included: is there a network? If so, try again later')
-    unknown = kind in ('UsageError', 'AuthenticationError') and 'verify' not in said # no key, or no possible one
-    if code == 401 or unknown: return PermissionError(f'{where} does not know who asks for {path}: run `wandb login`, or set WANDB_API_KEY ({said})')
-    if code == 403 or 'permission' in said: return PermissionError(f'{where} does not let this account read {path} ({said})')
-    if code == 404 or 'not find project' in said: return FileNotFoundError(f'there is no project {path} at {where}, or this account may not see it: ENTITY/PROJECT are the first two parts of its address in the web app ({said})')
-    return ConnectionError(f'reading {path} from {where} failed: {said}')
+    unknown = kind in ('UsageError', 'AuthenticationError') and 'verify' not in reason # no key, or no possible one
+    if 'did not respond in time' in reason:
+        return TimeoutError(f'{where} gave no page of {path} within {timeout} s, tries included: '
+                            'is there a network? If so, try again later')
+    if code == 401 or unknown:
+        return PermissionError(f'{where} does not know who asks for {path}: '
+                               f'run `wandb login`, or set WANDB_API_KEY ({reason})')
+    if code == 403 or 'permission' in reason:
+        return PermissionError(f'{where} does not let this account read {path} ({reason})')
+    if code == 404 or 'not find project' in reason:
+        return FileNotFoundError(f'there is no project {path} at {where}, or this account may not see it: '
+                                 f'ENTITY/PROJECT are the first two parts of its address in the web app ({reason})')
+    return ConnectionError(f'reading {path} from {where} failed: {reason}')
 
 # %% ../../nbs/readers/04_wandb_project.ipynb #d59caf89
 def _fetch(path, filters, timeout, show):
     "The runs of a project as dicts, page by page"
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-    with Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TextColumn('runs'), TimeElapsedColumn(), disable=not show) as bar:
+    shown = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TextColumn('runs'), TimeElapsedColumn()
+    with Progress(*shown, disable=not show) as bar:
         task = bar.add_task(path, total=None)
         runs = need_wandb().Api(timeout=timeout).runs(path, filters, per_page=200, lazy=False)
         bar.update(task, total=len(runs))
@@ -56,7 +65,9 @@ def project_runs(
     show=True, # Show a progress bar?
 ): # DataFrame for `load_runs`
     "The runs of a project on a server of W&B"
-    if not re.fullmatch(r'[^/\s]+/[^/\s]+', path): raise ValueError(f'{path!r} is no project of W&B: expected ENTITY/PROJECT, the first two parts of its address in the web app')
+    if not re.fullmatch(r'[^/\s]+/[^/\s]+', path):
+        raise ValueError(f'{path!r} is no project of W&B: expected ENTITY/PROJECT, '
+                         'the first two parts of its address in the web app')
     need_wandb()
     try: rows = list(_fetch(path, filters, timeout, show))
     except Exception as e: raise reading_error(e, path, timeout) from e

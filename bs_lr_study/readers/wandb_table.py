@@ -1,4 +1,4 @@
-"""Runs of your own as one table: what W&B knows of a run, which column is which field, and the CSV that its web app exports
+"""Runs of your own as one table: which column is which field, how runs ended, and the CSV that W&B's web app exports
 
 Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/readers/wandb_table.html.md"""
 
@@ -15,7 +15,7 @@ from typing import get_args
 import numpy as np, pandas as pd
 
 from ..runs import CONFIG_FIELDS, Status
-from .schema import as_numbers, check_columns, parse_names, say_the_same
+from .schema import as_numbers, check_columns, parse_names, same_values
 
 # %% ../../nbs/readers/02_wandb_table.ipynb #9a2475a6
 _NO_NUMBER = {'NaN': np.nan, 'Infinity': np.inf, '-Infinity': -np.inf}
@@ -40,16 +40,21 @@ def runs_to_frames(
     runs, # dicts with `name`, `state`, `config` and `summary`
 ): # dict of three frames, a row a run: `own` (what W&B itself knows), `config`, `summary`
     "Runs as frames"
-    own = pd.DataFrame([dict(Name=r['name'], State=r['state'], ID=r.get('id')) for r in runs], columns=['Name', 'State', 'ID'])
-    return dict(own=own, **{k: pd.DataFrame([flatten(r[k]) for r in runs], index=own.index) for k in ('config', 'summary')})
+    rows = [(r['name'], r['state'], r.get('id')) for r in runs]
+    own = pd.DataFrame(rows, columns=['Name', 'State', 'ID'])
+    def frame(part): return pd.DataFrame([flatten(r[part]) for r in runs], index=own.index)
+    return dict(own=own, config=frame('config'), summary=frame('summary'))
 
 # %% ../../nbs/readers/02_wandb_table.ipynb #dfcf297e
 COLUMN_NAMES = dict(
     acc=[a + b for a in ('', 'val_', 'valid_', 'validation_', 'eval_') for b in ('acc', 'accuracy')],
     model=['model', 'model_name', 'arch', 'architecture'], bs=['bs', 'batch_size'],
-    lr=['lr', 'learning_rate', 'lr_max', 'max_lr'], seed=['seed', 'random_seed'], epochs=['epochs', 'n_epochs', 'num_epochs'])
+    lr=['lr', 'learning_rate', 'lr_max', 'max_lr'], seed=['seed', 'random_seed'],
+    epochs=['epochs', 'n_epochs', 'num_epochs'])
 
-def _key(name): return re.sub('[^a-z0-9]+', '_', re.sub(r'\.[0-9]+$', '', name).lower()) # pandas calls the second `lr` of a file `lr.1`
+def _key(name):
+    name = re.sub(r'\.[0-9]+$', '', name) # pandas calls the second `lr` of a file `lr.1`
+    return re.sub('[^a-z0-9]+', '_', name.lower())
 
 _TEXTS = ('run', 'data', 'model', 'status', 'message')
 
@@ -66,9 +71,12 @@ def _agreed(df, field):
     one = _plain(df.iloc[:, 0], field)
     for c in df.columns[1:]:
         other = _plain(df[c], field)
-        bad = np.flatnonzero(~np.asarray(say_the_same(one, other), bool))
-        if len(bad): raise ValueError(f"{' and '.join(df.columns)} could each be {field}, but they differ: {one.iloc[bad[0]]} and {other.iloc[bad[0]]} "
-                                      f"in row {df.index[bad[0]]}; say which it is: columns=dict({field}={df.columns[0]!r})")
+        bad = np.flatnonzero(~np.asarray(same_values(one, other), bool))
+        if len(bad):
+            i = bad[0]
+            raise ValueError(f"{' and '.join(df.columns)} could each be {field}, but they differ: "
+                             f"{one.iloc[i]} and {other.iloc[i]} in row {df.index[i]}; "
+                             f'say which it is: columns=dict({field}={df.columns[0]!r})')
         one = one.where(one.notna(), other)
     return one.rename(df.columns[0])
 
@@ -78,9 +86,12 @@ def _look_up(frames, field, name):
     order = ('summary', 'config', 'own') if field == 'acc' else ('config', 'summary', 'own')
     for f,c in [(o, name) for o in order] + [(where, rest)]:
         if c in frames.get(f, ()): return _plain(frames[f][c], field)
-    raise ValueError(f"there is no column {name!r} for {field}: there are {_list(dict.fromkeys(c for o in order for c in frames[o]))}")
+    there = dict.fromkeys(c for o in order for c in frames[o])
+    raise ValueError(f'there is no column {name!r} for {field}: there are {_list(there)}')
 
-def _list(names, most=20): return ', '.join(list(names)[:most]) + (f' and {len(names) - most} more' if len(names) > most else '')
+def _list(names, most=20):
+    more = f' and {len(names) - most} more' if len(names) > most else ''
+    return ', '.join(list(names)[:most]) + more
 
 def find_column(
     frames, # As `runs_to_frames` gives them
@@ -102,38 +113,45 @@ def _missing(frames, field, what):
     cols = list(dict.fromkeys(c for o in ('config', 'summary') for c in frames[o].dropna(axis=1, how='all')))
     alike = [c for c in cols if any(f'_{o}_' in f'_{_key(c)}_' for o in COLUMN_NAMES[field])]
     why = '' if field == 'acc' else ', and not every name of a run says it'
-    return ValueError(f"{what}: no column with values is called {', '.join(COLUMN_NAMES[field])}{why}: say which holds {_WORDS[field]}, such as "
-                      f"columns=dict({field}={(alike or cols or ['…'])[0]!r}); " + (f'it may be one of {_list(alike)}' if alike else f'there are {_list(cols)}' if cols else 'there are none'))
+    there = f'it may be one of {_list(alike)}' if alike else f'there are {_list(cols)}' if cols else 'there are none'
+    example = (alike or cols or ['…'])[0]
+    return ValueError(f"{what}: no column with values is called {', '.join(COLUMN_NAMES[field])}{why}: "
+                      f'say which holds {_WORDS[field]}, such as columns=dict({field}={example!r}); {there}')
 
 # %% ../../nbs/readers/02_wandb_table.ipynb #f654e3f3
-_LOST,_GOING = ('crashed', 'failed', 'killed', 'preempted'),('running', 'pending', 'preempting')
+_LOST = ('crashed', 'failed', 'killed', 'preempted')
+_GOING = ('running', 'pending', 'preempting')
 
 def how_ended(
     df, # Runs with `state`, `acc`, and `status` and `message` as recorded, if they were
 ): # DataFrame without `state`; `status` and `message` of each run, `acc` where it is `ok`
     "W&B's states as the status that a record has"
     odd = sorted(set(df.state) - {'finished', *_LOST, *_GOING})
-    if odd: raise ValueError(f"the state of run {df.run[df.state == odd[0]].iloc[0]} is {odd[0]!r}, but W&B knows finished, {', '.join(_LOST + _GOING)}")
+    if odd:
+        run = df.run[df.state == odd[0]].iloc[0]
+        raise ValueError(f"the state of run {run} is {odd[0]!r}, but W&B knows finished, {', '.join(_LOST + _GOING)}")
     lost,given = df.state.isin(_LOST),df.status.isin(get_args(Status))
     ended = pd.Series(np.where(lost, 'failed', np.where(df.acc.notna(), 'ok', None)), df.index, dtype=object)
     status = df.status.astype(object).where(given, ended)
-    said = 'W&B: ' + df.state
-    return df.drop(columns='state').assign(acc=df.acc.where(status == 'ok'), status=status, message=df.message.astype(object).where(df.message.notna(), said.where(lost & ~given, '')))
+    reason = ('W&B: ' + df.state).where(lost & ~given, '')
+    message = df.message.astype(object).where(df.message.notna(), reason)
+    return df.drop(columns='state').assign(acc=df.acc.where(status == 'ok'), status=status, message=message)
 
 # %% ../../nbs/readers/02_wandb_table.ipynb #c0965870
-def _say(n, of, why, names):
+def _warn_left_out(n, of, why, names):
     warnings.warn(f'left out {n} of {of} runs{why}, such as {names.iloc[0]}', stacklevel=5)
 
 def drop_reruns(
     df, # Runs with a status
 ): # DataFrame
     "`df` without runs that were made again: failed ones that then went well, and earlier attempts"
-    key = pd.Series(list(df[['run', *(c for c in CONFIG_FIELDS if c in df)]].astype(object).fillna('').itertuples(index=False, name=None)), df.index)
+    config = df[['run', *(c for c in CONFIG_FIELDS if c in df)]].astype(object).fillna('')
+    key = pd.Series(list(config.itertuples(index=False, name=None)), df.index)
     again = df.status.isin(['failed', 'oom']) & key.isin(key[df.status == 'ok'])
     if {'id', 'attempt'} <= set(df):
         n,ours = as_numbers(df.attempt),df.id.astype(str).str.fullmatch('[0-9a-f]{16}') # as `config_id` makes them
         again |= n < n.groupby(df.id.where(ours)).transform('max')
-    if again.any(): _say(again.sum(), len(df), ' that were made again', df.run[again])
+    if again.any(): _warn_left_out(again.sum(), len(df), ' that were made again', df.run[again])
     return df[~again]
 
 # %% ../../nbs/readers/02_wandb_table.ipynb #3a7fc77a
@@ -155,7 +173,7 @@ def _recorded(frames, field, columns):
     if field in columns: return find_column(frames, field, columns)
     return next((frames[o][field] for o in ('summary', 'config') if field in frames[o]), None)
 
-_ENV = ('n_train', 'n_valid', 'engine', 'device', 'data_fingerprint') # what this project logs of a run's surroundings and a table has
+_ENV = ('n_train', 'n_valid', 'engine', 'device', 'data_fingerprint') # what this project logs beside a config
 
 def frames_to_table(
     frames, # As `runs_to_frames` gives them
@@ -163,7 +181,8 @@ def frames_to_table(
     what='W&B', # Where from, for the errors
 ): # DataFrame for `load_runs`: `run`, `acc`, config fields, `status`, `message`, then what else was logged
     "Runs of W&B as a table"
-    columns,frames = _check_mapping(columns),{k: df.rename(columns={f'env.{c}': c for c in _ENV}) for k,df in frames.items()}
+    columns = _check_mapping(columns)
+    frames = {k: df.rename(columns={f'env.{c}': c for c in _ENV}) for k,df in frames.items()}
     if frames['own'].empty: return frames['own']
     acc = find_column(frames, 'acc', columns)
     if acc is None: raise _missing(frames, 'acc', what)
@@ -173,9 +192,15 @@ def frames_to_table(
     df = df.assign(**{f: _recorded(frames, f, columns) for f in ('status', 'message')})
     used = {acc.name, *(s.name for s in fields.values()), *df, *columns}
     df = pd.concat([df, *_others(frames, used)], axis=1)
+    df = _ended(df)
+    return drop_reruns(how_ended(df)).reset_index(drop=True) if len(df) else df
+
+def _ended(df):
+    "The runs that go on no more; the others are left out aloud"
     going = df.state.isin(_GOING)
-    if going.any(): _say(going.sum(), len(df), f", which are {' or '.join(df.state[going].unique())}", df.run[going])
-    return drop_reruns(how_ended(df[~going])).reset_index(drop=True) if not going.all() else df[:0]
+    states = ' or '.join(df.state[going].unique())
+    if going.any(): _warn_left_out(going.sum(), len(df), f', which are {states}', df.run[going])
+    return df[~going]
 
 def _others(frames, used):
     "What else was logged: of two columns of one name that of the summary"
@@ -186,12 +211,13 @@ def _check_mapping(columns):
     "Refuse a mapping for fields that there are not"
     known = ['run', 'acc', *CONFIG_FIELDS, 'status', 'message']
     for k in columns or {}:
-        if k not in known: raise ValueError(f"columns says what {k!r} is, but that is no field: choose from {', '.join(known)}")
+        if k not in known:
+            raise ValueError(f"columns says what {k!r} is, but that is no field: choose from {', '.join(known)}")
     return dict(columns or {})
 
 # %% ../../nbs/readers/02_wandb_table.ipynb #ac0fdc0c
-_OWN = ('Name', 'State', 'Notes', 'User', 'Tags', 'Created', 'Runtime', 'Sweep', 'Group', 'Job Type', 'ID', 'Updated', 'End Time',
-        'Hostname', 'Description', 'Commit', 'GitHub', 'GPU Count', 'GPU Type')
+_OWN = ('Name', 'State', 'Notes', 'User', 'Tags', 'Created', 'Runtime', 'Sweep', 'Group', 'Job Type', 'ID', 'Updated',
+        'End Time', 'Hostname', 'Description', 'Commit', 'GitHub', 'GPU Count', 'GPU Type')
 
 def is_export(
     names, # Columns of a table
@@ -206,8 +232,11 @@ def export_runs(
 ): # DataFrame for `load_runs`
     "The runs of an export CSV"
     own = df[[c for c in _OWN if c in df]]
-    if 'State' not in own: warnings.warn(f'{what} has no column State: all its runs are taken as finished; show that column in the web app before you export', stacklevel=4)
-    own,rest = own.assign(State=own.State.astype(str) if 'State' in own else 'finished'),df.drop(columns=own.columns)
+    rest = df.drop(columns=own.columns)
+    if 'State' not in own:
+        warnings.warn(f'{what} has no column State: all its runs are taken as finished; '
+                      'show that column in the web app before you export', stacklevel=4)
+    own = own.assign(State=own.State.astype(str) if 'State' in own else 'finished')
     return frames_to_table(dict(own=own, config=rest, summary=rest), columns, what)
 
 # %% ../../nbs/readers/02_wandb_table.ipynb #1f51c66e
@@ -215,11 +244,15 @@ def check_header(
     names, # Columns of a CSV
     path, # Its file, for the errors
 ):
-    "Refuse a CSV that has not a row a run"
+    "Refuse a CSV that has not one row per run"
     if is_export(names): return
-    do = 'save the table of runs instead (in the project: Runs, download, CSV), or read the project as wandb:ENTITY/PROJECT'
-    if len(names) > 1 and all(' - ' in o for o in names[1:]): raise ValueError(f'{path} is what W&B saves from a chart, curves over {names[0]}, but a table needs a row a run: {do}')
-    if '_step' in names: raise ValueError(f'{path} is the history of one run of W&B, a row a step, but a table needs a row a run: {do}')
+    kind = ''
+    is_chart = len(names) > 1 and all(' - ' in o for o in names[1:])
+    if is_chart: kind = f'what W&B saves from a chart, curves over {names[0]}'
+    elif '_step' in names: kind = 'the history of one run of W&B, one row per step'
+    if kind:
+        raise ValueError(f'{path} is {kind}, but a table needs one row per run: save the table of runs instead '
+                         '(in the project: Runs, download, CSV), or read the project as wandb:ENTITY/PROJECT')
     check_columns(names, path)
 
 # %% ../../nbs/readers/02_wandb_table.ipynb #94fbf46e

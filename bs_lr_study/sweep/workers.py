@@ -8,12 +8,13 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/sweep/workers.html.md"""
 __all__ = ['ENGINES', 'get_engine', 'default_workers', 'WorkerError', 'check_timeout', 'too_long', 'Groups', 'in_batches',
            'in_workers']
 
-# %% ../../nbs/sweep/04_workers.ipynb #7813dea2
+# %% ../../nbs/sweep/04_workers.ipynb #9a686544
 import math, os, shutil, signal, sys, threading, time, traceback, warnings
 from collections import deque
 from contextlib import closing
 from dataclasses import dataclass, field
 from multiprocessing import connection, forkserver, get_all_start_methods, get_context, parent_process
+from multiprocessing.spawn import _check_not_importing_main
 from pickle import UnpicklingError
 
 import cloudpickle
@@ -110,6 +111,7 @@ def _work(conn, engine, opts):
 # %% ../../nbs/sweep/04_workers.ipynb #1821858f
 def _context(engine):
     "How processes are started here"
+    _check_not_importing_main() # before a server of its own is started by a worker that imports a script without a guard
     if 'forkserver' not in get_all_start_methods(): return get_context('spawn')
     ctx = get_context('forkserver')
     ctx.set_forkserver_preload(['torch', *([engine.partition(':')[0]] if isinstance(engine, str) else [])])

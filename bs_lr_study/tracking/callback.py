@@ -26,7 +26,10 @@ def _finish(sender, file, wait):
     "Hear what became of a run on W&B; the file has served its purpose, or is needed again"
     to,why = sender.end(wait) if sender else ({},'')
     if read_sent(file) or to.get('mode') == 'off': drop_events(file)
-    elif sender: warnings.warn(f'W&B has not got all of this run ({why or f"it had no more than {wait:g} s at the end"}). It is kept in {file}; `bslr sync {shlex.quote(str(file))}` sends it')
+    elif sender:
+        why = why or f'it had no more than {wait:g} s at the end'
+        command = f'bslr sync {shlex.quote(str(file))}'
+        warnings.warn(f'W&B has not got all of this run ({why}). It is kept in {file}; `{command}` sends it')
 
 def _count(dls, i):
     "How many examples a set of images has, None if that cannot be known"
@@ -36,8 +39,10 @@ def _count(dls, i):
 def _about(learn):
     "What the config of a fit holds, as far as it is known"
     dls,opt = learn.dls,learn.opt_func
-    return dict(model=type(learn.model).__name__, bs=getattr(dls, 'bs', None) or getattr(dls, 'batch_size', None), epochs=learn.n_epoch, n_train=_count(dls, 0), n_valid=_count(dls, 1),
-                n_params=sum(p.numel() for p in learn.model.parameters()), opt=getattr(opt, '__name__', str(opt)))
+    bs = getattr(dls, 'bs', None) or getattr(dls, 'batch_size', None)
+    n_params = sum(p.numel() for p in learn.model.parameters())
+    return dict(model=type(learn.model).__name__, bs=bs, epochs=learn.n_epoch, n_train=_count(dls, 0),
+                n_valid=_count(dls, 1), n_params=n_params, opt=getattr(opt, '__name__', str(opt)))
 
 def _safely(f):
     "What goes wrong is said once; it ends the tracking, not the training"
@@ -66,7 +71,9 @@ class TrackWandb(Callback):
         self.project,self.run_name,self.tags,self.config = project,run_name,list(tags),config or {}
         self.log_every,self.mode,self.wait,self.folder = log_every,mode,wait,Path(folder)
 
-    def __getstate__(self): return {k: v for k,v in vars(self).items() if k not in ('tracking', 'ending')} # so that a `Learner` can be exported
+    def __getstate__(self):
+        "All but the run that is going on, so that a `Learner` can be exported"
+        return {k: v for k,v in vars(self).items() if k not in ('tracking', 'ending')}
 
     def _note(self, **event):
         with open(self.file, 'a', encoding='utf-8') as f: f.write(json.dumps(event, default=str) + '\n')
@@ -74,11 +81,15 @@ class TrackWandb(Callback):
     @_safely
     def before_fit(self):
         if self.ending: self.ending() # of a fit that was broken off
-        self.tracking = not (self.mode == 'off' or hasattr(self.learn, 'lr_finder') or hasattr(self, 'gather_preds') or rank_distrib() > 0)
+        no_fit = hasattr(self.learn, 'lr_finder') or hasattr(self, 'gather_preds')
+        self.tracking = not (self.mode == 'off' or no_fit or rank_distrib() > 0)
         if not self.tracking: return
-        self.file,self.n_updates,self.noted = self.folder/f'{token_hex(6)}.jsonl',0,0
+        self.file = self.folder/f'{token_hex(6)}.jsonl'
+        self.n_updates = self.noted = 0
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._note(begin=dict(id=self.file.stem, name=self.run_name, tags=self.tags, config=_about(self.learn) | self.config), project=self.project)
+        config = _about(self.learn) | self.config
+        begin = dict(id=self.file.stem, name=self.run_name, tags=self.tags, config=config)
+        self._note(begin=begin, project=self.project)
         sender = start_sender(self.file, self.project, self.mode)
         self.ending = weakref.finalize(self, _finish, sender, self.file, self.wait)
 
@@ -86,7 +97,8 @@ class TrackWandb(Callback):
 
     @_safely
     def after_batch(self):
-        if not (self.tracking and self.training) or self.n_updates == self.noted or self.n_updates % self.log_every: return
+        if not (self.tracking and self.training): return
+        if self.n_updates == self.noted or self.n_updates % self.log_every: return
         self.noted = self.n_updates
         self._note(step=self.n_updates, log=dict(train_loss=float(self.smooth_loss), lr=self.opt.hypers[-1]['lr']))
 

@@ -35,14 +35,19 @@ def run_events(
     d, # A record, as `Store.records` gives it
 ): # Iterator of dicts: `begin`; `log` and `step`, ordered; `end`
     "What W&B is told of a run"
-    cfg,ok,last = CONFIG_DEFAULTS | d['config'],d['status'] == 'ok',(d['metrics'] or [{}])[-1]
+    cfg = CONFIG_DEFAULTS | d['config']
+    ok,last = d['status'] == 'ok',(d['metrics'] or [{}])[-1]
+    name = d['name'] or run_name(RunConfig(**d['config']))
     tags = [f'{k}={cfg[k]}'[:64] for k in ('bs', 'model', 'lr')] # W&B takes no longer ones
     about = {k: d[k] for k in ('id', 'attempt', 'time', 'env')}
-    yield dict(begin=dict(id=wandb_id(d), name=d['name'] or run_name(RunConfig(**d['config'])), tags=tags, config=cfg | about))
-    rows = [(o['step'], o) for o in d.get('updates', [])] + [(_steps_after(o['epoch'], d, cfg), o) for o in d['metrics']]
-    for step,o in sorted(rows, key=lambda r: r[0]): yield dict(step=step, log={k: v for k,v in o.items() if k != 'step'})
-    summary = last | dict(acc=last.get('acc') if ok else None, lr=None, status=d['status'], message=d['message']) | d['cost'] # `lr` is the config's, not that of the last update
-    yield dict(end=dict(exit_code=0 if ok else 1, summary=summary))
+    yield dict(begin=dict(id=wandb_id(d), name=name, tags=tags, config=cfg | about))
+    rows = [(row['step'], row) for row in d.get('updates', [])]
+    rows += [(_steps_after(row['epoch'], d, cfg), row) for row in d['metrics']]
+    for step,row in sorted(rows, key=lambda r: r[0]):
+        yield dict(step=step, log={k: v for k,v in row.items() if k != 'step'})
+    acc = last.get('acc') if ok else None
+    ending = dict(acc=acc, lr=None, status=d['status'], message=d['message']) # lr is the config's
+    yield dict(end=dict(exit_code=0 if ok else 1, summary=last | ending | d['cost']))
 
 # %% ../../nbs/tracking/01_events.ipynb #6de05be2
 def sent_path(
@@ -76,9 +81,11 @@ def sent_summary(
     ids=None, # Only these runs
 ): # str
     "Where W&B has the runs of a store, in one line"
-    def where(o): return clean(o['url'].partition('/runs/')[0] if o.get('url') else f"project {o.get('project')}, {o.get('mode')}")
+    def where(o):
+        if o.get('url'): return clean(o['url'].partition('/runs/')[0])
+        return clean(f"project {o.get('project')}, {o.get('mode')}")
     ours = {wandb_id(d) for k,d in store.records().items() if ids is None or k in ids}
-    pairs = {(o['wandb_id'], where(o)) for o in read_sent(store.path) if o.get('wandb_id') in ours} # a run that was sent twice counts once
+    pairs = {(o['wandb_id'], where(o)) for o in read_sent(store.path) if o.get('wandb_id') in ours} # each run once
     n = Counter(place for _,place in sorted(pairs, key=lambda p: p[1]))
     return '; '.join(f'{v} of {len(ours)} runs in {k}' for k,v in n.items()) or f'none of {len(ours)} runs'
 
@@ -102,8 +109,11 @@ def to_tell(path, ids, to, over):
     "What W&B has not got: a line for the list, and the events"
     if not os.path.exists(path): return
     if not is_live(path):
-        for d in unsent(Store(path), ids, **to): yield dict(wandb_id=wandb_id(d), id=d['id'], attempt=d['attempt']), run_events(d)
-    elif not read_sent(path): yield dict(wandb_id=next(live_events(path, over))['begin']['id']), live_events(path, over)
+        for d in unsent(Store(path), ids, **to):
+            yield dict(wandb_id=wandb_id(d), id=d['id'], attempt=d['attempt']), run_events(d)
+    elif not read_sent(path):
+        begin = next(live_events(path, over))['begin']
+        yield dict(wandb_id=begin['id']), live_events(path, over)
 
 def last_project(path):
     "Where the runs of a file were sent before, or were meant to go"

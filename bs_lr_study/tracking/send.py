@@ -1,4 +1,4 @@
-"""Runs on W&B, told by a process that nobody waits for: the record comes first, and what W&B missed is sent from it later
+"""Runs on W&B, told by a process that nobody waits for; what W&B missed is sent from the records later
 
 Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/tracking/send.html.md"""
 
@@ -24,12 +24,16 @@ from ..store import Store
 from .events import drop_events, is_live, last_project, unsent, read_sent, sent_path, to_tell
 
 # %% ../../nbs/tracking/02_send.ipynb #fa15a0c9
-_NOT_OURS = ('WANDB_SERVICE', 'WANDB_RUN_ID', 'WANDB_RESUME', 'WANDB_SWEEP_ID', 'WANDB_NAME', 'WANDB_TAGS') # of another run, perhaps of the process that sweeps
+# Of another run, perhaps of the process that sweeps
+_NOT_OURS = ('WANDB_SERVICE', 'WANDB_RUN_ID', 'WANDB_RESUME', 'WANDB_SWEEP_ID', 'WANDB_NAME', 'WANDB_TAGS')
 
 def _settings(wandb, timeout):
     "No pictures of the machine, no endless waits"
-    want = dict(silent=True, console='off', disable_git=True, disable_code=True, disable_job_creation=True, x_disable_meta=True, x_disable_stats=True, x_disable_machine_info=True,
-                x_save_requirements=False, init_timeout=timeout, finish_timeout=timeout, finish_timeout_raises=True, x_graphql_timeout_seconds=timeout, x_file_stream_timeout_seconds=timeout)
+    off = ('disable_git', 'disable_code', 'disable_job_creation', 'x_disable_meta', 'x_disable_stats',
+           'x_disable_machine_info')
+    waits = ('init_timeout', 'finish_timeout', 'x_graphql_timeout_seconds', 'x_file_stream_timeout_seconds')
+    want = dict.fromkeys(off, True) | dict.fromkeys(waits, timeout)
+    want |= dict(silent=True, console='off', x_save_requirements=False, finish_timeout_raises=True)
     return wandb.Settings(**{k: v for k,v in want.items() if k in wandb.Settings.model_fields})
 
 def _calls(events):
@@ -49,10 +53,12 @@ def _summarize(run, summary):
 
 def _tell(wandb, events, project, mode, folder, timeout):
     "Tell W&B of a run; an error says why that did not work. Gives its address"
-    begin,(entity,_,name) = next(events)['begin'],project.rpartition('/')
+    begin = next(events)['begin']
+    entity,_,name = project.rpartition('/')
     resume = 'allow' if mode == 'online' else None
+    opts = dict(entity=entity or None, project=name, mode=mode, dir=folder, resume=resume)
     # `with` ends the run after an error, too; W&B's package would take the next run for it
-    with wandb.init(entity=entity or None, project=name, mode=mode, dir=folder, resume=resume, settings=_settings(wandb, timeout), **begin) as run:
+    with wandb.init(settings=_settings(wandb, timeout), **opts, **begin) as run:
         for o in _calls(events):
             if 'end' not in o and o['step'] >= run.starting_step: run.log(o['log'], step=o['step'], commit=True)
         _summarize(run, o['end']['summary'])
@@ -74,7 +80,7 @@ def _confirm(wandb, run, timeout):
 
 # %% ../../nbs/tracking/02_send.ipynb #26613ca5
 def _round(items, tell, note, say, failures, tries=2):
-    "Tell of each item, those with fewest `failures` first; gives how many W&B has got, and how many not. Gives up after `tries` failures in a row"
+    "Send each item, those with fewest `failures` first, up to `tries` failures in a row: how many went, how many failed"
     sent = failed = row = 0
     for about,events in sorted(items, key=lambda o: failures[o[0]['wandb_id']]):
         try: url = tell(events)
@@ -118,7 +124,7 @@ def _mode(wandb, mode):
     return 'online' if wandb.login(prompt=False, verify=False) else 'offline'
 
 def _listen(over, parent):
-    "Hear that nothing more will come: a byte, or the other end of stdin is closed. Who is left alone altogether ends at once"
+    "Wait until nothing more will come, which a byte says or the end of stdin; end at once if the parent is gone"
     sys.stdin.buffer.read(1)
     over.set()
     while os.getppid() == parent: sleep(.2)
@@ -137,12 +143,24 @@ def _sender(path, ids, mode, project, folder, timeout, parent):
         say(to=to)
         if to['mode'] == 'off': return
         def say_why(why): say(why=without_secrets(why, wandb.setup().settings.api_key))
-        def tell(events): return _tell(wandb, events, project, to['mode'], folder if to['mode'] == 'online' else None, timeout)
+        at = folder if to['mode'] == 'online' else None
+        def tell(events): return _tell(wandb, events, project, to['mode'], at, timeout)
         def note(line): append_bytes(sent_path(path), json.dumps(line | to).encode() + b'\n')
         _follow(lambda: to_tell(path, ids, to, over), tell, note, say_why, over, lambda: _stamp(path))
     except Exception as e: say(why=without_secrets(f'{type(e).__name__}: {e}'))
 
 # %% ../../nbs/tracking/02_send.ipynb #b1e1f3c9
+# What Python itself has goes first, so that no `random.py` of the current folder is run
+_START = """import json, sys
+path,job = json.load(open(sys.argv[1]))
+sys.path += [p for p in path if p not in sys.path]
+from bs_lr_study.tracking.send import _sender
+_sender(**job)"""
+
+def _python_path():
+    "Where this process finds modules; this package even if that is the current folder"
+    return [*filter(None, sys.path), str(Path(*find_spec('bs_lr_study').submodule_search_locations).parent.resolve())]
+
 class Sender:
     "A process that tells W&B what a file holds, and will hold"
     def __init__(self,
@@ -154,13 +172,16 @@ class Sender:
     ):
         self.path,self.mode,self.folder = Path(path),mode,Path(mkdtemp(prefix='wandb-'))
         self.project = project or os.environ.get('WANDB_PROJECT') or 'bs_lr_study'
-        job = dict(path=str(path), ids=ids and list(ids), mode=mode, project=self.project, folder=str(self.folder), timeout=timeout, parent=os.getpid())
-        (self.folder/'job').write_text(json.dumps(job))
-        env = {k: v for k,v in os.environ.items() if k not in _NOT_OURS} | dict(PYTHONPATH=os.pathsep.join(filter(None, sys.path)), WANDB_ERROR_REPORTING='false', WANDB_SILENT='true')
-        code = 'import json, sys; from bs_lr_study.tracking.send import _sender; _sender(**json.load(open(sys.argv[1])))'
+        job = dict(path=str(path), ids=ids and list(ids), mode=mode, project=self.project, folder=str(self.folder),
+                   timeout=timeout, parent=os.getpid())
+        (self.folder/'job').write_text(json.dumps([_python_path(), job]))
+        env = {k: v for k,v in os.environ.items() if k not in _NOT_OURS}
+        env |= dict(WANDB_ERROR_REPORTING='false', WANDB_SILENT='true', PYTHONSAFEPATH='1')
+        command = [sys.executable, '-c', _START, str(self.folder/'job')]
+        opts = dict(env=env, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
         try:
             with open(self.folder/'said', 'w') as said:
-                self.process = subprocess.Popen([sys.executable, '-c', code, str(self.folder/'job')], env=env, stdin=subprocess.PIPE, stdout=said, stderr=subprocess.DEVNULL, start_new_session=True)
+                self.process = subprocess.Popen(command, stdout=said, **opts)
         except OSError:
             rmtree(self.folder, ignore_errors=True)
             raise
@@ -170,7 +191,9 @@ class Sender:
         try: text = (self.folder/'said').read_text()
         except OSError: text = '' # somebody has cleaned up the folder for temporary files
         lines = [json.loads(l) for l in text.splitlines(True) if l.endswith('\n')]
-        return next((o['to'] for o in lines if 'to' in o), {}),next((o['why'] for o in reversed(lines) if 'why' in o), '')
+        to = next((o['to'] for o in lines if 'to' in o), {})
+        why = next((o['why'] for o in reversed(lines) if 'why' in o), '')
+        return to,why
 
     def end(self,
         wait=10,   # Seconds, in all
@@ -178,7 +201,7 @@ class Sender:
     ):
         "Let it come to an end, or end it; gives what it said"
         with suppress(OSError): # it may have ended by itself
-            self.process.stdin.write(b'.') # closing alone would not do: a worker process that was forked holds the other end, too
+            self.process.stdin.write(b'.') # closing alone would not do: a forked worker holds the other end, too
             self.process.stdin.close()
         size,until = None,monotonic() + wait
         while self.process.poll() is None and monotonic() < until:
@@ -246,8 +269,11 @@ def tracked(
     if not sender: return
     to,why = sender.end(wait)
     n,left = _count(store, ids, to)
-    if left and to.get('mode') != 'off': warnings.warn(f'W&B has got {n - left} of {n} runs ({why or f"it had no more than {wait:g} s at the end"}). '
-        f'All are recorded in {store.path}; `bslr sync {shlex.quote(str(store.path))} --project {sender.project}` sends the rest', stacklevel=3)
+    if not left or to.get('mode') == 'off': return
+    why = why or f'it had no more than {wait:g} s at the end'
+    command = f'bslr sync {shlex.quote(str(store.path))} --project {sender.project}'
+    warnings.warn(f'W&B has got {n - left} of {n} runs ({why}). All are recorded in {store.path}; '
+                  f'`{command}` sends the rest', stacklevel=3)
 
 # %% ../../nbs/tracking/02_send.ipynb #01f8f815
 def sync(
@@ -261,14 +287,21 @@ def sync(
     "Send W&B what it has not got; a `TrackingError` says why it has not got all"
     check_mode(mode)
     if mode == 'off': raise ValueError('W&B: off sends nothing; choose online, offline or auto')
-    if not os.path.isfile(path): raise TrackingError(f'{path}: no such file; expected a store, or what a callback has left')
+    if not os.path.isfile(path):
+        raise TrackingError(f'{path}: no such file; expected a store, or what a callback has left')
     if not _installed(): raise TrackingError(_NOT_INSTALLED)
-    before,sender = len(read_sent(path)),Sender(path, project or last_project(path), mode, ids, timeout)
+    before = len(read_sent(path))
+    sender = Sender(path, project or last_project(path), mode, ids, timeout)
     try: to,why = sender.end(wait, each=wait)
-    except BaseException: sender.kill(); raise
+    except BaseException:
+        sender.kill()
+        raise
     sent = len(read_sent(path)) - before
     left = int(not read_sent(path)) if is_live(path) else _count(Store(path), ids, to)[1]
     if left and to.get('mode') == 'off': raise TrackingError('W&B is switched off: WANDB_MODE is disabled')
-    if left: raise TrackingError(f'W&B has got {sent} of {sent + left} runs that it missed ({why or f"a run took more than {wait:g} s"}); the same command goes on from there')
+    if left:
+        why = why or f'a run took more than {wait:g} s'
+        raise TrackingError(f'W&B has got {sent} of {sent + left} runs that it missed ({why}); '
+                            'the same command goes on from there')
     if is_live(path): drop_events(path)
     return sent

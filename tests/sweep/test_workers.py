@@ -106,16 +106,43 @@ def test_nobody_stays_when_the_parent_stops_early(forked):
     from multiprocessing import active_children
     assert active_children() == []
 
+STUB = """
+import os
+from bs_lr_study.runs import Run
+def train_many(cfgs, **opts):
+    for c in cfgs: yield Run(c, metrics=[dict(epoch=1, train_loss=1., valid_loss=1., acc=.5)])
+"""
+
+SWEEP = """
+from bs_lr_study.runs import grid
+from bs_lr_study.sweep.workers import in_workers
+if __name__ == '__main__':
+    cfgs = grid(data='digits', model='small', bs=[1, 2], lr=1e-3)
+    print([r.status for r in in_workers([[c] for c in cfgs], 2, 'stub_engine:train_many', {})])
+"""
+
+def test_the_current_folder_is_not_run(tmp_path):
+    "Neither the fork server nor a worker takes its `random.py` for Python's"
+    for o in ('elsewhere', 'here'): (tmp_path/o).mkdir()
+    (tmp_path/'elsewhere/stub_engine.py').write_text(STUB)
+    (tmp_path/'elsewhere/script.py').write_text(SWEEP)
+    names = 'random', 'queue', 'secrets', 'socket', 'pickle'
+    for name in names: (tmp_path/'here'/f'{name}.py').write_text(f'open("{name} was run", "w")')
+    r = subprocess.run([sys.executable, '../elsewhere/script.py'], cwd=tmp_path/'here', capture_output=True, text=True, timeout=300)
+    assert r.stdout == "['ok', 'ok']\n", r.stderr
+    assert sorted(o.name for o in (tmp_path/'here').iterdir()) == sorted(f'{o}.py' for o in names)
+
 SCRIPT = """
 from bs_lr_study.sweep import make_study, run
 study = make_study('script', data='digits', models='small', batch_sizes=[512], lrs=[1e-3, 1e-2], epochs=1)
-{}run(study, workers=2, show=False)
+{}run(study, workers=2, engine='stub_engine:train_many', show=False)
 """
 
 @pytest.mark.parametrize('guard', ["if __name__ == '__main__': ", ''])
 def test_a_script_that_starts_a_sweep(tmp_path, guard):
     "With the guard it works; without it the reason is said and nothing false is recorded"
     (tmp_path/'script.py').write_text(SCRIPT.format(guard))
+    (tmp_path/'stub_engine.py').write_text(STUB)
     r = subprocess.run([sys.executable, 'script.py'], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     store = tmp_path/'runs/script.jsonl'
     if guard: assert r.returncode == 0 and len(store.read_text().splitlines()) == 2, r.stderr
