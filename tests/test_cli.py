@@ -35,7 +35,7 @@ def test_nobody_reads_the_output(bslr, show):
     p.stdout.close()
     told = p.stderr.read()
     p.stderr.close()
-    assert p.wait(100) == 0 and n_kept() == 4 and os.path.exists('plots/s/report.html')
+    assert p.wait(300) == 0 and n_kept() == 4 and os.path.exists('plots/s/report.html')
     assert told.count('the output cannot be written any more') == 1 and 'Traceback' not in told
 
 def test_nobody_reads_anything(bslr):
@@ -43,27 +43,27 @@ def test_nobody_reads_anything(bslr):
     p = bslr(*RUN, '--show', 'lines', stderr=subprocess.STDOUT)
     p.stdout.readline()
     p.stdout.close()
-    assert p.wait(100) == 0 and n_kept() == 4
+    assert p.wait(300) == 0 and n_kept() == 4
 
 @pytest.mark.parametrize('encoding', ['ascii', 'latin-1'])
 def test_a_terminal_that_knows_few_characters(bslr, encoding):
     "A finished sweep ends with its report, which has ? for what cannot be written"
     p = bslr(*RUN, '--show', 'lines', env=dict(PYTHONIOENCODING=encoding), encoding=encoding)
-    out,told = p.communicate(timeout=100)
+    out,told = p.communicate(timeout=300)
     assert p.returncode == 0 and n_kept() == 4, told
     assert 'Inflection point' in out and 'Report: plots/s/report.html' in out
     assert ('?' in out) == (encoding == 'ascii')
 
 def test_a_full_disk_behind_the_output(bslr):
     with open('/dev/full', 'w') as full: p = bslr(*RUN, '--show', 'lines', stdout=full)
-    told = p.communicate(timeout=100)[1]
+    told = p.communicate(timeout=300)[1]
     assert p.returncode == 0 and n_kept() == 4 and 'No space left on device' in told
 
 def test_modules_that_lie_around_are_not_run(bslr, tmp_path):
     "Neither by the command nor by its workers; what settings name is found all the same"
     for name in ('random', 'queue', 'secrets', 'tempfile'): (tmp_path/f'{name}.py').write_text('open("was_run", "w")\nraise ImportError("of a stranger")')
     p = bslr('run', 's', '--engine', 'engine:train_many', '--workers', '1', '--show', 'none')
-    told = p.communicate(timeout=200)[1]
+    told = p.communicate(timeout=300)[1]
     assert p.returncode == 0 and n_kept() == 4, told
     assert not (tmp_path/'was_run').exists()
 

@@ -10,7 +10,8 @@ __all__ = ['answer_oom', 'best_by', 'best_run', 'by_setting', 'cells', 'comparab
 
 # %% ../../nbs/analysis/00_analysis.ipynb #355eb7d2
 from ..readers.load import find_record, load_runs, records
-from .tables import answer_oom, best_by, best_run, by_setting, cells, comparable, crosstab_acc, crosstab_text, inflection_table, optima, pick_model, printable, top_runs
+from .tables import (answer_oom, best_by, best_run, by_setting, cells, comparable, crosstab_acc, crosstab_text,
+                                         inflection_table, optima, pick_model, printable, top_runs)
 _all_ = ['answer_oom', 'best_by', 'best_run', 'by_setting', 'cells', 'comparable', 'crosstab_acc',
          'crosstab_text', 'find_record', 'inflection_table', 'load_runs', 'optima', 'pick_model', 'printable',
          'records', 'top_runs']

@@ -1,4 +1,4 @@
-"""Equal epochs, equal updates, or equal cost to a target: the best batch size depends on what is held equal; and what each run costs
+"""Equal epochs, equal updates, equal cost to a target: the best batch size depends on what is held equal; and what runs cost
 
 Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/analysis/budgets.html.md"""
 
@@ -25,11 +25,11 @@ def updates_plan(
     "Epochs that give each batch size as nearly as can be the same number of updates"
     bss = np.asarray(bss)
     per_epoch = n_train//bss
-    if not per_epoch.all(): raise ValueError(f'bs {bss[per_epoch == 0][0]} is more than the {n_train} training examples: '
-                                             'an epoch would hold no update')
+    if len(over := bss[per_epoch == 0]): raise ValueError(
+        f'bs {over[0]} is more than the {n_train} training examples: an epoch would hold no update')
     epochs = np.maximum(1, np.round(updates/per_epoch)).astype(int)
-    examples = epochs*per_epoch*bss
-    return pd.DataFrame(dict(bs=bss, epochs=epochs, updates=epochs*per_epoch, examples=examples, affordable=examples <= most_examples))
+    t = pd.DataFrame(dict(bs=bss, epochs=epochs, updates=epochs*per_epoch, examples=epochs*per_epoch*bss))
+    return t.assign(affordable=t.examples <= most_examples)
 
 # %% ../../nbs/analysis/07_budgets.ipynb #983cde59
 def any_length(
@@ -76,12 +76,13 @@ def at_updates(
 
 # %% ../../nbs/analysis/07_budgets.ipynb #fa094cfe
 _BETTER = dict(acc=1, train_loss=-1, valid_loss=-1) # Metric = whether more of it is better, or less
-_TRIAL = 'run model bs lr seed outcome epoch steps steps_before examples seconds mid_schedule id'.split() # Columns of `trials`
+_TRIAL_COLUMNS = 'run model bs lr seed outcome epoch steps steps_before examples seconds mid_schedule id'.split()
 
 def _first_hits(epochs, target, metric):
     "For each run the first epoch that reached the target, missing if none did, and the last epoch"
     good = _BETTER[metric]*epochs[metric] >= _BETTER[metric]*target
-    return pd.DataFrame(dict(first_hit=epochs[good].groupby('run').epoch.min(), last_epoch=epochs.groupby('run').epoch.max()))
+    first = epochs[good].groupby('run').epoch.min()
+    return pd.DataFrame(dict(first_hit=first, last_epoch=epochs.groupby('run').epoch.max()))
 
 def _check_trials(runs, epochs, metric):
     "Refuse tables from which no honest count comes"
@@ -90,11 +91,12 @@ def _check_trials(runs, epochs, metric):
     _need(epochs, ['run', 'epoch', metric], 'the epochs')
     comparable(any_length(runs))
     if len(grew := runs.run[_grew(runs)]): raise ValueError(
-        f"{grew.iloc[0]} has a batch size that grows (regime 'grow'): its updates and examples are not spread evenly over its epochs")
-    if len(twice := runs.run[runs.run.duplicated()]): raise ValueError(f'two runs are called {twice.iloc[0]!r}: give each its own name')
-    strange = runs.run[(runs.status == 'ok') & ~runs.run.isin(epochs.run)]
-    if len(strange): raise ValueError(f'{len(strange)} of {len(runs)} runs have no epochs, such as {strange.iloc[0]!r}: '
-                                      'are these the epochs of other runs?')
+        f"{grew.iloc[0]} has a batch size that grows (regime 'grow'): "
+        'its updates and examples are not spread evenly over its epochs')
+    if len(twice := runs.run[runs.run.duplicated()]): raise ValueError(
+        f'two runs are called {twice.iloc[0]!r}: give each its own name')
+    if len(strange := runs.run[(runs.status == 'ok') & ~runs.run.isin(epochs.run)]): raise ValueError(
+        f'{len(strange)} of {len(runs)} runs have no epochs, such as {strange.iloc[0]!r}: are these the epochs of other runs?')
 
 # %% ../../nbs/analysis/07_budgets.ipynb #4cbc00db
 def trials(
@@ -102,7 +104,7 @@ def trials(
     epochs, # A row an epoch, as `Store.epochs_df` gives it
     target, # The accuracy (as a share) or loss to be reached
     metric='acc', # 'acc', 'valid_loss' or 'train_loss'
-): # DataFrame: a row a run: `outcome` (reached, missed, or how it failed); up to the target its `epoch`, `steps` and more; `mid_schedule`
+): # DataFrame: a row a run: `outcome` (reached, missed, or how it failed); to the target `epoch`, `steps` and more; `mid_schedule`
     "When each run reached the target, if it did"
     _check_trials(runs, epochs, metric)
     t = runs.reset_index(drop=True).join(_first_hits(epochs, target, metric), on='run')
@@ -113,7 +115,7 @@ def trials(
     if 'seconds' in t: t['seconds'] *= share
     schedule = t.schedule if 'schedule' in t else 'unknown'
     t['mid_schedule'] = (t.epoch < t.last_epoch) & (schedule != 'constant')
-    return t[[c for c in _TRIAL if c in t]]
+    return t[[c for c in _TRIAL_COLUMNS if c in t]]
 
 # %% ../../nbs/analysis/07_budgets.ipynb #9e9815c9
 def to_target(
@@ -124,7 +126,7 @@ def to_target(
     price=None, # Of an hour, in any currency; gives the column `cost`
     metric='acc', # 'acc', 'valid_loss' or 'train_loss'
     model=None,   # Which model; may be left out when there is one
-): # DataFrame: a row a batch size: the cheapest trial's `lr`, cost by each measure and `mid_schedule`; is `lr` `at_edge`; trials by outcome
+): # DataFrame: a row a batch size: the cheapest trial's `lr`, whether that is `at_edge`, and costs; trials by outcome
     "What it takes to reach the target at each batch size"
     t = trials(runs[runs.model == pick_model(runs, model)], epochs, target, metric)
     if price is not None and 'seconds' in t: t['cost'] = t.seconds/3600*price
@@ -145,13 +147,13 @@ def _outcomes(t):
 
 def _warn_mid_schedule(cheapest):
     n = int(cheapest.mid_schedule.sum())
-    if n: warnings.warn(f'at {n} of {len(cheapest)} batch sizes the target was reached in mid-schedule: accuracies there are not those '
-                        'of a schedule that ends there, so a run planned to be shorter may need less', stacklevel=3)
+    if n: warnings.warn(f'at {n} of {len(cheapest)} batch sizes the target was reached in mid-schedule: accuracies there are not '
+                        'those of a schedule that ends there, so a run planned to be shorter may need less', stacklevel=3)
 
 # %% ../../nbs/analysis/07_budgets.ipynb #1d7b2b12
 def cell_costs(
     runs, # A row a run, as `Store.to_df` gives it
-): # DataFrame: a row a cell, as `cells` gives it; where known `seconds`, `steps`, `examples` (medians) and `peak_memory` (bytes, the largest)
+): # DataFrame: cells, as `cells` gives them, with their median `seconds`, `steps`, `examples` and their largest `peak_memory` (bytes)
     "Accuracy and cost of each cell"
     how = dict(seconds='median', steps='median', examples='median', peak_memory='max')
     known = {k: v for k,v in how.items() if k in runs}
@@ -182,19 +184,19 @@ def pareto(
 COSTS = tuple('updates examples seconds images_per_second seconds_per_update seconds_per_epoch peak_memory price'.split())
 
 def run_costs(
-    runs, # A row a run, as `Store.to_df` gives it: `bs`, `epochs`, `steps`, `examples`, `train_seconds`, `peak_memory` where known
+    runs, # A row a run, as `Store.to_df` gives it: `bs`, `epochs`, `steps`, `examples`, `clock`; `n_train`, `peak_memory` where known
     price=None, # Of an hour, in any currency
     clock='train_seconds', # Or 'cpu_seconds': the column of the seconds that count
 ): # DataFrame: what tells the runs apart, and of `COSTS` those that are known
     "What each run cost"
     _need(runs, ['bs', 'epochs', 'steps', 'examples', clock], 'the runs')
-    if price is not None and not price >= 0: raise ValueError(f'price is {price!r}: give what an hour costs, such as 1.10')
+    if not (price is None or price >= 0): raise ValueError(f'price is {price!r}: give what an hour costs, such as 1.10')
     t = runs[runs.steps > 0]
     seconds = t[clock]
     epochs = t.examples/t.n_train if 'n_train' in t else t.epochs # a run that diverged ended early
-    rates = dict(images_per_second=t.examples/seconds, seconds_per_update=seconds/t.steps, seconds_per_epoch=seconds/epochs)
     who = [o for o in ('run', 'model', 'bs', 'lr', 'seed', 'engine', 'device', 'acc') if o in t]
-    costs = t[who].assign(updates=t.steps, examples=t.examples, seconds=seconds, **rates)
+    costs = t[who].assign(updates=t.steps, examples=t.examples, seconds=seconds, images_per_second=t.examples/seconds)
+    costs = costs.assign(seconds_per_update=seconds/t.steps, seconds_per_epoch=seconds/epochs)
     if 'peak_memory' in t: costs['peak_memory'] = t.peak_memory
     return costs if price is None else costs.assign(price=seconds/3600*price)
 
@@ -205,8 +207,8 @@ def epoch_costs(
 ): # DataFrame, a row a run, as `run_costs` gives it
     "What the last epoch of each run cost, in seconds of the processor"
     last = epochs.groupby('run').last()
-    if 'cpu_seconds' not in last: raise ValueError('no epoch has cpu_seconds: set measure = cost in the settings of the study '
-                                                   'that makes the runs')
+    if 'cpu_seconds' not in last: raise ValueError(
+        'no epoch has cpu_seconds: set measure = cost in the settings of the study that makes the runs')
     an_epoch = dict(steps=runs.steps/runs.epochs, examples=runs.examples/runs.epochs, epochs=1)
     return run_costs(runs.assign(**an_epoch, cpu_seconds=runs.run.map(last.cpu_seconds)), clock='cpu_seconds')
 
@@ -237,7 +239,8 @@ def knee(
     "The batch size at which a cost stops falling, in each seed"
     if not 0 < saves < 1: raise ValueError(f'saves is {saves!r}: give a share, such as 0.1')
     by_seed = t.groupby('seed' if 'seed' in t else lambda _: 0)
-    return pd.DataFrame([(seed, _knee(o.groupby('bs')[what].mean(), saves)) for seed,o in by_seed], columns=['seed', 'bs'])
+    rows = [(seed, _knee(o.groupby('bs')[what].mean(), saves)) for seed,o in by_seed]
+    return pd.DataFrame(rows, columns=['seed', 'bs'])
 
 def _knee(cost, saves):
     "The batch size from which on no step saves as much a doubling; NaN if the last one does"

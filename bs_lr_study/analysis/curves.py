@@ -1,4 +1,4 @@
-"""A smooth curve through accuracy against batch size: its peak, and how fast it falls past it; and how much the learning rate matters
+"""A smooth curve through accuracy against batch size, its peak, its fall past it; and how much the learning rate matters
 
 Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/analysis/curves.html.md"""
 
@@ -26,7 +26,7 @@ def _walks(at, n, rng):
     return rng.standard_normal((n, len(at))) @ (vec*np.sqrt(np.maximum(val, 0))).T
 
 def _smoothers(x, var, at, taus):
-    "For each smoothness the matrix that makes cells the curve at `at`, and the parts of the restricted log likelihood of cells"
+    "For each smoothness the matrix that makes cells the curve at `at`, and the parts of the restricted log likelihood"
     H,G,tau2 = np.vander(x, 2),np.vander(at, 2),(taus**2)[:, None, None]
     K_inv = np.linalg.inv(tau2*_walk_cov(x, x) + np.diag(var))
     A = np.linalg.inv(H.T @ K_inv @ H)
@@ -54,7 +54,7 @@ def draw_curves(
     stretch = np.sqrt(dof/rng.chisquare(dof, draws))[:, None] if np.isfinite(dof) else 1.
     walk = taus[tau, None]*_walks(np.append(x, u) - x[0], draws, rng)
     seen = walk[:, :len(x)] + np.sqrt(var)*rng.standard_normal((draws, len(x)))
-    error = walk[:, len(x):] - np.einsum('dui,di->du', W[tau], seen) # what smoothing a walk's own noisy cells leaves of it
+    error = walk[:, len(x):] - np.einsum('dui,di->du', W[tau], seen) # what smoothing its own noisy cells leaves of a walk
     return 2**u,W[tau] @ y + error*stretch
 
 # %% ../../nbs/analysis/04_curves.ipynb #f65350f8
@@ -104,7 +104,7 @@ def peak_table(
     sd=None, # Run-to-run standard deviation to assume, or a `RunSd`; from the replicates if left out
     doublings=4, # Over how many doublings past the peak the taper is measured
     level=.9, # Of the intervals
-): # DataFrame, a row a model and lr: `peak` (bs), `acc` there and `taper`, each with `_lo` and `_hi`; `at_end`, the share of curves highest at an end
+): # DataFrame, a row a model and lr: `peak` (bs), `acc`, `taper`, each with `_lo` and `_hi`; the share of curves highest `at_end`
     "Peak and taper of every row with their intervals"
     rows = []
     for (model,lr),(bs,curves) in row_curves(df, sd).items():
@@ -120,7 +120,7 @@ def taper_differences(
     sd=None, # Run-to-run standard deviation to assume, or a `RunSd`; from the replicates if left out
     doublings=4, # Over how many doublings past the peak
     level=.9, # Probability that all intervals hold at once
-): # DataFrame: `lr`, models `a` and `b`, `diff` of their tapers (below 0: a falls more slowly) with `lo` and `hi`, `share` of draws below 0
+): # DataFrame: `lr`, models `a` and `b`, `diff` (below 0: a falls more slowly), its `lo` and `hi`, the `share` of draws below 0
     "Which model falls off more slowly past its peak, learning rate by learning rate"
     taper = {k: tapers(curves[:, ::8], doublings) for k,(_,curves) in row_curves(df, sd).items()}
     pairs = [(lr, a, b) for i,(a,lr) in enumerate(taper) for b,other in list(taper)[i+1:] if other == lr]
@@ -135,7 +135,7 @@ def lr_spread(
     df, # Runs, as `load_runs` gives them
     sd=None, # Run-to-run standard deviation to assume, or a `RunSd`; from the replicates if left out
     level=.9, # Of the intervals
-): # DataFrame, a row a model and bs: `spread` of the accuracy over the learning rates tried at all batch sizes, `lo`, `hi`, the number of `lrs`
+): # DataFrame, a row a model and bs: `spread` of accuracy over the `lrs` (how many) tried at all batch sizes, its `lo` and `hi`
     "How much the learning rate matters at each batch size"
     err = run_sd(df, sd)
     def one(c):

@@ -238,7 +238,7 @@ def compare_laws(
     bs,   # Batch sizes
     y,    # The best learning rate, or the steps to a target, at each
     laws, # `LR_LAWS` or `STEP_LAWS`, or a part of one
-): # DataFrame, best first: `params` (how many), `sd` about the fit; `off_by`, a factor on held-out batch sizes, at the ends and inside; `p`
+): # DataFrame, best first: `params` (how many), `sd` about the fit; factor `off_by` held-out batch sizes, `at_ends`, `inside`; `p`
     "Laws by how they predict batch sizes they were not fitted to"
     from bs_lr_study.analysis.stats import sign_flip_p
     n = len(np.unique(bs))
@@ -247,9 +247,10 @@ def compare_laws(
     sq = pd.DataFrame({k: o.error**2 for k,o in held.items()})
     ends,best = next(iter(held.values())).at_end,sq.mean().idxmin()
     def off(sq): return np.exp(np.sqrt(sq.mean()))
-    fits = pd.DataFrame({k: dict(params=len(laws[k].params), sd=fit_law(bs, y, laws[k]).sd) for k in held}).T.astype(dict(params=int))
+    sd = {k: fit_law(bs, y, laws[k]).sd for k in held}
     p = {k: sign_flip_p((sq[k] - sq[best]).to_numpy()) for k in held}
-    t = fits.assign(off_by=off(sq), at_ends=off(sq[ends]), inside=off(sq[~ends]), p=pd.Series(p))
+    t = pd.DataFrame(dict(params={k: len(laws[k].params) for k in held}, sd=sd, off_by=off(sq)))
+    t = t.assign(at_ends=off(sq[ends]), inside=off(sq[~ends]), p=pd.Series(p))
     return t.rename_axis('law').sort_values('off_by')
 
 # %% ../../nbs/analysis/05_laws.ipynb #2a142f93

@@ -27,7 +27,7 @@ def _s_nodes(dof, n=30):
     return np.ones(1) if np.isinf(dof) else np.sqrt(chi2.ppf((np.arange(n) + .5)/n, dof)/dof)
 
 def _largest_lead(y, sd, pair):
-    "The largest standardized lead of any rival over each cell, and which rivals there are: arrays (…, cells) and (…, cells, rivals)"
+    "The largest standardized lead of any rival over each cell (…, cells), and which rivals there are (…, cells, rivals)"
     lead = (y[..., None, :] - y[..., :, None])/(np.asarray(sd, float)[..., None, None]*pair)
     rival = ~np.isnan(lead) & ~np.eye(y.shape[-1], dtype=bool)
     return np.max(np.where(rival, lead, -np.inf), -1),rival
@@ -56,7 +56,8 @@ def best_p(
 # %% ../../nbs/analysis/03_stats.ipynb #0190dc09
 def _some_acc(acc):
     "Refuse accuracies of which none is there"
-    if pd.isna(acc).all(): raise ValueError('acc is missing everywhere: no run has an accuracy, so there is no best one; were all runs lost?')
+    if pd.isna(acc).all(): raise ValueError(
+        'acc is missing everywhere: no run has an accuracy, so there is no best one; were all runs lost?')
 
 def _lines(df, along):
     "The rows or columns that have an accuracy, as padded arrays: keys, values of `along`, means, runs"
@@ -74,7 +75,7 @@ def best_sets(
     level=.9, # Probability that a set holds the true best
     sd=None, # Run-to-run standard deviation to assume (a share), or a `RunSd`; from the replicates if left out
     family=False, # Shall all sets hold their best at once, with that probability?
-): # DataFrame: the best, `lo` and `hi` of those not to be told from it, whether these lie at the low or high edge, and the `candidates`
+): # DataFrame: the best, its `candidates`, their `lo` and `hi`, whether these lie at the low or high edge
     "For each row or column the values that may be the best"
     if along not in ('bs', 'lr'): raise ValueError(f"along is {along!r}: choose one of bs, lr")
     if not 0 < level < 1: raise ValueError(f'level is {level!r}: give a probability between 0 and 1, such as 0.9')
@@ -86,8 +87,9 @@ def best_sets(
     line,last = np.arange(len(y)),(~np.isnan(x)).sum(1) - 1
     best = np.nanargmax(np.round(y, 12), 1)
     lo,hi = keep.argmax(1),keep.shape[1] - 1 - keep[:, ::-1].argmax(1)
-    t = keys.assign(**{along: x[line, best]}, acc=y[line, best], inside=(best > 0) & (best < last), lo=x[line, lo], hi=x[line, hi])
-    t = t.assign(low_edge=lo == 0, high_edge=hi == last, candidates=[tuple(a[b].tolist()) for a,b in zip(x, keep)], sd=err.sd, sd_from=err.how)
+    t = keys.assign(**{along: x[line, best]}, acc=y[line, best], inside=(best > 0) & (best < last))
+    t = t.assign(lo=x[line, lo], hi=x[line, hi], low_edge=lo == 0, high_edge=hi == last)
+    t = t.assign(candidates=[tuple(a[b].tolist()) for a,b in zip(x, keep)], sd=err.sd, sd_from=err.how)
     return t.astype(dict(bs=int, lo=int, hi=int) if along == 'bs' else {}).reset_index(drop=True)
 
 # %% ../../nbs/analysis/03_stats.ipynb #0af57194
@@ -133,7 +135,8 @@ def may_win(
 ): # DataFrame: the cells that may truly be the best, best first
     "The cells that cannot be told from the best of all"
     c = c[c.n > 0].sort_values(['acc', 'bs'], ascending=[False, True], kind='stable')
-    if len(c) > 300: return c[c.acc.iloc[0] - c.acc <= margin(err, len(c), level, c.n.iloc[0], c.n)] # the exact sets are for grids
+    if len(c) > 300: # the exact sets are for grids
+        return c[c.acc.iloc[0] - c.acc <= margin(err, len(c), level, c.n.iloc[0], c.n)]
     return c[best_p(c.acc.to_numpy()[None], c.n.to_numpy()[None], np.array([err.sd]), err.dof)[0] > 1 - level]
 
 # %% ../../nbs/analysis/03_stats.ipynb #f589e683
@@ -142,7 +145,7 @@ def compare(
     model=None, # Which model; may be left out when `df` holds one
     sd=None, # Run-to-run standard deviation to assume, or a `RunSd`; from the replicates if left out
     level=.9, # Probability that all intervals hold at once
-): # DataFrame, a row a pair, the higher first: cells `a` and `b`, `diff`, `lo`, `hi`, `p_beats` (this pair alone), `p_all` (all pairs accounted for)
+): # DataFrame, a row a pair, the higher first: cells `a` and `b`, `diff`, `lo`, `hi`, `p_beats` (by itself), `p_all` (among all pairs)
     "Every two cells of a model against each other"
     mine = cells(df[df.model == pick_model(df, model)])
     _some_acc(mine.acc)
@@ -151,8 +154,8 @@ def compare(
     diff,half = a.acc - b.acc,margin(err, len(c), level, a.n, b.n)
     lead = diff/(err.sd*np.sqrt(1/a.n + 1/b.n))
     p_beats = t_dist.cdf(lead, err.dof) if np.isfinite(err.dof) else ndtr(lead)
-    return pd.DataFrame(dict(a_lr=a.lr, a_bs=a.bs, b_lr=b.lr, b_bs=b.bs, diff=diff, lo=diff-half, hi=diff+half, p_beats=p_beats,
-                             p_all=range_sf(2**.5*lead, len(c), err.dof)))
+    t = pd.DataFrame(dict(a_lr=a.lr, a_bs=a.bs, b_lr=b.lr, b_bs=b.bs, diff=diff, lo=diff-half, hi=diff+half))
+    return t.assign(p_beats=p_beats, p_all=range_sf(2**.5*lead, len(c), err.dof))
 
 # %% ../../nbs/analysis/03_stats.ipynb #8a734d03
 def winners_curse(
@@ -161,7 +164,7 @@ def winners_curse(
     n=1, # Runs a cell, one number or an array
     draws=20_000, # How many grids to try
     seed=0, # Of the random numbers
-): # dict: `found`, the share of grids whose winner is the true best; `flattery`, the winner's accuracy less its true one; `regret`, what it lacks to the best
+): # dict: the share of grids that `found` the true best; mean `flattery` (seen less true accuracy) and `regret` of the winner
     "What becomes of the best cell when a grid is made again"
     acc = np.asarray(acc, float).ravel()
     _some_acc(acc)
@@ -247,13 +250,14 @@ def best_lr_by_way(
     df, # Runs: `way`, `bs`, `lr`, `seed`, and `y`
     y='acc', # Column of what counts
     lowest=False, # Is the lowest `y` the best, as of a loss?
-): # DataFrame, a row a batch size and way: its best `lr`, `mean` and `sem` over the seeds, `at_edge` of the learning rates tried
+): # DataFrame, a row a batch size and way: its best `lr`, `mean` and `sem` over the seeds, whether `lr` is `at_edge`
     "The best learning rate of each way to train, at each batch size"
     by = df.assign(y=df[y].astype(float)).groupby(['bs', 'way', 'lr']).y
     c = by.agg(['mean', 'sem']).where(by.count() == by.size()).reset_index()
     best = best_rows(c, 'lr', ['bs', 'way'], 'mean', lowest).sort_values(['bs', 'way'], ignore_index=True)
     lost = c[~c.set_index(['bs', 'way']).index.isin(best.set_index(['bs', 'way']).index)]
-    if len(lost): raise ValueError(f'{lost.way.iloc[0]} at bs {lost.bs.iloc[0]}: no learning rate at which all runs ended well')
+    if len(lost): raise ValueError(
+        f'{lost.way.iloc[0]} at bs {lost.bs.iloc[0]}: no learning rate at which all runs ended well')
     return best.assign(at_edge=best['where'] != 'inside').drop(columns='where')
 
 def paired_at_best(

@@ -69,7 +69,8 @@ def _halves(_, better, other):
 @_words('runs')
 def _runs(_, runs, cells, least, most, models, bss, lrs):
     each = f'{least}' if least == most else f'{least} to {most}'
-    def over(short, long, values): return f'{short} {values[0]}' if len(values) == 1 else f'{len(values)} {long} from {values[0]} to {values[-1]}'
+    def over(one, many, values):
+        return f'{one} {values[0]}' if len(values) == 1 else f'{len(values)} {many} from {values[0]} to {values[-1]}'
     tried = f"{over('bs', 'batch sizes', bss)} and {over('lr', 'learning rates', [fmt_lr(o) for o in lrs])}"
     return f"{counted(runs, 'run')} of {listed(models)}, {each} a cell: {tried}"
 
@@ -117,9 +118,10 @@ def _rivals(rivals, model):
 def _best_cell(model, winner, bs, lr, acc, cells, rival_cells, flattery, ends, **_):
     luck = f'about {100*flattery:.1f}' if flattery >= .0005 else 'less than 0.1'
     of,at = (f' of {model}', '') if model else ('', f'{winner} at ')
-    best = f"The best of {counted(cells, 'cell')}{of} is {at}bs {bs}, lr {fmt_lr(lr)} ({100*acc:.1f} %, of which {luck} points are luck)"
+    best = f'{at}bs {bs}, lr {fmt_lr(lr)} ({100*acc:.1f} %, of which {luck} points are luck)'
     names = dict(bs='batch size', lr='learning rate')
-    return '; '.join([best, _rivals(rival_cells, model), *(f'its {names[along]} is {_end(*end)}' for along,end in ends.items())])
+    at_ends = [f'its {names[along]} is {_end(*end)}' for along,end in ends.items()]
+    return f"The best of {counted(cells, 'cell')}{of} is {'; '.join([best, _rivals(rival_cells, model), *at_ends])}"
 
 @_words('models')
 def _models(_, a, b, diff, lo, hi):

@@ -136,7 +136,8 @@ def _watch(self:_Crew):
         self.n_told,self.placed = len(self.broken),time.monotonic()
     elif time.monotonic() - self.placed > PATIENCE:
         self.placed = time.monotonic()
-        warnings.warn(f'the cluster has had no room for a worker for {PATIENCE} seconds: others may use it, or machines are lost (`ray status` tells); still waiting')
+        warnings.warn(f'the cluster has had no room for a worker for {PATIENCE} seconds: others may use it, '
+                      'or machines are lost (`ray status` tells); still waiting')
 
 # %% ../../nbs/sweep/07_cluster.ipynb #30d0488a
 @patch
@@ -261,7 +262,8 @@ def _blame(self:_Crew, w):
     if not w.ready: self._break(w, w.death)
     elif not w.death: self.done += self.groups.blame(w.left, too_long(self.timeout))
     elif isinstance(w.death, self.ray.exceptions.ActorUnavailableError):
-        warnings.warn(f'a worker on machine {self.machines[w.machine]} of the cluster cannot be reached; what it had taken begins again')
+        machine = self.machines[w.machine]
+        warnings.warn(f'a worker on machine {machine} of the cluster cannot be reached; what it had taken begins again')
         self._once_more(w.left)
     elif not w.begun and not any(self.lost[c] for c in w.left): self._once_more(w.left)
     else: self.done += self.groups.blame(w.left, f'the worker process {_how(w.death)}')
@@ -290,22 +292,28 @@ def _how(e):
 def _plain(e): return re.sub(r'\x1b\[\d+m', '', str(e))
 
 def _no_head(head):
-    return (f'the head of the cluster at {head} has not answered for {HEAD_TIMEOUT} seconds: it is lost, and the cluster with it. What is finished is kept. '
-            'Start the cluster again (`ray stop`, then `ray start`, on each machine), or sweep on one machine; the same command goes on from there')
+    return (f'the head of the cluster at {head} has not answered for {HEAD_TIMEOUT} seconds: it is lost, and the cluster '
+            'with it. What is finished is kept. Start the cluster again (`ray stop`, then `ray start`, on each machine), '
+            'or sweep on one machine; the same command goes on from there')
 
 def _no_room(nodes, gpus):
-    def has(o): return f"{o['NodeManagerAddress']} ({o['Resources'].get('CPU', 0):g} CPUs, {o['Resources'].get('GPU', 0):g} GPUs)"
+    def has(node):
+        resources = node['Resources']
+        return f"{node['NodeManagerAddress']} ({resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs)"
     needed = '1 CPU' + (f' and {gpus:g} GPUs' if gpus else '')
-    return f'no machine of the cluster has what a worker takes, {needed}: there are {", ".join(has(o) for o in nodes if o["Alive"])}'
+    there = ', '.join(has(node) for node in nodes if node['Alive'])
+    return f'no machine of the cluster has what a worker takes, {needed}: there are {there}'
 
 # %% ../../nbs/sweep/07_cluster.ipynb #225be7df
 def _on_device(opts, gpus):
     "The options with the device that a worker is to use"
     usual,device = 'cuda' if gpus else 'cpu',opts.get('device')
     if device not in (None, usual):
-        raise ValueError(f"device {device!r}: on a cluster a worker's device is {usual}; `gpus` says how many GPUs each takes, and Ray which")
+        raise ValueError(f"device {device!r}: on a cluster a worker's device is {usual}; "
+                         '`gpus` says how many GPUs each takes, and Ray which')
     if opts.get('amp') == 'fp16' and not gpus:
-        raise ValueError('amp fp16 needs a GPU, which a worker on a cluster has if `gpus` says how many, such as 0.25; bf16 works on a CPU too')
+        raise ValueError('amp fp16 needs a GPU, which a worker on a cluster has if `gpus` says how many, such as 0.25; '
+                         'bf16 works on a CPU too')
     return dict(opts, device=usual)
 
 def on_cluster(
@@ -329,4 +337,5 @@ def on_cluster(
     task,groups = Task(ENGINES.find(engine), opts, data, gpus),Groups(chain([first], groups))
     with connected(address) as ray:
         head = ray.get_runtime_context().gcs_address
-        with closing(_Crew(ray, groups, task, begun, workers or math.inf, timeout, head).batches()) as batches: yield from batches
+        crew = _Crew(ray, groups, task, begun, workers or math.inf, timeout, head)
+        with closing(crew.batches()) as batches: yield from batches

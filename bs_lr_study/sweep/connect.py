@@ -93,7 +93,7 @@ def stage(
 
 # %% ../../nbs/sweep/05_connect.ipynb #b27d9583
 def _start(init, n=3, **kw):
-    "Start Ray; on a busy machine its helpers may need more than the 15 seconds they are given, and less once they are in memory"
+    "Start Ray; on a busy machine its helpers may need more than their 15 seconds, and less once they are in memory"
     try: return init(**kw)
     except Exception as e:
         if n == 1 or 'timed out during startup' not in str(e): raise
@@ -106,7 +106,8 @@ def _left_as_it_was():
     handler = signal.getsignal(signal.SIGTERM)
     try: yield
     finally:
-        for k in {k for k,v in os.environ.items() if environment.get(k) != v and k.startswith(('RAY_', 'PYTHONBREAKPOINT'))}:
+        changed = {k for k,v in os.environ.items() if environment.get(k) != v}
+        for k in [k for k in changed if k.startswith(('RAY_', 'PYTHONBREAKPOINT'))]:
             if k in environment: os.environ[k] = environment[k]
             else: del os.environ[k]
         if threading.current_thread() is threading.main_thread(): signal.signal(signal.SIGTERM, handler)

@@ -33,7 +33,8 @@ def here(
     check_timeout(timeout)
     n = default_workers(opts.get('device')) if workers is None else workers
     if n: return in_batches(groups, n, engine, opts, begun, timeout)
-    if timeout is not None: raise ValueError('timeout: only a run in a worker process can be ended; name one or more --workers')
+    if timeout is not None:
+        raise ValueError('timeout: only a run in a worker process can be ended; name one or more --workers')
     return _in_this_process(groups, get_engine(engine), opts, begun)
 
 def is_local(

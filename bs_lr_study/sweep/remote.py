@@ -46,7 +46,8 @@ def unpack_images(
             for part in parts: f.write(part)
             f.seek(0)
             arrived = hashlib.file_digest(f, 'sha256').hexdigest()
-            if arrived != sha: raise DataError(f'the images of {name!r} were changed on the way: SHA-256 {arrived[:12]}, not {sha[:12]}')
+            if arrived != sha:
+                raise DataError(f'the images of {name!r} were changed on the way: SHA-256 {arrived[:12]}, not {sha[:12]}')
             return unpack(f.name, to)
 
 # %% ../../nbs/sweep/06_remote.ipynb #5cdc6dc6

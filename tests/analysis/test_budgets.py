@@ -26,7 +26,8 @@ def made(bs, lr, accs, status='ok', seed=0, steps=None, **kw):
     cfg = RunConfig(**dict(data='digits', model='small', bs=bs, lr=lr, seed=seed, epochs=len(accs) or 5) | kw)
     n = 64//bs*len(accs) if steps is None else steps
     metrics = [dict(epoch=i, acc=a, train_loss=1 - a, valid_loss=2 - a) for i,a in enumerate(accs, 1)]
-    return Run(cfg, status=status, metrics=metrics, cost=dict(seconds=float(len(accs)), steps=n, examples=n*bs), env=dict(n_train=64), name=run_name(cfg))
+    cost = dict(seconds=float(len(accs)), steps=n, examples=n*bs)
+    return Run(cfg, status=status, metrics=metrics, cost=cost, env=dict(n_train=64), name=run_name(cfg))
 
 
 class TestPlan:
@@ -45,7 +46,8 @@ class TestPlan:
 
 class TestUpdates:
     def test_tables_accept_what_is_selected(self, tmp_path):
-        df,_ = stored(tmp_path, [made(8, .1, [.5]*2), made(16, .1, [.6]*4), made(32, .1, [.7]*8), made(32, .1, [.1]*2), made(16, .1, [.1]*2)])
+        df,_ = stored(tmp_path, [made(8, .1, [.5]*2), made(16, .1, [.6]*4), made(32, .1, [.7]*8),
+                                made(32, .1, [.1]*2), made(16, .1, [.1]*2)])
         with pytest.raises(ValueError, match='differ in epochs'): crosstab_acc(df)
         t = at_updates(df, 16)
         assert crosstab_acc(t).loc[.1].to_dict() == {8: .5, 16: .6, 32: .7}
@@ -65,10 +67,12 @@ class TestUpdates:
         with pytest.raises(ValueError, match='no run has 100 updates within 10%: there are runs of 16'): at_updates(df, 100)
 
     def test_published_runs_have_no_updates(self):
-        with pytest.raises(ValueError, match='the runs lack steps'): at_updates(pd.DataFrame(dict(run=['a'], acc=[.5], model='m', bs=8, lr=.1)), 10)
+        df = pd.DataFrame(dict(run=['a'], acc=[.5], model='m', bs=8, lr=.1))
+        with pytest.raises(ValueError, match='the runs lack steps'): at_updates(df, 10)
 
     def test_only_epochs_leave_the_name(self):
-        df = pd.DataFrame(dict(run=['digits-small-bs-8-lr-0.1-epochs-10-seed-3', 'digits-small-bs-8-lr-0.1-seed-3-epochs-7'], epochs=[10, 7]))
+        df = pd.DataFrame(dict(run=['digits-small-bs-8-lr-0.1-epochs-10-seed-3', 'digits-small-bs-8-lr-0.1-seed-3-epochs-7'],
+                               epochs=[10, 7]))
         assert any_length(df).run.tolist() == ['digits-small-bs-8-lr-0.1-seed-3']*2
 
     def test_shipped_runs(self):
@@ -83,15 +87,18 @@ accs = st.lists(st.integers(0, 10).map(lambda i: i/10), min_size=1, max_size=5)
 
 class TestTarget:
     @settings(max_examples=40, deadline=None)
-    @given(st.lists(st.tuples(st.sampled_from([4, 8, 16]), st.sampled_from([.01, .1]), st.booleans(), accs), min_size=1, max_size=8), st.integers(1, 10))
+    @given(st.lists(st.tuples(st.sampled_from([4, 8, 16]), st.sampled_from([.01, .1]), st.booleans(), accs), min_size=1, max_size=8),
+           st.integers(1, 10))
     def test_against_loops(self, rows, tenths):
         target,best,n = tenths/10,{},{}
         recs,eps = [],[]
         for i,(bs,lr,diverged,curve) in enumerate(rows):
-            recs.append(dict(run=f'r{i}', model='m', bs=bs, lr=lr, status='diverged' if diverged else 'ok', steps=len(curve)*64//bs, seconds=7.))
+            status = 'diverged' if diverged else 'ok'
+            recs.append(dict(run=f'r{i}', model='m', bs=bs, lr=lr, status=status, steps=len(curve)*64//bs, seconds=7.))
             eps += [dict(run=f'r{i}', epoch=e, acc=a) for e,a in enumerate(curve, 1)]
             hits = [e for e,a in enumerate(curve, 1) if a >= target]
-            n.setdefault(bs, dict(n_reached=0, n_missed=0, n_diverged=0))['n_diverged' if diverged else 'n_reached' if hits else 'n_missed'] += 1
+            outcome = 'n_diverged' if diverged else 'n_reached' if hits else 'n_missed'
+            n.setdefault(bs, dict(n_reached=0, n_missed=0, n_diverged=0))[outcome] += 1
             if hits and not diverged: best[bs] = min(best.get(bs, np.inf), hits[0]*64//bs)
         t = to_target(pd.DataFrame(recs), pd.DataFrame(eps), target).set_index('bs')
         assert t.steps.dropna().to_dict() == pytest.approx(best)
@@ -100,7 +107,8 @@ class TestTarget:
     def test_measures(self, tmp_path):
         df,ep = stored(tmp_path, [made(8, .1, [.2, .9]), made(16, .1, [.1, .2, .3, .95]), made(16, .2, [.1], 'oom')])
         t = to_target(df, ep, .9, price=7200).set_index('bs')
-        assert t.steps.to_dict() == {8: 16, 16: 16} and t.examples.to_dict() == {8: 128, 16: 256} and t.steps_before.to_dict() == {8: 8, 16: 12}
+        assert t.steps.to_dict() == {8: 16, 16: 16} and t.examples.to_dict() == {8: 128, 16: 256}
+        assert t.steps_before.to_dict() == {8: 8, 16: 12}
         assert t.seconds.to_dict() == {8: 2, 16: 4} and t.cost.to_dict() == {8: 4, 16: 8} and t.n_other.to_dict() == {8: 0, 16: 1}
 
     def test_the_cheapest_by_each(self, tmp_path):
@@ -144,7 +152,8 @@ class TestTarget:
 
 
 class TestPareto:
-    @given(st.lists(st.tuples(*[st.integers(0, 5)]*3), max_size=25), st.sampled_from([['seconds'], ['peak_memory'], ['seconds', 'peak_memory']]))
+    @given(st.lists(st.tuples(*[st.integers(0, 5)]*3), max_size=25),
+           st.sampled_from([['seconds'], ['peak_memory'], ['seconds', 'peak_memory']]))
     def test_against_the_definition(self, rows, costs):
         t = pd.DataFrame(rows, columns=['acc', 'seconds', 'peak_memory'])
         key = lambda o: tuple(o[c] for c in ['acc', *costs])
@@ -167,7 +176,8 @@ class TestPareto:
         "Row labels that repeat, as after `pd.concat`"
         df,ep = stored(tmp_path, [made(8, .1, [.5]), made(16, .1, [.6])])
         two = pd.concat([df[:1], df[1:].set_index(df.index[:1])])
-        assert len(cell_costs(two)) == 2 and len(at_updates(two, 8)) == 1 and len(to_target(two, ep, .5)) == 2 and len(pareto(cell_costs(two))) >= 1
+        assert len(cell_costs(two)) == 2 and len(at_updates(two, 8)) == 1
+        assert len(to_target(two, ep, .5)) == 2 and len(pareto(cell_costs(two))) >= 1
 
     def test_lengths_are_not_averaged(self, tmp_path):
         df,_ = stored(tmp_path, [made(8, .1, [.5]), made(8, .1, [.5, .6])])
@@ -180,13 +190,15 @@ N = 2**14 # images
 def timed_runs(seconds, bss=tuple(2**i for i in range(11)), seeds=3):
     "Runs of two epochs, each of which takes `seconds(bs, seed)`"
     def one(b, s):
-        return dict(run=f'{b}-{s}', model='m', bs=b, lr=.1, seed=s, epochs=2, steps=2*N//b, examples=2*N, n_train=N, train_seconds=2*seconds(b, s))
+        counts = dict(epochs=2, steps=2*N//b, examples=2*N, n_train=N, train_seconds=2*seconds(b, s))
+        return dict(run=f'{b}-{s}', model='m', bs=b, lr=.1, seed=s) | counts
     return pd.DataFrame([one(b, s) for b in bss for s in range(seeds)])
 
 class TestCosts:
     def test_rates(self):
         t = run_costs(timed_runs(lambda b, s: 10.), price=7.2)
-        assert np.allclose(t.images_per_second, t.examples/20) and np.allclose(t.seconds_per_update, 20/t.updates) and np.allclose(t.price, .04)
+        assert np.allclose(t.images_per_second, t.examples/20) and np.allclose(t.seconds_per_update, 20/t.updates)
+        assert np.allclose(t.price, .04)
 
     def test_a_run_that_ended_early_is_counted_as_far_as_it_went(self):
         d = timed_runs(lambda b, s: 10., bss=(16,), seeds=1)
@@ -208,8 +220,8 @@ class TestCosts:
         assert np.isnan(cost_by_bs(run_costs(timed_runs(lambda b, s: 1., bss=(4,), seeds=1))).loc[4, 'seconds'].lo)
 
     def test_no_torch(self):
-        said = subprocess.run([sys.executable, '-c', 'import sys, bs_lr_study.analysis.budgets; print("torch" in sys.modules)'], capture_output=True, text=True).stdout
-        assert said.strip() == 'False'
+        code = 'import sys, bs_lr_study.analysis.budgets; print("torch" in sys.modules)'
+        assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == 'False'
 
 class TestKnee:
     @pytest.mark.parametrize('per_call,at', [(10, 64), (40, 256), (160, 1024)])

@@ -1,11 +1,14 @@
 "The error of a run and what follows from it, against closed forms, scipy, brute force and the published figures"
+from itertools import product
+
 import numpy as np, pandas as pd, pytest
 from scipy import stats as ss
 
 from bs_lr_study.analysis import inflection_table, load_runs
 from bs_lr_study.analysis.laws import best_lrs
 from bs_lr_study.analysis.curves import draw_curves, tapers
-from bs_lr_study.analysis.stats import best_p, best_sets, compare, range_ppf, winners_curse
+from bs_lr_study.analysis.stats import (best_lr_by_way, best_p, best_sets, compare, each_level, mean_interval, paired, paired_at_best,
+                                        paired_ratio, range_ppf, sign_flip_p, winners_curse)
 from bs_lr_study.analysis.replicates import batch_effects, binomial_sd, run_sd
 
 @pytest.fixture(scope='module')
@@ -74,7 +77,8 @@ def test_batch_effects_are_of_the_last_in_order_over_the_first(both):
     assert want.effect.to_dict() == pytest.approx((pair.acc_x - pair.acc_y).groupby(pair.model).mean().to_dict())
 
 def test_batches_without_a_common_cell():
-    d = pd.DataFrame(dict(run=[f'r{i}' for i in range(4)], model='m', bs=[4, 4, 8, 8], lr=.1, acc=[.5, .51, .6, .61], post=['a', 'a', 'b', 'b']))
+    d = pd.DataFrame(dict(run=[f'r{i}' for i in range(4)], model='m', bs=[4, 4, 8, 8], lr=.1, acc=[.5, .51, .6, .61],
+                          post=['a', 'a', 'b', 'b']))
     with pytest.raises(ValueError, match="no cell has runs of both 'a' and 'b'"): batch_effects(d, 'post')
     with pytest.raises(ValueError, match='post has 1 values'): batch_effects(d.assign(post='a'), 'post')
 
@@ -98,3 +102,41 @@ def test_line_has_its_slope():
     bs = 2**np.arange(8)
     c = draw_curves(bs, .8 - .03*np.arange(8), .001)[1]
     assert tapers(c[:, ::8], 4).mean() == pytest.approx(.03, abs=.001)
+
+class TestPairs:
+    new,old = pd.Series([.7, .8, .9, .75], [0, 1, 2, 3]),pd.Series([.74, .68, .75, .8, .2], [3, 0, 1, 2, 9])
+
+    def test_against_scipy(self):
+        o,want = paired(self.new, self.old, .95),ss.ttest_rel([.7, .8, .9, .75], [.68, .75, .8, .74]).confidence_interval(.95)
+        assert (o.mid, o.lo, o.hi, o.n) == pytest.approx((.0450, *want, 4))
+        assert paired(self.new.to_numpy(), [.68, .75, .8, .74], .95) == pytest.approx(o)
+        assert mean_interval(self.new)[1:3] == pytest.approx(tuple(ss.ttest_1samp(self.new, 0).confidence_interval(.9)))
+
+    def test_what_lacks_a_partner_gives_no_number(self):
+        for new,old in ((self.new, self.old.drop(0)), (self.new.where(self.new > .7), self.old), (self.new[:1], self.old)):
+            assert np.isnan(paired(new, old)[:3]).all()
+        assert mean_interval([.5]).mid == .5 and np.isnan(mean_interval([.5]).lo)
+
+    def test_ratios(self):
+        o = paired_ratio(2*self.new, self.old)
+        assert np.log(o[:3]) == pytest.approx(np.log(2) + np.array(paired(np.log(self.new), np.log(self.old))[:3]))
+        assert paired_ratio(self.new.where(self.new > .7), self.old)[:3] == (np.inf,)*3
+
+    @pytest.mark.parametrize('x', [[.3, -.1, .2, .5], [1., 1., 1.], [-1., 2.], [0., 0.]])
+    def test_sign_flips_by_hand(self, x):
+        signs = np.array(np.meshgrid(*[[-1, 1]]*len(x))).reshape(len(x), -1).T
+        assert sign_flip_p(x) == pytest.approx(((signs*x).mean(1) >= np.mean(x) - 1e-12).mean())
+
+    def test_level_of_each(self): assert (each_level(.9, 5), each_level(.9, 0)) == pytest.approx((.98, .9))
+
+    def test_each_way_at_its_best(self):
+        rng = np.random.default_rng(0)
+        every = product((8, 16), 'abc', (.1, .2, .3), range(4))
+        d = pd.DataFrame(every, columns=['bs', 'way', 'lr', 'seed'])
+        d['loss'] = 1 + (d.lr - d.way.map(dict(a=.2, b=.3, c=.1)))**2 + .001*rng.random(len(d))
+        best = best_lr_by_way(d, 'loss', lowest=True).set_index(['bs', 'way'])
+        assert best.lr.xs(8).to_dict() == dict(a=.2, b=.3, c=.1) and best.at_edge.xs(16).to_dict() == dict(a=False, b=True, c=True)
+        t = paired_at_best(d, 'a', 'loss', lowest=True)
+        at = d[d.bs == 16].set_index(['way', 'lr', 'seed']).loss
+        want = ss.ttest_rel(at['b', .3], at['a', .2]).confidence_interval(each_level(.9, 4))
+        assert t.loc[(16, 'b'), ['diff', 'lo', 'hi', 'n']].tolist() == pytest.approx([(at['b', .3] - at['a', .2]).mean(), *want, 4])

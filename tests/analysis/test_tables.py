@@ -1,11 +1,13 @@
 "The tables, against the numbers the post printed and against a second way to compute them"
 import subprocess, sys
+from dataclasses import replace
 
 import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 
 from bs_lr_study.analysis import (best_by, best_run, cells, comparable, crosstab_acc, find_record, inflection_table,
                                   load_runs, printable, records, top_runs)
+from bs_lr_study.analysis.tables import best_rows
 
 # What the post printed, digit for digit. Not derived from the record.
 TOP = '''
@@ -120,8 +122,9 @@ class TestLoad:
         from bs_lr_study.store import Store
         store = Store(tmp_path/'runs.jsonl')
         m = [dict(epoch=0, train_loss=1., valid_loss=1., acc=.5)]
-        for bs in (4, 8): store.append(Run(RunConfig(data='digits', model='mlp', bs=bs, lr=.1), metrics=m, name=f'digits-mlp-bs-{bs}-lr-0.1'))
-        store.append(Run(RunConfig(data='digits', model='mlp', bs=16, lr=.1), status='diverged', message='loss is nan', name='digits-mlp-bs-16-lr-0.1'))
+        cfg = RunConfig(data='digits', model='mlp', bs=4, lr=.1)
+        for bs in (4, 8): store.append(Run(replace(cfg, bs=bs), metrics=m, name=f'digits-mlp-bs-{bs}-lr-0.1'))
+        store.append(Run(replace(cfg, bs=16), status='diverged', message='loss is nan', name='digits-mlp-bs-16-lr-0.1'))
         d = load_runs(tmp_path/'runs.jsonl')
         assert d.columns[:5].tolist() == ['run', 'acc', 'model', 'bs', 'lr']
         assert {'seed', 'epochs', 'status', 'data'} <= set(d)
@@ -276,7 +279,8 @@ class TestCells:
         assert top_runs(d, 3).run.tolist() == ['run1', 'run4', 'run2']
 
     def test_ties_of_means_that_rounding_tells_apart(self):
-        d = toy([('m', 4, .1, 0), ('m', 8, .1, .15), ('m', 8, .1, .15), ('m', 16, .1, .1), ('m', 16, .1, .2), ('m', 32, .1, 0)], seed=range(6))
+        d = toy([('m', 4, .1, 0), ('m', 8, .1, .15), ('m', 8, .1, .15), ('m', 16, .1, .1), ('m', 16, .1, .2),
+                 ('m', 32, .1, 0)], seed=range(6))
         assert inflection_table(d).loc[.1, 'm'] == 8
 
     def test_order_of_rows(self, df):
@@ -319,7 +323,8 @@ rows = st.lists(st.tuples(st.sampled_from('ab'), st.sampled_from([1, 2, 4, 8, 16
                           st.sampled_from([None, .1, .2, .3, .4]), st.sampled_from(['ok', 'diverged', 'oom'])), min_size=1, max_size=30)
 
 def frame(rows):
-    d = toy([(m, bs, lr, acc if status == 'ok' else None) for m,bs,lr,acc,status in rows], status=[o[-1] for o in rows], seed=range(len(rows)))
+    d = toy([(m, bs, lr, acc if status == 'ok' else None) for m,bs,lr,acc,status in rows],
+            status=[o[-1] for o in rows], seed=range(len(rows)))
     return d[(d.status != 'ok') | d.acc.notna()]
 
 def brute(d, model, lr, bs):
@@ -337,7 +342,9 @@ class TestBruteForce:
             t = crosstab_acc(d, model)
             assert sorted(t.index) == list(t.index) and sorted(t.columns) == list(t.columns)
             for lr in t.index:
-                for bs in t.columns: assert t.loc[lr, bs] == pytest.approx(np.nan if (v := brute(d, model, lr, bs)) is None else v, nan_ok=True)
+                for bs in t.columns:
+                    v = brute(d, model, lr, bs)
+                    assert t.loc[lr, bs] == pytest.approx(np.nan if v is None else v, nan_ok=True)
 
     @given(rows)
     @settings(max_examples=60, deadline=None)
@@ -355,5 +362,21 @@ class TestBruteForce:
 
 
 def test_import_is_light():
-    code = "import sys, bs_lr_study.analysis; print([m for m in ('torch', 'fastai', 'wandb', 'matplotlib', 'scipy', 'pandera') if m in sys.modules])"
+    heavy = 'torch', 'fastai', 'wandb', 'matplotlib', 'scipy', 'pandera'
+    code = f'import sys, bs_lr_study.analysis; print([m for m in {heavy} if m in sys.modules])'
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+
+some_rows = st.lists(st.tuples(st.sampled_from('ab'), st.sampled_from([1, 2, 4, 8]), st.one_of(st.none(), st.integers(0, 3))), min_size=1)
+
+@given(some_rows, st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_best_rows_by_brute_force(rows, lowest):
+    d = pd.DataFrame(rows, columns=['way', 'bs', 'y']).astype(dict(y=float)).drop_duplicates(['way', 'bs'])
+    found = best_rows(d, 'bs', ['way'], 'y', lowest).set_index('way')
+    for way,o in d.groupby('way'):
+        known = [((y if lowest else -y), bs) for bs,y in zip(o.bs, o.y) if not np.isnan(y)]
+        assert (way in found.index) == bool(known)
+        if not known: continue
+        bs = min(known)[1]
+        where = 'one cell' if len(o) == 1 else 'at the edge' if bs in (o.bs.min(), o.bs.max()) else 'inside'
+        assert (found.bs[way], found['where'][way]) == (bs, where)
