@@ -60,3 +60,7 @@ def measure(quick=False, repeats=3):
     for size in (16,) if quick else (16, 32, 64, 128): yield beside('Growth with the image size', f'random images of {size} px, bs 16', noise(size), cfg_of('noise', 16, size=size), quick, repeats)
     yield with_cores(quick, repeats)
     yield from memory(quick)
+
+if __name__ == '__main__':
+    from bench import main
+    main('growth')

@@ -51,3 +51,7 @@ def measure(quick=False, repeats=3):
         said = pictures(f'{d}/pics', 64 if quick else 256)
         source = load_images(f'{d}/pics', size, cache=f'{d}/cache')
         for bs,n in ((4, 1),) if quick else ((1, 16), (16, 2)): yield images(f'{d}/pics', source, said, bs, size, n, repeats)
+
+if __name__ == '__main__':
+    from bench import main
+    main('others')

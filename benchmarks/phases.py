@@ -85,3 +85,7 @@ def measure(quick=False, repeats=3):
         turns = [(published(bs, n), fast(bs, n)) for _ in range(repeats)]
         for p in PHASES:
             yield record(GROUP, f'digits, bs {bs}: {p}', {'published loop': [a[p] for a,_ in turns], 'fast engine': [b[p] for _,b in turns]}, 's an update of a run', note='twelve runs at once in the fast engine')
+
+if __name__ == '__main__':
+    from bench import main
+    main('phases')

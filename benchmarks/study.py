@@ -90,3 +90,7 @@ def measure(quick=False, whole=False, repeats=3):
     yield from rows(TARGETS, 'published', 0, note)
     if on: yield from rows(WITH_WANDB, 'published, W&B', 2, note + "; offline; the published loop by fastai's callback, the fast engine a run and a log call an epoch for each run, when all are done; CPU time without that of W&B's own process")
     else: yield skipped(WITH_WANDB, 'digits', 'wandb is not installed')
+
+if __name__ == '__main__':
+    from bench import main
+    main('study')

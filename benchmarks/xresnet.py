@@ -57,3 +57,7 @@ def measure(quick=False, repeats=6):
         for bs,n in steps.items():
             cfg = RunConfig('pics', 'xresnet18', bs, 1e-3, size=size, n_out=1000)
             yield from compare(cfg, f'{d}/pics', source, said, n, repeats)
+
+if __name__ == '__main__':
+    from bench import main
+    main('xresnet')

@@ -69,8 +69,8 @@ def parts(learn):
     rec,torchs = getattr(learn, 'recorder', None),getattr(learn.opt, 'opt', None)
     recorder = {k: getattr(rec, k, None) for k in ('lrs', 'losses', 'values', 'iters')}
     opt = dict(state=copy.deepcopy(learn.opt.state_dict()), hypers=[dict(h) for h in learn.opt.hypers]) if learn.opt else None
-    owner = dict(opt=opt, opt_ids=(id(learn.opt), id(torchs)), cbs=list(learn.cbs), attrs=sorted(vars(learn)), path=(learn.path, learn.model_dir),
-                 recorder=copy.deepcopy(recorder), smooth=vars(rec.smooth_loss).copy() if rec else None)
+    owner = dict(opt=opt, opt_ids=(id(learn.opt), id(torchs)), cbs=list(learn.cbs), attrs=sorted(vars(learn)),
+                 path=(learn.path, learn.model_dir), recorder=copy.deepcopy(recorder), smooth=vars(rec.smooth_loss).copy() if rec else None)
     return model_parts(learn.model) | random_parts(learn) | owner
 
 def same(a, b):

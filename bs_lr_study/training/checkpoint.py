@@ -139,7 +139,7 @@ def set_learner_state(
     rec.smooth_loss.count,rec.smooth_loss.val = state['smooth']
     rec.losses,rec.lrs,rec.iters = state['losses'],state['lrs'],state['iters']
     if state['scaler']: learn.scaler.load_state_dict(state['scaler'])
-    for o in learn.cbs: vars(o).update(state['cbs'].get(o.name, {})) # setattr would warn of names that the Learner has too
+    for o in learn.cbs: vars(o).update(state['cbs'].get(o.name, {})) # setattr warns of names that the Learner has too
     if state['rng']: _loader_rng(learn).setstate(state['rng'])
     set_random_states(**state['random'])
 

@@ -46,11 +46,13 @@ def image_files(
     path, # Folder: `class/image`, or `train/class/image` and `val/class/image`
 ): # Sorted list of paths
     "All images below `path`, in an order that is the same on every machine; one that lies elsewhere is a `DataError`"
-    files = sorted(o for o in Path(path).rglob('*') if o.suffix.lower() in IMAGE_SUFFIXES and _visible(o.relative_to(path)))
+    named = (o for o in Path(path).rglob('*') if o.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(o for o in named if _visible(o.relative_to(path)))
     depth = 3 if has_split(Path(path)) else 2
     for o in files:
         if len(o.relative_to(path).parts) != depth:
-            raise DataError(f"{o}: images belong into {'train/CLASS/ and val/CLASS/' if depth == 3 else 'a folder for each class'} below {path}")
+            where = 'train/CLASS/ and val/CLASS/' if depth == 3 else 'a folder for each class'
+            raise DataError(f'{o}: images belong into {where} below {path}')
     return files
 
 def _visible(path): return not any(o.startswith(('.', '__MACOSX')) for o in path.parts)
@@ -65,16 +67,21 @@ def check_folder(
     path = Path(path)
     if not path.is_dir(): raise DataError(f'{path}: no such folder')
     splits = {o: path/o for o in ('train', 'val')} if has_split(path) else {'all': path}
-    if 'all' in splits and {'train', 'val'} & set(_folders(path)): raise DataError(f'{path}: found {", ".join(_folders(path))}; a split has two folders, train and val')
+    if 'all' in splits and {'train', 'val'} & set(_folders(path)):
+        raise DataError(f'{path}: found {", ".join(_folders(path))}; a split has two folders, train and val')
     counts = Counter(o.parent for o in image_files(path))
     classes = {k: {c: counts[d/c] for c in _folders(d)} for k,d in splits.items()}
-    for k,ns in classes.items():
-        least = 2 if k == 'all' else 1 # one to train on and one to hold out
-        if len(ns) < 2: raise DataError(f'{splits[k]}: expected a folder for each of two or more classes, found {", ".join(ns) or "none"}')
-        if few := [f'{c} ({n})' for c,n in ns.items() if n < least]: raise DataError(f'{splits[k]}: too few images in class {", ".join(few)}; {least} or more are needed')
-    if has_split(path) and (odd := sorted(set(classes['train']) ^ set(classes['val']))):
+    for k,ns in classes.items(): _check_classes(splits[k], ns, least=2 if k == 'all' else 1)
+    if 'train' in classes and (odd := sorted(set(classes['train']) ^ set(classes['val']))):
         raise DataError(f'{path}: classes {", ".join(odd)} are in only one of train and val')
     return classes
+
+def _check_classes(folder, counts, least):
+    "A `DataError` if there are too few classes, or too few images: one to train on, and one to hold out if that is yet to do"
+    if len(counts) < 2:
+        raise DataError(f'{folder}: expected a folder for each of two or more classes, found {", ".join(counts) or "none"}')
+    if few := [f'{c} ({n})' for c,n in counts.items() if n < least]:
+        raise DataError(f'{folder}: too few images in class {", ".join(few)}; {least} or more are needed')
 
 # %% ../../nbs/training/01_data.ipynb #829327e5
 def _digest(path, how='sha256'):
@@ -83,14 +90,16 @@ def _digest(path, how='sha256'):
 IMAGENETTE_MD5 = 'e793b78cc4c9e9a4ccc0c1155377a412' # of imagenette2-160.tgz, as torchvision checks it
 
 def _download_imagenette():
-    "The archive, downloaded unless fastai has it already, and the one that it should be"
+    "Download the archive, unless fastai has it already, and verify it"
     import fastai.data
     from fastai.data.external import URLs, fastai_cfg
     from fastdownload import FastDownload
     try: path = FastDownload(fastai_cfg(), module=fastai.data).download(URLs.IMAGENETTE_160)
-    except Exception as e: raise DataError(f'imagenette could not be downloaded ({e}): name a folder or an archive that holds it') from e
-    if (md5 := _digest(path, 'md5')) != IMAGENETTE_MD5: raise DataError(f'{path} is not the archive that it should be (MD5 {md5}, not {IMAGENETTE_MD5}): remove it to download it again, or name a folder or an archive')
-    return path
+    except Exception as e:
+        raise DataError(f'imagenette could not be downloaded ({e}): name a folder or an archive that holds it') from e
+    if (md5 := _digest(path, 'md5')) == IMAGENETTE_MD5: return path
+    raise DataError(f'{path} is not the archive that it should be (MD5 {md5}, not {IMAGENETTE_MD5}): '
+                    'remove it to download it again, or name a folder or an archive')
 
 def _root(path):
     "The folder with the classes or splits: archives often have one folder around all"
@@ -106,7 +115,8 @@ def find_data(
     if name == 'digits':
         if path: raise DataError(f'digits ship with scikit-learn and need no path, not {path}')
         return None
-    if path is None and name != 'imagenette': raise DataError(f'where are the images of {name!r}? Name their folder or archive')
+    if path is None and name != 'imagenette':
+        raise DataError(f'where are the images of {name!r}? Name their folder or archive')
     path = Path(path).expanduser() if path else _download_imagenette()
     if path.is_file():
         to = Path(cache or user_cache())/f'{path.name.split(".")[0]}-{_digest(path)[:12]}'
@@ -139,7 +149,14 @@ def _tfms(cfg):
         "The crop of validation, in training too"
         def before_call(self, b, split_idx): super().before_call(b, 1)
     crop = (Centre if cfg.aug == 'none' else RandomResizedCrop)(cfg.size, min_scale=.35)
-    return [crop, FlipItem()] if cfg.aug == 'flip' else [crop],aug_transforms() if cfg.aug == 'strong' else []
+    item_tfms = [crop, FlipItem()] if cfg.aug == 'flip' else [crop]
+    return item_tfms, aug_transforms() if cfg.aug == 'strong' else []
+
+def _splitter(cfg, path, files):
+    "The folder's own split, else a random one"
+    from fastai.data.transforms import GrandparentSplitter, TrainTestSplitter, parent_label
+    if has_split(path): return GrandparentSplitter(valid_name='val')
+    return TrainTestSplitter(cfg.valid_pct, random_state=cfg.split_seed, stratify=[parent_label(o) for o in files])
 
 def image_dls(
     cfg,           # `RunConfig`: its `size`, `bs`, `aug`, `valid_pct` and `split_seed` matter here
@@ -148,20 +165,19 @@ def image_dls(
     num_workers=0, # Processes that decode images
 ): # fastai `DataLoaders`
     "Images as the study fed them to its models"
-    from fastai.data.all import CategoryBlock, DataBlock, GrandparentSplitter, Normalize, TrainTestSplitter, TransformBlock, parent_label
+    from fastai.data.all import CategoryBlock, DataBlock, Normalize, TransformBlock, parent_label
     from fastai.vision.core import imagenet_stats
     from fastai.vision.data import IntToFloatTensor
     files = image_files(path)
-    splitter = GrandparentSplitter(valid_name='val') if has_split(path) else TrainTestSplitter(cfg.valid_pct, random_state=cfg.split_seed, stratify=[parent_label(o) for o in files])
     item_tfms,batch_tfms = _tfms(cfg)
     block = DataBlock(blocks=(TransformBlock(type_tfms=_open_image, batch_tfms=IntToFloatTensor), CategoryBlock),
-                      get_items=lambda _: files, splitter=splitter, get_y=parent_label,
+                      get_items=lambda _: files, splitter=_splitter(cfg, path, files), get_y=parent_label,
                       item_tfms=item_tfms, batch_tfms=[*batch_tfms, Normalize.from_stats(*imagenet_stats)])
     return block.dataloaders(path, bs=cfg.bs, val_bs=max(cfg.bs, 64), device=device, num_workers=num_workers)
 
 # %% ../../nbs/training/01_data.ipynb #8091b72d
 def _distorted():
-    "fastai's rotation, zoom and warp of a batch of digits, in training; no mirror images, and no light, which their scale does not know"
+    "fastai's rotation, zoom and warp of a batch of digits; no mirror images, and no light, which their scale does not know"
     from fastai.vision.augment import aug_transforms
     from fastai.vision.core import TensorImage
     from fasttransform import Pipeline
@@ -177,7 +193,8 @@ def digits_dls(
     from fastai.data.core import DataLoaders
     from fastai.data.load import DataLoader
     xt,yt,xv,yv = map(torch.from_numpy, digits())
-    train = DataLoader(list(zip(xt, yt)), bs=cfg.bs, shuffle=True, drop_last=True, device=device, **dict(after_batch=_distorted()) if cfg.aug == 'strong' else {})
+    opts = dict(after_batch=_distorted()) if cfg.aug == 'strong' else {}
+    train = DataLoader(list(zip(xt, yt)), bs=cfg.bs, shuffle=True, drop_last=True, device=device, **opts)
     valid = DataLoader(list(zip(xv, yv)), bs=max(cfg.bs, 64), device=device)
     dls = DataLoaders(train, valid, device=device)
     dls.c = 10
@@ -188,9 +205,11 @@ def check_size(
     cfg, # `RunConfig`
 ):
     "A `DataError` if the config's `size` or `aug` does not go with its data"
-    if cfg.data == 'digits' and cfg.aug == 'flip': raise DataError('digits have no mirror images: aug may be usual, none or strong for them')
-    if cfg.data == 'digits' and cfg.size is not None: raise DataError(f'digits come at 8 pixels: leave size out (it is {cfg.size})')
-    if cfg.data != 'digits' and cfg.size is None: raise DataError(f'size is missing: at how many pixels should {cfg.data} be trained, 128 perhaps?')
+    if cfg.data != 'digits':
+        if cfg.size: return
+        raise DataError(f'size is missing: at how many pixels should {cfg.data} be trained, 128 perhaps?')
+    if cfg.aug == 'flip': raise DataError('digits have no mirror images: aug may be usual, none or strong for them')
+    if cfg.size is not None: raise DataError(f'digits come at 8 pixels: leave size out (it is {cfg.size})')
 
 def get_dls(
     cfg,           # `RunConfig`

@@ -126,7 +126,8 @@ def _plan_key(cfgs, source, how):
     cfg = cfgs[0]
     with no_random(0, reproducible=False): model = build_model(cfg, source.n_classes, source.n_in, how.models)
     here = machine('fast', torch.device(how.device or 'cpu'))
-    return dict(data=cfg.data, size=cfg.size, n_train=source.n_train, model=cfg.model, layers=repr(model), n_out=cfg.n_out,
+    return dict(data=cfg.data, size=cfg.size, n_train=source.n_train,
+                model=cfg.model, layers=repr(model), n_out=cfg.n_out,
                 bs=[cfg.bs, cfg.micro_bs] if cfg.micro_bs else cfg.bs, opt=cfg.opt, epochs=cfg.epochs,
                 members=len(cfgs), seeds=len({c.seed for c in cfgs}), amp=how.amp, graph=how.graph,
                 **{k: here[k] for k in ('threads', 'device', 'device_name', 'torch', 'bs_lr_study')})

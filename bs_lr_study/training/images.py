@@ -62,7 +62,8 @@ def _write_cache(folder, files, n_threads):
     try:
         _decode_to(part, files, n_threads)
         part.rename(folder)
-    except OSError as e: raise DataError(f'{folder}: could not write the decoded images ({e}): choose another folder as cache') from e
+    except OSError as e:
+        raise DataError(f'{folder}: could not write the decoded images ({e}): choose another folder as cache') from e
     finally: shutil.rmtree(part, ignore_errors=True)
 
 # %% ../../nbs/training/02_images.ipynb #728cb2ec
@@ -71,7 +72,8 @@ def _read_cache(folder, n):
     try:
         meta = json.loads((folder/'meta.json').read_text())
         pixels,sizes = np.memmap(folder/'pixels', np.uint8, 'c'),np.array(meta['sizes'], '<i8').reshape(-1, 2)
-        whole = len(sizes) == n and len(pixels) == 3*sizes.prod(1).sum() and _crc(zlib.crc32(pixels), sizes) == meta['crc32']
+        whole = len(sizes) == n and len(pixels) == 3*sizes.prod(1).sum()
+        whole = whole and _crc(zlib.crc32(pixels), sizes) == meta['crc32']
     except (OSError, ValueError, TypeError, KeyError): return None
     return (pixels, sizes) if whole else None
 
@@ -84,7 +86,8 @@ def cached_pixels(
     "The decoded images of a folder, from the cache where they are there and whole"
     folder = Path(cache or user_cache())/f'pixels-{cache_key(path, files)}'
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with locked(f'{folder}.lock', 3600, f'{folder} is being written by another process', DataError): # one process decodes, others wait for it
+    busy = f'{folder} is being written by another process'
+    with locked(f'{folder}.lock', 3600, busy, DataError): # one process decodes, others wait for it
         if (got := _read_cache(folder, len(files))) is None:
             _write_cache(folder, files, n_threads or torch.get_num_threads())
             got = _read_cache(folder, len(files))
@@ -98,10 +101,11 @@ def split(
     split_seed=0, # Seed of that random split
 ): # Two lists of positions in `files`
     "Which images train and which validate"
-    part = lambda name: [i for i,o in enumerate(files) if o.parent.parent.name == name]
+    def part(name): return [i for i,o in enumerate(files) if o.parent.parent.name == name]
     if has_split(path): return part('train'), part('val')
     from sklearn.model_selection import train_test_split
-    return train_test_split(range(len(files)), test_size=valid_pct, random_state=split_seed, stratify=[o.parent.name for o in files])
+    classes = [o.parent.name for o in files]
+    return train_test_split(range(len(files)), test_size=valid_pct, random_state=split_seed, stratify=classes)
 
 def label(
     files, # Images, as `image_files` gives them
@@ -125,15 +129,18 @@ def crops(
     flips=False, # Mirror half of them?
 ): # int array: left, top, width, height, and with `flips` 1 for those to be mirrored
     "Boxes as fastai's `RandomResizedCrop` draws them"
-    u = torch.rand(len(sizes), 22 + flips, dtype=torch.float64, generator=generator, device=generator.device).cpu().numpy()
+    shape = len(sizes),22 + flips
+    u = torch.rand(shape, dtype=torch.float64, generator=generator, device=generator.device).cpu().numpy()
     w,h = np.reshape(sizes, (-1, 2)).T
     lo,hi = np.log(ratio)
-    area,aspect = (min_scale + (1 - min_scale)*u[:,:10])*(w*h)[:,None],np.exp(lo + (hi - lo)*u[:,10:20])
-    ws,hs = np.rint(np.sqrt(area*aspect)).astype(int),np.rint(np.sqrt(area/aspect)).astype(int)
+    area = (min_scale + (1 - min_scale)*u[:,:10])*(w*h)[:,None] # ten tries
+    aspect = np.exp(lo + (hi - lo)*u[:,10:20])
+    ws,hs = (np.rint(np.sqrt(o)).astype(int) for o in (area*aspect, area/aspect))
     fits = (ws <= w[:,None]) & (hs <= h[:,None])
     rows,first,some = np.arange(len(u)),fits.argmax(1),fits.any(1)
     cw,ch = (np.where(some, o[rows,first], other) for o,other in zip((ws, hs), _fallback(w, h, ratio)))
-    left,top = (np.where(some, u[:,20+i]*(a - b + 1), (a - b)//2).astype(int) for i,(a,b) in enumerate(((w, cw), (h, ch))))
+    def begin(u, whole, part): return np.where(some, u*(whole - part + 1), (whole - part)//2).astype(int)
+    left,top = begin(u[:,20], w, cw),begin(u[:,21], h, ch)
     return np.stack([left, top, cw, ch] + ([u[:,22] < .5] if flips else []), 1)
 
 # %% ../../nbs/training/02_images.ipynb #de877e17
@@ -172,9 +179,10 @@ def cut_batch(
     "Crop and resize all images at once"
     kw,kh = np.max(boxes, 0)[2:].tolist()
     if (n := max(1, max_pixels//(kw*kh))) < len(boxes):
-        return torch.cat([cut_batch(pixels, starts[i:i+n], widths[i:i+n], boxes[i:i+n], size, max_pixels) for i in range(0, len(boxes), n)])
+        parts = [slice(i, i + n) for i in range(0, len(boxes), n)]
+        return torch.cat([cut_batch(pixels, starts[s], widths[s], boxes[s], size, max_pixels) for s in parts])
     start,width,x,y,w,h = torch.as_tensor(np.column_stack([starts, widths, boxes])).to(pixels.device).T
-    inside = lambda at,n,k: at[:,None] + torch.arange(k, device=at.device).minimum(n[:,None] - 1)
+    def inside(at, n, k): return at[:,None] + torch.arange(k, device=at.device).minimum(n[:,None] - 1)
     at = (start[:,None] + inside(y, h, kh)*width[:,None])[:,:,None] + inside(x, w, kw)[:,None]
     img = pixels.view(-1, 3)[at].permute(0, 3, 1, 2).float()
     img = (img @ _weights(w, size, kw)[:,None].mT + .5).floor_() # Pillow rounds between the two directions, too
@@ -206,11 +214,13 @@ class Images:
     "Decoded images, split and labelled, that become batches"
     def __init__(self, pixels, sizes, y, vocab, train, valid, size, device='cpu', max_bytes=2**32, aug='usual'):
         if aug not in AUGS: raise ValueError(f'no augmentation {aug!r} here; choose from {", ".join(AUGS)}')
-        self.map,self.sizes,self.vocab,self.size,self.max_bytes,self.device = pixels,sizes,vocab,size,max_bytes,torch.device(device)
+        self.map,self.sizes,self.vocab = pixels,sizes,vocab
+        self.size,self.aug,self.max_bytes,self.device = size,aug,max_bytes,torch.device(device)
         self.train,self.valid,self.y = np.array(train),np.array(valid),torch.as_tensor(y, device=self.device)
-        self.starts,pixels = np.r_[0, sizes.prod(1).cumsum()[:-1]],torch.from_numpy(pixels)
-        self.pixels = pixels.to(self.device) if pixels.nbytes <= max_bytes else pixels
-        self.aug,self._kept = aug,{} # centres, made when first asked for
+        self.starts = np.r_[0, sizes.prod(1).cumsum()[:-1]]
+        flat = torch.from_numpy(pixels)
+        self.pixels = flat.to(self.device) if flat.nbytes <= max_bytes else flat
+        self._kept = {} # centres, made when first asked for
         self.n_train,self.n_valid,self.n_classes,self.n_in = len(self.train),len(self.valid),len(vocab),3
 
     def __getitem__(self, i):
@@ -225,15 +235,19 @@ class Images:
     def train_batch(self, idx, generator=None, boxes=None):
         "Images and classes of the training images `idx`, cropped at random or to `boxes`"
         if self.aug == 'none' and boxes is None: return self._centred('train', idx)
-        i,boxes = self.train[np.asarray(idx)],self.draw(idx, generator) if boxes is None else boxes
-        where = self.pixels, self.starts[i], self.sizes[i,0], boxes[:,:4], self.size
+        if boxes is None: boxes = self.draw(idx, generator)
+        i = self.train[np.asarray(idx)]
+        where = self.pixels,self.starts[i],self.sizes[i,0],boxes[:,:4],self.size
         if self.pixels.device.type != 'cpu': x = cut_batch(*where)
         else: x = cut_each(*where, torch.float32 if self.device.type == 'cpu' else torch.uint8).to(self.device)
-        if boxes.shape[1] > 4: x = x.flip(3).where(torch.as_tensor(boxes[:,4] > 0, device=x.device)[:,None,None,None], x)
+        if boxes.shape[1] > 4:
+            mirrored = torch.as_tensor(boxes[:,4] > 0, device=x.device)[:,None,None,None]
+            x = x.flip(3).where(mirrored, x)
         return normalize(x), self.y[i]
 
     def _centres(self, i):
-        with ThreadPoolExecutor(torch.get_num_threads()) as ex: xs = list(ex.map(lambda o: centre(self[o], self.size), i))
+        with ThreadPoolExecutor(torch.get_num_threads()) as ex:
+            xs = list(ex.map(lambda o: centre(self[o], self.size), i))
         return torch.from_numpy(np.stack(xs)).to(self.device)
 
     def _centred(self, part, idx):
@@ -268,5 +282,6 @@ def load_images(
     files = image_files(path)
     train,valid = split(path, files, valid_pct, split_seed)
     y,vocab = label(files, train)
-    if (odd := {files[i].parent.name for i in valid if y[i] < 0}): raise DataError(f'{path}: no training images of class {", ".join(sorted(odd))}')
+    if odd := {files[i].parent.name for i in valid if y[i] < 0}:
+        raise DataError(f'{path}: no training images of class {", ".join(sorted(odd))}')
     return Images(*cached_pixels(path, files, cache, n_threads), y, vocab, train, valid, size, device, max_bytes, aug)

@@ -260,7 +260,7 @@ def train(
     catch=True, # Turn an error into a record? False lets it through, to be debugged
     **opts,     # Fields of `TrainOptions`
 ): # `Run`
-    "Train one run with fastai; divergence, lack of memory and errors are records too. Leaves the random state as it was"
+    "Train one run with fastai; divergence, lack of memory and errors are records too. The random state stays as it was"
     how = on_device(train_options(how, **opts))
     env,learn,end = _env(cfg, how),None,dict(status='ok')
     measure = MEASURES.load(how.measure_of(cfg))() if 'measure' in env else None

@@ -107,7 +107,8 @@ class MemberOpt:
         for j,lr in enumerate(self.lrs):
             for decays in (True, False):
                 ids = [i for i,p in enumerate(self.params) if (p not in spare) == decays]
-                self.groups.append(_Group(j, ids, [parts[i][j] for i in ids], lr=lr, decay=wd*decays, beta2=beta2, eps=eps))
+                hypers = dict(lr=lr, decay=wd*decays, beta2=beta2, eps=eps)
+                self.groups.append(_Group(j, ids, [parts[i][j] for i in ids], **hypers))
         dtype = self.params[0].dtype if tensors else torch.float32 # which the fused rule reads
         self.t = torch.zeros((), dtype=dtype, device=self.params[0].device)
 

@@ -37,12 +37,15 @@ class MemberConcatPool(nn.Module):
     def __init__(self, m, k):
         super().__init__()
         self.ap,self.mp,self.k = m.ap,m.mp,k
-    def forward(self, x): return torch.cat([o(x).unflatten(1, (self.k, -1)) for o in (self.mp, self.ap)], 2).flatten(1, 2)
+    def forward(self, x):
+        pooled = [o(x).unflatten(1, (self.k, -1)) for o in (self.mp, self.ap)]
+        return torch.cat(pooled, 2).flatten(1, 2)
 
 # %% ../../nbs/training/12_members.ipynb #73c276e1
 def _filled(new, ms):
     "`new` with the parameters and buffers of `ms` one after another"
-    for (name,t),*ts in zip(new.state_dict().items(), *(m.state_dict().values() for m in ms)): t.copy_(torch.cat(ts) if t.dim() else ts[0])
+    for t,*ts in zip(new.state_dict().values(), *(m.state_dict().values() for m in ms)):
+        t.copy_(torch.cat(ts) if t.dim() else ts[0])
     return new
 
 def _conv(ms, shared):
@@ -53,12 +56,18 @@ def _conv(ms, shared):
 
 _NORMS = nn.BatchNorm1d,nn.BatchNorm2d,nn.GroupNorm,GhostBatchNorm,FrozenBatchNorm,Affine
 
+def _joined(ts):
+    "Tensors of all members one after another; what is no number a channel is the same for all"
+    if ts[0] is None: return None
+    return torch.cat(ts) if ts[0].dim() else ts[0].clone()
+
+def _joined_parameter(ps): return None if ps[0] is None else nn.Parameter(_joined([p.detach() for p in ps]))
+
 def _norm(ms):
     "The norms `ms` side by side, which all keep a number for each channel"
-    joined = lambda ts: ts[0] if ts[0] is None else torch.cat(ts) if ts[0].dim() else ts[0].clone()
     new = copy.copy(ms[0])
-    new._parameters = {k: p if p is None else nn.Parameter(joined([m._parameters[k].detach() for m in ms])) for k,p in new._parameters.items()}
-    new._buffers = {k: joined([m._buffers[k] for m in ms]) for k in new._buffers}
+    new._parameters = {k: _joined_parameter([m._parameters[k] for m in ms]) for k in new._parameters}
+    new._buffers = {k: _joined([m._buffers[k] for m in ms]) for k in new._buffers}
     for k in ('num_features', 'num_channels', 'num_groups', 'members'):
         if hasattr(new, k): setattr(new, k, len(ms)*getattr(new, k))
     return new
@@ -67,7 +76,8 @@ def _widened(ms, shared):
     "A layer as wide as the layers `ms` together; None if they have no weights of their own"
     m = ms[0]
     if isinstance(m, nn.Conv2d): return _conv(ms, m in shared)
-    if any(o is not None for o in (*m._parameters.values(), *m._buffers.values())): raise NotStackable(f'{type(m).__name__} has weights of its own')
+    own = *m._parameters.values(),*m._buffers.values()
+    if any(o is not None for o in own): raise NotStackable(f'{type(m).__name__} has weights of its own')
 
 def _stacked(ms, shared):
     "The layers `ms`, one of each member, side by side"
@@ -77,17 +87,20 @@ def _stacked(ms, shared):
     if isinstance(m, AdaptiveConcatPool2d): return MemberConcatPool(m, len(ms))
     if new := _widened(ms, shared): return _filled(new.to(next(iter(m.state_dict().values()), torch.empty(0))), ms)
     new = copy.copy(m)
-    new._modules = {k: None if c is None else _stacked([o._modules[k] for o in ms], shared) for k,c in m._modules.items()}
+    parts = {k: [o._modules[k] for o in ms] for k in m._modules}
+    new._modules = {k: None if p[0] is None else _stacked(p, shared) for k,p in parts.items()}
     return new
 
 # %% ../../nbs/training/12_members.ipynb #95ba8f38
 def _takes_input(model, x):
     "The layers of `model` that are given `x` itself"
-    took,model = [],model.eval()
-    hooks = [m.register_forward_pre_hook(lambda m, a: took.append(m) if a and a[0] is x else None) for m in model.modules() if not m._modules]
-    with torch.no_grad(): model(x)
+    layers,given = [m for m in model.modules() if not m._modules],[]
+    def note(m, args):
+        if args and args[0] is x: given.append(m)
+    hooks = [m.register_forward_pre_hook(note) for m in layers]
+    with torch.no_grad(): model.eval()(x)
     for h in hooks: h.remove()
-    return took
+    return given
 
 class Members(nn.Module):
     "`K` models of the same form as one: images in, outputs of shape (images, members, outputs)"
@@ -97,10 +110,11 @@ class Members(nn.Module):
         of=None, # Which stream of images each member sees; by default all see the same
     ):
         super().__init__()
-        took = _takes_input(ms[0], x) if of is None and len(ms) > 1 else []
-        self.shared = len(ms) == 1 or bool(took) and all(isinstance(m, nn.Conv2d) and m.groups == 1 for m in took)
-        self.net = ms[0] if len(ms) == 1 else _stacked(ms, set(took) if self.shared else set())
-        self.k,self.of = len(ms),None if of is None else torch.tensor(of, device=x.device) # a list would be copied to the device at each step
+        first = _takes_input(ms[0], x) if of is None and len(ms) > 1 else []
+        self.shared = len(ms) == 1 or bool(first) and all(isinstance(m, nn.Conv2d) and m.groups == 1 for m in first)
+        self.net = ms[0] if len(ms) == 1 else _stacked(ms, set(first) if self.shared else set())
+        self.k = len(ms)
+        self.of = None if of is None else torch.tensor(of, device=x.device) # a list would be copied at each step
     def forward(self, x): # (images, channels, h, w), or (images, streams, channels, h, w)
         if self.of is not None: x = x[:,self.of].flatten(1, 2)
         elif not self.shared: x = x.repeat(1, self.k, 1, 1)
@@ -164,7 +178,8 @@ class MemberDropout(nn.Module):
     def forward(self, x):
         if not self.training or not self.p: return x
         x = x.unflatten(1, (len(self.of), -1))
-        shape = (len(x), x.shape[2], *((1,)*(x.dim() - 3) if self.whole else x.shape[3:])) # whole channels, or each number
+        within = (1,)*(x.dim() - 3) if self.whole else x.shape[3:] # whole channels, or each number
+        shape = len(x),x.shape[2],*within
         kept = torch.stack([torch.rand(shape, generator=g, device=x.device) >= self.p for g in self.gens], 1)
         return (x*kept[:,self.of]/(1 - self.p)).flatten(1, 2)
 
@@ -173,8 +188,9 @@ def seed_dropout(
     seeds,   # Seed of each stream of batches
     device='cpu', # torch device
 ): # list of torch `Generator`
-    "Let each stream of batches draw its dropout from its own seed; gives the generators"
-    gens = [torch.Generator(device).manual_seed(random.Random(f'dropout {s}').getrandbits(32)) for s in seeds] # not the numbers of the crops
+    "Let each stream of batches draw its dropout from its own seed; returns the generators"
+    own = [random.Random(f'dropout {s}').getrandbits(32) for s in seeds] # other numbers than those of the crops
+    gens = [torch.Generator(device).manual_seed(s) for s in own]
     of = torch.zeros(members.k, dtype=torch.long, device=device) if members.of is None else members.of
     for m in list(members.modules()):
         for name,o in m._modules.items(): # which names a layer again where it stands again

@@ -19,8 +19,9 @@ def small(
 ): # `nn.Sequential`
     "Three convolutions with BatchNorm, for images of a few pixels"
     from torch import nn
-    conv = lambda i,o,stride: [nn.Conv2d(i, o, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(o), nn.ReLU()]
-    return nn.Sequential(*conv(n_in, width, 1), *conv(width, 2*width, 2), *conv(2*width, 4*width, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4*width, n_out))
+    def conv(i, o, stride): return [nn.Conv2d(i, o, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(o), nn.ReLU()]
+    return nn.Sequential(*conv(n_in, width, 1), *conv(width, 2*width, 2), *conv(2*width, 4*width, 2),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4*width, n_out))
 
 def narrow(
     n_out, # Outputs
@@ -50,7 +51,8 @@ def builders(
     models=None, # The reader's own: name = function of `n_out` and `n_in`
 ): # dict of functions
     "The models that can be named"
-    return {'small': small, 'xresnet18': _xresnet('xresnet18'), 'xresnet34': _xresnet('xresnet34'), 'xse_resnext50': xse_resnext50, 'narrow': narrow} | (models or {})
+    ours = dict(small=small, xresnet18=_xresnet('xresnet18'), xresnet34=_xresnet('xresnet34'), xse_resnext50=xse_resnext50, narrow=narrow)
+    return ours | (models or {})
 
 # %% ../../nbs/training/03_models.ipynb #29064db8
 def check_model(
@@ -61,7 +63,8 @@ def check_model(
     known = builders(models)
     if name in known: return
     module,_,fn = name.partition(':')
-    if not fn: raise ValueError(f'no model {name!r}; choose from {", ".join(known)}, or name your own as package.module:function')
+    if not fn:
+        raise ValueError(f'no model {name!r}; choose from {", ".join(known)}, or name your own as package.module:function')
     try: found = find_spec(module)
     except ModuleNotFoundError: found = None
     if not found: raise ValueError(f'model {name!r}: there is no module {module!r} to be imported from here')

@@ -29,7 +29,9 @@ def n_groups(
 class InstanceNorm(nn.GroupNorm):
     "Each channel of an image normalized by itself; where a channel is one number, all channels together"
     members = 1 # Networks side by side in one, whose channels do not mix
-    def forward(self, x): return F.group_norm(x, self.num_channels if x[0,0].numel() > 1 else self.members, self.weight, self.bias, self.eps)
+    def forward(self, x):
+        n_groups = self.num_channels if x[0,0].numel() > 1 else self.members
+        return F.group_norm(x, n_groups, self.weight, self.bias, self.eps)
 
 # %% ../../nbs/training/04_norms.ipynb #6cf8dca5
 class GhostBatchNorm(_BatchNorm):
@@ -47,7 +49,8 @@ def _of_channels(x): return [i for i in range(x.dim()) if i != 1]
 class FrozenBatchNorm(_BatchNorm):
     "BatchNorm whose statistics stay as they are, in training too"
     def _check_input_dim(self, x): "Vectors, sequences, images, volumes: all are welcome"
-    def forward(self, x): return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+    def forward(self, x):
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
     def fit(self, x):
         "Take the statistics of `x`"
         var,mean = torch.var_mean(x, _of_channels(x), correction=0)
@@ -62,7 +65,7 @@ class Affine(nn.Module):
     ):
         super().__init__()
         self.weight,self.bias = nn.Parameter(torch.ones(n)),nn.Parameter(torch.zeros(n))
-        self.register_buffer('unit', torch.ones(n)) # one number, once a channel, so that networks can stand side by side
+        self.register_buffer('unit', torch.ones(n)) # one number, once a channel: networks can stand side by side
     def extra_repr(self): return str(len(self.unit))
     def forward(self, x):
         shape = -1,*[1]*(x.dim() - 2)
@@ -82,11 +85,13 @@ def calibrate(
     x,     # Some images for training
 ): # `model`
     "Fit layers that keep what they once measured to the images `x`"
-    was,hooks = model.training,[m.register_forward_pre_hook(lambda m, args: m.fit(args[0])) for m in model.modules() if isinstance(m, (FrozenBatchNorm, Affine))]
+    layers = [m for m in model.modules() if isinstance(m, (FrozenBatchNorm, Affine))]
+    hooks = [m.register_forward_pre_hook(lambda m, args: m.fit(args[0])) for m in layers]
+    was_training = model.training
     try: model.eval()(x)
     finally:
         for h in hooks: h.remove()
-        model.train(was)
+        model.train(was_training)
     return model
 
 # %% ../../nbs/training/04_norms.ipynb #9fea3003
@@ -106,7 +111,9 @@ _KNOWN = nn.BatchNorm1d,nn.BatchNorm2d,nn.BatchNorm3d,nn.SyncBatchNorm,GhostBatc
 
 def _in_place_of(m, norm, ghost_bs):
     "The layer that takes the place of `m`"
-    if type(m) not in _KNOWN: raise ValueError(f'{m} is a BatchNorm of its own kind ({type(m).__name__}), which cannot be replaced by {norm!r}: replace it by hand')
+    if type(m) not in _KNOWN:
+        raise ValueError(f'{m} is a BatchNorm of its own kind ({type(m).__name__}), which cannot be replaced by {norm!r}: '
+                         'replace it by hand')
     new = NORMS[norm](m, ghost_bs).to(next(iter(m.state_dict().values()), torch.empty(0)))
     new.weight,new.bias = m.weight,m.bias
     for k in ('running_mean', 'running_var', 'num_batches_tracked'):
@@ -123,7 +130,8 @@ def replace_norms(
     if norm == 'batch': return model
     if norm not in NORMS: raise ValueError(f'no norm {norm!r}; choose from batch, {", ".join(NORMS)}')
     old = [m for m in model.modules() if isinstance(m, _BatchNorm)] # a layer that is used twice is listed once
-    if not old: raise ValueError(f'{type(model).__name__} has no BatchNorm that {norm!r} could replace: leave norm at batch')
+    if not old:
+        raise ValueError(f'{type(model).__name__} has no BatchNorm that {norm!r} could replace: leave norm at batch')
     new = {m: _in_place_of(m, norm, ghost_bs) for m in old}
     for parent in list(model.modules()):
         parent._modules.update({k: new[m] for k,m in parent._modules.items() if m in new})

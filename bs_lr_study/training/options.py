@@ -23,7 +23,7 @@ class TrainOptions:
     models: dict|None = None # Models of your own: name = function of `n_out` and `n_in`
     learner: object = None # Learners of your own: a function of a `RunConfig`, or its `package.module:function`
     log_every: int = 0     # Record loss and learning rate every so many updates; 0: each epoch only
-    measure: object = None # What to record besides, epoch by epoch: a name such as 'noise', or for some runs only: id = name
+    measure: object = None # What to record besides each epoch: a name such as 'noise', or for some runs: id = name
     checkpoints: Checkpoints|None = None # Where unfinished runs are kept, to resume those that were killed
     graph: bool = False    # Fast engine on a GPU: replay updates from CUDA graphs
 

@@ -249,7 +249,7 @@ class _Results:
     def __init__(self, cfgs, hypers, log_every):
         self.cfgs,self.hypers,self.log_every = cfgs,hypers,log_every
         self.ends = [dict(metrics=[], updates=[], status='ok', message='') for _ in cfgs]
-        self.t,self.val = 0,torch.zeros(len(cfgs), dtype=torch.float64) # updates so far, and the state of their smoothed losses
+        self.t,self.val = 0,torch.zeros(len(cfgs), dtype=torch.float64) # updates so far, state of the smoothed losses
 
     def add(self, epoch, losses, valid):
         "Take account of an epoch: its losses, shape (updates, members), and what validation gave"
@@ -266,7 +266,8 @@ class _Results:
         end['steps'] = self.t + (bad[0] if bad else len(losses))
         where = f'in epoch {epoch}, after {end["steps"]} updates'
         if bad: end |= dict(status='diverged', message=f'training loss is {losses[bad[0]].item()} {where}')
-        elif not math.isfinite(valid_loss): end |= dict(status='diverged', message=f'validation loss is {valid_loss} {where}')
+        elif not math.isfinite(valid_loss):
+            end |= dict(status='diverged', message=f'validation loss is {valid_loss} {where}')
         else: end['metrics'].append(dict(epoch=epoch, train_loss=train_loss, valid_loss=valid_loss, acc=acc))
 
     def _add_updates(self, end, smooth, lr):

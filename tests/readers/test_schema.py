@@ -192,4 +192,4 @@ def test_a_compressed_table_has_a_limit(tmp_path, monkeypatch):
     path.write_bytes(gzip.compress(rows.encode()))
     assert len(load_runs(path)) == 1000
     monkeypatch.setattr(schema, '_MOST', 2**14)
-    with pytest.raises(ValueError, match='unpacks to more than 0 MB: if you trust it, unpack it with gunzip'): load_runs(path)
+    with pytest.raises(ValueError, match='unpacks to more than 0 MB: if you trust it, use gunzip'): load_runs(path)

@@ -377,7 +377,7 @@ def test_without_the_package_on_the_command_line(monkeypatch):
     from bs_lr_study.cli import main
     monkeypatch.setitem(sys.modules, 'wandb', None)
     monkeypatch.setattr(sys, 'argv', ['bslr', 'report', 'wandb:me/digits'])
-    with pytest.raises(SystemExit, match=r"^bslr: .*not installed: pip install 'bs_lr_study\[wandb\]'$"): main()
+    with pytest.raises(SystemExit, match=r"^bslr: .*not installed: pip install 'wandb>=0.31'$"): main()
 
 
 class Server(ThreadingHTTPServer):

@@ -5,7 +5,8 @@ from functools import partial
 import pytest, torch
 import torch.nn.functional as F
 import fastai.callback.schedule # noqa: F401 (gives Learner its fits)
-from fastai.callback.core import Callback, CancelBatchException, CancelEpochException, CancelFitException, CancelTrainException, TrainEvalCallback
+from fastai.callback.core import (Callback, CancelBatchException, CancelEpochException, CancelFitException,
+                                  CancelTrainException, TrainEvalCallback)
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.mixup import MixUp
 from fastai.callback.training import GradientAccumulation, GradientClip
@@ -20,7 +21,7 @@ from fastcore.foundation import L
 from torch import nn
 from torch.amp import GradScaler
 
-from bs_lr_study.training.accumulate import Accumulate, micro_slices, step_factors
+from bs_lr_study.training.accumulate import Accumulate, micro_slices
 from bs_lr_study.training.fast import train_many as fast_many
 from bs_lr_study.training.row import Digits, Row
 from bs_lr_study.training.models import small
@@ -59,7 +60,9 @@ def learner(*cbs, n=50, bs=20, model=None, loss=None, opt=Adam, dtype=torch.floa
     dls = DataLoaders(DataLoader(rows(n, dtype=dtype), bs=bs, drop_last=drop_last), DataLoader(rows(30, dtype=dtype), bs=16))
     recorder = recorder or Recorder()
     recorder.smooth_loss = Smooth(dtype)
-    return Learner(dls, model or net(dtype), loss or nn.CrossEntropyLoss(), opt, cbs=[TrainEvalCallback(), recorder, Witness(), *cbs], metrics=accuracy, default_cbs=False, **kw)
+    cbs = [TrainEvalCallback(), recorder, Witness(), *cbs]
+    loss = loss or nn.CrossEntropyLoss()
+    return Learner(dls, model or net(dtype), loss, opt, cbs=cbs, metrics=accuracy, default_cbs=False, **kw)
 
 def fitted(learn, n=2, lr=.05):
     with learn.no_logging(): learn.fit_one_cycle(n, lr)
@@ -81,7 +84,9 @@ def assert_same(a, b, tol=1e-12):
 
 
 class TestEqualsOneBatch:
-    @pytest.mark.parametrize('n,bs,micro_bs', [(40, 20, 5), (50, 20, 7), (50, 20, 1), (50, 20, 19), (21, 20, 8), (50, 20, 20), (50, 20, 1000), (5, 1, 1), (30, 64, 11)])
+    SIZES = [(40, 20, 5), (50, 20, 7), (50, 20, 1), (50, 20, 19), (21, 20, 8), (50, 20, 20), (50, 20, 1000), (5, 1, 1), (30, 64, 11)]
+
+    @pytest.mark.parametrize('n,bs,micro_bs', SIZES)
     @pytest.mark.parametrize('drop_last', [False, True])
     def test_any_sizes(self, n, bs, micro_bs, drop_last):
         "Even and uneven parts, a last batch that is smaller, of one example, or dropped"
@@ -180,7 +185,8 @@ class TestLosses:
 
     def test_fastais_own_loss(self):
         "It works in float32, whatever comes"
-        assert_same(fit(Accumulate(7), loss=CrossEntropyLossFlat(), dtype=torch.float32), fit(loss=CrossEntropyLossFlat(), dtype=torch.float32), 1e-5)
+        opts = dict(loss=CrossEntropyLossFlat(), dtype=torch.float32)
+        assert_same(fit(Accumulate(7), **opts), fit(**opts), 1e-5)
 
     def test_labels_that_are_ignored(self):
         "A mean over the labels left; parts in which none is left count nothing"
@@ -250,7 +256,8 @@ class HalfOnCpu(MixedPrecision):
         super().__init__()
         self.dtype,self.kw,self.n = dtype,kw,dict(step=0, update=0, enter=0)
     def before_fit(self):
-        self.autocast,self.learn.scaler,self.scales = torch.autocast('cpu', dtype=self.dtype),GradScaler('cpu', enabled=self.dtype == torch.float16, **self.kw),L()
+        self.autocast,self.scales = torch.autocast('cpu', dtype=self.dtype),L()
+        self.learn.scaler = GradScaler('cpu', enabled=self.dtype == torch.float16, **self.kw)
     def before_batch(self):
         self.n['enter'] += self.training
         super().before_batch()
@@ -288,7 +295,7 @@ class TestMixedPrecision:
         assert all(g.norm().item() == pytest.approx(.05, rel=1e-3) for g in a.witness.grads)
 
     def test_an_overflow_skips_one_update_whole(self):
-        "A scale that is too high: updates are skipped until it has come down, and nothing of them is left. Parts overflow a little later than the whole"
+        "A scale that is too high: updates are skipped until it is low enough, and leave nothing. Parts overflow a little later"
         def run(*cbs):
             amp = HalfOnCpu(init_scale=2.**24, growth_interval=1000)
             learn = fit(amp, *cbs, n=200, **self.kw)
@@ -361,6 +368,25 @@ def test_micro_bs_is_a_whole_number(micro_bs):
     with pytest.raises(ValueError, match='expected a whole number from 1 up'): Accumulate(micro_bs)
 
 
+class Output(nn.Module):
+    "One weight, which is the output"
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(1))
+    def forward(self, x): return self.w*x
+
+def step_factors(cb, n, bs, epochs=1, fits=1):
+    "For each fit the gradients of its updates, where a true mean is 1: of `n` examples, `bs` a batch of the `DataLoader`"
+    rows = [(torch.ones(1), torch.ones(1))]*n
+    dls = DataLoaders(DataLoader(rows, bs=bs), DataLoader(rows[:1], bs=1))
+    learn = Learner(dls, Output(), lambda pred, y: (pred*y).mean(), SGD, cbs=[TrainEvalCallback(), cb], default_cbs=False)
+    factors = []
+    learn._step = lambda: factors[-1].append(learn.model.w.grad.item())
+    for _ in range(fits):
+        factors.append([])
+        learn.fit(epochs)
+    return factors
+
 class TestFastai:
     "fastai's own callback: factors by arithmetic, written out here"
     @staticmethod
@@ -378,7 +404,8 @@ class TestFastai:
         assert got == pytest.approx(self.by_hand(n_acc, sizes)[0]) and got[0] == pytest.approx(first)
 
     def test_partial_window_and_left_over(self):
-        assert len(step_factors(GradientAccumulation(64), 80, 16, epochs=2)[0]) == 2 # 160 examples; each epoch alone holds one window and a quarter
+        over_two, = step_factors(GradientAccumulation(64), 80, 16, epochs=2) # an epoch alone holds one window and a quarter
+        assert len(over_two) == 2
         first,second = step_factors(GradientAccumulation(64), 114, 2, fits=2)
         assert first == pytest.approx([1.]) and second == pytest.approx([1 + 50/64])
 
@@ -405,7 +432,8 @@ class TestEngines:
         a,b = next(fast_many([cfg], device='cpu')),train(cfg, device='cpu')
         assert a.env['engine'] == 'fast' and a.acc == pytest.approx(b.acc, abs=.02)
         assert a.metrics[-1]['train_loss'] == pytest.approx(b.metrics[-1]['train_loss'], rel=.02)
-        assert a.metrics[-1]['train_loss'] != pytest.approx(train(RunConfig('digits', 'small', 64, 1e-2, epochs=2), device='cpu').metrics[-1]['train_loss'], rel=1e-3)
+        whole = train(RunConfig('digits', 'small', 64, 1e-2, epochs=2), device='cpu')
+        assert a.metrics[-1]['train_loss'] != pytest.approx(whole.metrics[-1]['train_loss'], rel=1e-3)
 
     def test_gradients_of_a_row(self):
         "Two members, BatchNorm, uneven parts, float64: each its own network's gradient of parts"
@@ -453,7 +481,8 @@ class TestOnOom:
     @pytest.fixture
     def study(self, tmp_path):
         from bs_lr_study.sweep import make_study
-        return make_study('full', tmp_path/'full.jsonl', data='digits', models=['holds30', 'holds0'], batch_sizes=[16, 100], lrs=1e-2, epochs=1)
+        keys = dict(data='digits', models=['holds30', 'holds0'], batch_sizes=[16, 100], lrs=1e-2, epochs=1)
+        return make_study('full', tmp_path/'full.jsonl', **keys)
 
     def run(self, study, engine='fastai', **kw):
         from bs_lr_study.sweep import run
@@ -470,8 +499,10 @@ class TestOnOom:
         ended = self.run(study, engine, on_oom='accumulate')
         got = self.ended(study)
         lead = 'holds30-bs-100-lr-0.01'
-        assert {k.removeprefix(lead): v for k,v in got.items() if k.startswith(lead)} == {'': 'oom', '-micro_bs-50': 'oom', '-micro_bs-25': 'ok'}
-        assert [got[f'holds0-bs-16-lr-0.01{o}'] for o in ('', '-micro_bs-8', '-micro_bs-4', '-micro_bs-2', '-micro_bs-1')] == ['oom']*5 # and no further
+        answers = {k.removeprefix(lead): v for k,v in got.items() if k.startswith(lead)}
+        assert answers == {'': 'oom', '-micro_bs-50': 'oom', '-micro_bs-25': 'ok'}
+        halves = '', '-micro_bs-8', '-micro_bs-4', '-micro_bs-2', '-micro_bs-1'
+        assert [got[f'holds0-bs-16-lr-0.01{o}'] for o in halves] == ['oom']*5 # and no further
         assert ended['ok'] == 2 and ended.total() == len(got) == 1 + 3 + 5 + 8
         assert self.run(study, engine, on_oom='accumulate') == {} # nothing is left to do
         d = next(o for o in study.store.records().values() if o['config']['micro_bs'] == 25)

@@ -7,6 +7,7 @@ import pytest, torch
 from bs_lr_study.training import fast
 from bs_lr_study.training import learner as train
 from bs_lr_study.training.checkpoint import Checkpoint, Checkpoints
+from bs_lr_study.training.options import TrainOptions
 from bs_lr_study.runs import grid
 
 def dropping(n_out, n_in):
@@ -14,7 +15,8 @@ def dropping(n_out, n_in):
     from torch import nn
     class Shaken(nn.Module):
         def forward(self, x): return x + .01*torch.randn_like(x) if self.training else x
-    return nn.Sequential(nn.Conv2d(n_in, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(.3), Shaken(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, n_out))
+    return nn.Sequential(nn.Conv2d(n_in, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(.3), Shaken(),
+                         nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, n_out))
 
 def stackable(n_out, n_in):
     "The same but for the random numbers of its own, so that a row of it can be trained as one"
@@ -62,19 +64,24 @@ def killed(work, after):
 
 def told(runs): return [(r.id, r.status, r.metrics, r.updates, r.cost['steps'], r.cost['examples']) for r in runs]
 
-CASES = dict(one_cycle=dict(), warm_sgd=dict(schedule='flat_cos', opt='sgd', warmup=.6, micro_bs=100), grows=dict(schedule='step', regime='grow', drops=2, factor=2., norm='batch'),
+CASES = dict(one_cycle=dict(),
+             warm_sgd=dict(schedule='flat_cos', opt='sgd', warmup=.6, micro_bs=100),
+             grows=dict(schedule='step', regime='grow', drops=2, factor=2., norm='batch'),
              ranger=dict(opt='ranger', schedule='constant'))
 
 @pytest.mark.parametrize('case', [pytest.param(o, marks=[] if o in ('one_cycle', 'grows') else pytest.mark.slow) for o in CASES])
 @pytest.mark.parametrize('engine', ['fastai', 'fast'])
 def test_killed_at_every_epoch(engine, case, tmp_path, monkeypatch):
-    "Whichever epoch it was, and even while the checkpoint was being written: the same metrics, the same weights, the same place in the schedule"
+    "Whichever epoch it was, and even while the checkpoint was being written: the same metrics, weights, place in the schedule"
     if engine == 'fast' and case == 'ranger': pytest.skip('the fast engine leaves it to the reference')
-    cfgs = grid(data='digits', model='dropping' if engine == 'fastai' else 'stackable', bs=256, lr=1e-2 if engine == 'fastai' else [1e-3, 1e-2], seed=0 if engine == 'fastai' else [0, 1], epochs=4, **CASES[case])
+    one = engine == 'fastai' # or a row
+    varied = dict(model='dropping', lr=1e-2, seed=0) if one else dict(model='stackable', lr=[1e-3, 1e-2], seed=[0, 1])
+    cfgs = grid(data='digits', bs=256, epochs=4, **varied, **CASES[case])
     many = dict(fastai=train.train_many, fast=fast.train_many)[engine]
     weights,epochs,load = weights_of(monkeypatch),[],Checkpoint.load
     monkeypatch.setattr(Checkpoint, 'load', lambda self: (state := load(self)) and (epochs.append(state['epoch']), state)[1])
-    def runs(folder=None): return list(many(cfgs, models=MINE, device='cpu', log_every=2, checkpoints=folder and Checkpoints(str(folder), every=0)))
+    how = TrainOptions(models=MINE, device='cpu', log_every=2)
+    def runs(folder=None): return list(many(cfgs, how, checkpoints=folder and Checkpoints(str(folder), every=0)))
     whole = told(runs())
     assert {o[1] for o in whole} == {'ok'}
     for after in (1, -2, 3):
@@ -92,7 +99,8 @@ def test_killed_at_every_epoch(engine, case, tmp_path, monkeypatch):
 def test_a_sweep_goes_on_within_a_run(tmp_path):
     "Killed in the middle of a row: the next sweep takes up what was kept, records it, and clears it away"
     from bs_lr_study.sweep import make_study, run
-    def study(name): return make_study(name, tmp_path/f'{name}.jsonl', data='digits', models='stackable', batch_sizes=[256, 512], lrs=[1e-3, 1e-2], epochs=3)
+    keys = dict(data='digits', models='stackable', batch_sizes=[256, 512], lrs=[1e-3, 1e-2], epochs=3)
+    def study(name): return make_study(name, tmp_path/f'{name}.jsonl', **keys)
     def swept(s): return run(s, workers=0, device='cpu', models=MINE, show=False, checkpoint=0)
     def metrics(s): return {k: d['metrics'] for k,d in s.store.records().items()}
     s,unfinished = study('killed'),tmp_path/'killed.jsonl.unfinished'
@@ -111,14 +119,17 @@ def test_what_is_tried_again_begins_anew(tmp_path):
 def test_a_folder_that_cannot_be_written_costs_no_run(tmp_path, monkeypatch):
     (tmp_path/'file').write_text('')
     cfgs = grid(data='digits', model='stackable', bs=512, lr=1e-2, epochs=2)
-    with pytest.warns(UserWarning, match='could not be written'): runs = list(fast.train_many(cfgs, models=MINE, device='cpu', checkpoints=Checkpoints(str(tmp_path/'file'), every=0)))
+    how = TrainOptions(models=MINE, device='cpu', checkpoints=Checkpoints(str(tmp_path/'file'), every=0))
+    with pytest.warns(UserWarning, match='could not be written'): runs = list(fast.train_many(cfgs, how))
     assert [r.status for r in runs] == ['ok']
 
 def test_a_model_that_has_changed_begins_anew(tmp_path):
     "Another width under the same name: what was kept does not fit, and is no error"
     cfg,folder = grid(data='digits', model='net', bs=512, lr=1e-2, epochs=2)[0],Checkpoints(str(tmp_path/'u'), every=0)
     def net(width):
-        def make(n_out, n_in): return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64*n_in, width), torch.nn.ReLU(), torch.nn.Linear(width, n_out))
+        def make(n_out, n_in):
+            layers = torch.nn.Linear(64*n_in, width), torch.nn.ReLU(), torch.nn.Linear(width, n_out)
+            return torch.nn.Sequential(torch.nn.Flatten(), *layers)
         return dict(net=make)
     for width,warned in ((8, False), (16, True)):
         with warnings.catch_warnings(record=True) as w:

@@ -27,7 +27,8 @@ def synthetic(path, n_train=6, n_valid=3, size=48):
 
 @pytest.fixture(scope='module')
 def imagenette(tmp_path_factory):
-    if not ARCHIVE.exists(): pytest.skip(f'Imagenette is not at hand: no {ARCHIVE.name} beside the repository, and BSLR_IMAGENETTE names none')
+    if not ARCHIVE.exists():
+        pytest.skip(f'Imagenette is not at hand: no {ARCHIVE.name} beside the repository, and BSLR_IMAGENETTE names none')
     return find_data('imagenette', ARCHIVE, cache=tmp_path_factory.mktemp('cache'))
 
 def test_real_imagenette_is_the_studys(imagenette):
@@ -64,8 +65,12 @@ def test_the_cache_knows_an_archive_by_its_content(tmp_path):
         with tarfile.open(tmp_path/'pics.tgz', 'w:gz') as t: t.add(tmp_path/name/'pics', 'pics')
         assert sum(check_folder(find_data('pics', tmp_path/'pics.tgz', cache=tmp_path/'cache'))['train'].values()) == 10*n
 
-@pytest.mark.parametrize('name,kw', [('../../etc/evil', {}), ('a/../../evil', {}), ('hard', dict(type=tarfile.LNKTYPE, linkname='../../secret')),
-                                     ('soft', dict(type=tarfile.SYMTYPE, linkname='/etc/passwd')), ('fifo', dict(type=tarfile.FIFOTYPE))])
+OUTSIDE = [('../../etc/evil', {}), ('a/../../evil', {}),
+           ('hard', dict(type=tarfile.LNKTYPE, linkname='../../secret')),
+           ('soft', dict(type=tarfile.SYMTYPE, linkname='/etc/passwd')),
+           ('fifo', dict(type=tarfile.FIFOTYPE))]
+
+@pytest.mark.parametrize('name,kw', OUTSIDE)
 def test_archives_stay_in_their_folder(tmp_path, name, kw):
     with tarfile.open(tmp_path/'evil.tar', 'w') as t:
         info = tarfile.TarInfo(name)

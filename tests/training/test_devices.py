@@ -97,7 +97,7 @@ class TestDevices:
         with pytest.raises(ValueError, match='bs 10 cannot be spread evenly over 4 devices: choose a multiple of 4'): device_bs(10, 4)
 
     def test_through_fastai_and_accelerate(self):
-        "fastai's distrib_ctx, its loader and Accelerate's wrapping, two epochs of three updates: one device on the batches that both saw together"
+        "fastai's distrib_ctx, its loader and Accelerate's wrapping: one device on the batches that both saw together"
         pytest.importorskip('accelerate')
         got = on_cpus(through_fastai)
         assert got[0][1] == got[1][1] == 6 and torch.equal(got[0][0], got[1][0])

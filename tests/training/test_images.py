@@ -102,7 +102,10 @@ def test_a_crop_is_pillows(pics, tmp_path, cut):
     for seed,size in enumerate((5, 32, 130)):
         box = crops(ims.sizes, torch.Generator().manual_seed(seed))
         got = cut(ims.pixels, ims.starts, ims.sizes[:,0], box, size).int()
-        want = [np.asarray(Image.fromarray(ims[j]).crop((x, y, x+w, y+h)).resize((size, size), Image.BILINEAR)).transpose(2, 0, 1) for j,(x,y,w,h) in zip(i, box.tolist())]
+        def pillows(j, x, y, w, h):
+            img = Image.fromarray(ims[j]).crop((x, y, x+w, y+h)).resize((size, size), Image.BILINEAR)
+            return np.asarray(img).transpose(2, 0, 1)
+        want = [pillows(j, *b) for j,b in zip(i, box.tolist())]
         d = (got - torch.from_numpy(np.stack(want)).int()).abs()
         assert d.max() <= 2 and d.float().mean() < .1
 
@@ -119,9 +122,15 @@ def swap_sizes(folder):
     meta = json.loads((folder/'meta.json').read_text())
     (folder/'meta.json').write_text(json.dumps(meta | dict(sizes=[o[::-1] for o in meta['sizes']])))
 
-@pytest.mark.parametrize('harm', [swap_sizes, lambda o: (o/'pixels').unlink(), lambda o: (o/'pixels').write_bytes(b''), lambda o: os.truncate(o/'pixels', 100),
-                                  lambda o: (o/'meta.json').write_text('{}'), lambda o: (o/'meta.json').write_bytes(b'\xff\x00'),
-                                  lambda o: (o/'meta.json').write_text('{"crc32": 0, "sizes": [[1, 2], [3]]}')])
+HARMS = [swap_sizes,
+         lambda o: (o/'pixels').unlink(),
+         lambda o: (o/'pixels').write_bytes(b''),
+         lambda o: os.truncate(o/'pixels', 100),
+         lambda o: (o/'meta.json').write_text('{}'),
+         lambda o: (o/'meta.json').write_bytes(b'\xff\x00'),
+         lambda o: (o/'meta.json').write_text('{"crc32": 0, "sizes": [[1, 2], [3]]}')]
+
+@pytest.mark.parametrize('harm', HARMS)
 def test_a_broken_cache_is_made_again(pics, tmp_path, harm):
     want = load_images(pics, 32, tmp_path/'cache').map.tobytes()
     harm(cache_of(tmp_path))
@@ -161,7 +170,9 @@ def test_several_processes_share_one_decoding(pics, tmp_path):
     for p in ps: p.join()
     assert got == {load_images(pics, 32, tmp_path/'cache').map.tobytes()}
 
-@pytest.mark.parametrize('harm', [lambda o: o.write_bytes(b''), lambda o: o.write_bytes(b'no image'), lambda o: os.truncate(o, o.stat().st_size//2)])
+BROKEN = lambda o: o.write_bytes(b''), lambda o: o.write_bytes(b'no image'), lambda o: os.truncate(o, o.stat().st_size//2)
+
+@pytest.mark.parametrize('harm', BROKEN)
 @pytest.mark.parametrize('ext', list(MODES))
 def test_a_broken_image_is_named(pics, tmp_path, harm, ext):
     bad = sorted(pics.rglob(f'val/a/*.{ext}'))[0]
@@ -169,7 +180,8 @@ def test_a_broken_image_is_named(pics, tmp_path, harm, ext):
     with pytest.raises(DataError, match=f'{bad.name}: broken or missing image'): load_images(pics, 32, tmp_path/'cache', n_threads=3)
 
 def test_a_full_disk_says_what_to_do(pics, tmp_path):
-    with patch.object(images, '_decode_to', side_effect=OSError(28, 'No space left on device')), pytest.raises(DataError, match='No space left.*another folder as cache'):
+    full = patch.object(images, '_decode_to', side_effect=OSError(28, 'No space left on device'))
+    with full, pytest.raises(DataError, match='No space left.*another folder as cache'):
         load_images(pics, 32, tmp_path/'cache')
 
 def test_a_class_without_training_images_is_named(pics, tmp_path):
@@ -187,7 +199,8 @@ def test_no_more_threads_than_asked(pics, tmp_path):
 
 @pytest.fixture(scope='module')
 def some_of_imagenette(tmp_path_factory):
-    if not ARCHIVE.exists(): pytest.skip(f'Imagenette is not at hand: no {ARCHIVE.name} beside the repository, and BSLR_IMAGENETTE names none')
+    if not ARCHIVE.exists():
+        pytest.skip(f'Imagenette is not at hand: no {ARCHIVE.name} beside the repository, and BSLR_IMAGENETTE names none')
     tmp = tmp_path_factory.mktemp('imagenette')
     found = find_data('imagenette', ARCHIVE, cache=tmp/'cache')
     for o in image_files(found)[::20]:

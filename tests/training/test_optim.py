@@ -37,7 +37,8 @@ def test_what_is_set_has_an_effect(opt, field):
 @pytest.mark.parametrize('field', [dict(beta2=.9), dict(eps=1e-3)])
 def test_what_could_have_no_effect_is_refused(field):
     (k,v), = field.items()
-    with pytest.raises(Untrainable, match=f'{k} = {v}, but opt sgd keeps no squared gradients: leave {k} out'): check_config(cfg('sgd', **field))
+    why = f'{k} = {v}, but opt sgd keeps no squared gradients: leave {k} out'
+    with pytest.raises(Untrainable, match=why): check_config(cfg('sgd', **field))
     run, = train_many([cfg('sgd', **field)])
     assert run.status == 'untrainable' and f'leave {k} out' in run.message
 
@@ -69,7 +70,8 @@ def test_lookahead_pulls_back_every_sixth_update():
     for _ in range(12):
         p.grad = torch.ones(1, dtype=torch.float64)
         opt.step(); path.append(-p.item())
-    assert path == pytest.approx([1, 2, 3, 4, 5, 3, 4, 5, 6, 7, 8, 6]) # Adam without noise or momentum takes steps of lr; the sixth goes back to the middle
+    # Adam without noise or momentum takes steps of lr; the sixth goes back to the middle
+    assert path == pytest.approx([1, 2, 3, 4, 5, 3, 4, 5, 6, 7, 8, 6])
 
 def test_left_out_says_why():
     assert left_out(cfg('lamb')) == 'opt lamb is left to the reference' and left_out(cfg('sgd')) == left_out(cfg('adam')) == ''
