@@ -514,7 +514,7 @@ class TestAddress:
 
 def test_without_ray(monkeypatch):
     monkeypatch.setitem(sys.modules, 'ray', None)
-    with pytest.raises(ClusterError, match=r"not installed \(pip install 'bs_lr_study\[ray\]'\)"): flat(on_cluster([cfgs(1)], 'fast', {}))
+    with pytest.raises(ClusterError, match=r"not installed \(pip install 'ray>="): flat(on_cluster([cfgs(1)], 'fast', {}))
 
 def test_images_that_were_changed_on_the_way(tmp_path, colours):
     sha = remote.pack_images(colours, f := io.BytesIO())
