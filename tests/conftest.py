@@ -16,7 +16,7 @@ def pytest_configure(config):
 
 def file_of(item): return item.path.relative_to(TESTS).with_suffix('').as_posix()
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(wrapper=True) # before xdist reads the groups
 def pytest_collection_modifyitems(config, items):
     "A file's tests stay with one worker, since they share what was dear to make; a notebook is a unit of its own"
     for item in items:
@@ -25,6 +25,7 @@ def pytest_collection_modifyitems(config, items):
         if file_of(item) in PROCESSES: item.add_marker('processes')
         item.add_marker(pytest.mark.xdist_group(item.name if notebook else file_of(item)))
     if config.getoption('random_order_bucket', None) in (None, 'none'): items.sort(key=turn)
+    return (yield)
 
 def turn(item):
     "What waits for processes begins first, notebooks follow, the many short tests fill up"
@@ -33,7 +34,8 @@ def turn(item):
     return len(PROCESSES) + (name != 'test_notebooks')
 
 # Set by libraries as they are imported, and harmless
-OWN_TO_LIBRARIES = 'PYTEST_', 'KMP_', 'TORCH', 'TRITON_', 'MPLBACKEND', 'CUDA_MODULE_LOADING', 'NCCL_', 'XLA_', 'WANDB_SERVICE', 'PYARROW_', 'SPARK_', 'PYARROW_', 'SPARK_LOCAL_IP'
+OWN_TO_LIBRARIES = ('PYTEST_', 'KMP_', 'TORCH', 'TRITON_', 'MPLBACKEND', 'CUDA_MODULE_LOADING', 'NCCL_', 'XLA_',
+                    'WANDB_SERVICE', 'PYARROW_', 'SPARK_')
 
 def surroundings():
     "What a test could change for the others without being seen"
@@ -75,6 +77,7 @@ def no_process_left(request):
     "Whatever a file of tests has started has ended with it"
     before = children()
     yield
+    if request.node.name == 'test_notebooks.py': return # a kernel and what its notebooks wait for last as long as it does
     if 'wandb' in sys.modules: sys.modules['wandb'].teardown() # its service waits for more
     psutil.wait_procs([psutil.Process(o) for o in children().keys() - before.keys() if psutil.pid_exists(o)], timeout=5)
     left = {k: v for k,v in children().items() if k not in before}

@@ -7,7 +7,7 @@ What comes in is only read: nothing of it is run, nothing leaves its folder, wha
     downloads                    another file than was asked for  here
     caches, checkpoints          code in a pickle                 here
     images of a cluster          changed on the way               test_cluster: test_images_that_were_changed_on_the_way
-    settings                     code; files outside              here; test_runner: test_settings_run_nothing; test_faults: settings
+    settings                     code; files outside              here; test_study: test_settings_run_nothing; test_faults: settings
     the current folder           modules that shadow others       here
     stores, tables               wrong silent readings            here; test_faults: stores, tables; test_schema; test_store
     W&B's folders, exports, API  the same                         test_wandb: TestLog, test_errors

@@ -357,7 +357,7 @@ def test_not_installed(tmp_path, monkeypatch):
     assert out.stdout.startswith('False'), out.stderr
     monkeypatch.setattr('bs_lr_study.tracking.send._installed', lambda: False)
     store = Store(tmp_path/'runs.jsonl')
-    with pytest.warns(UserWarning, match=r"wandb is not installed \(pip install 'bs_lr_study\[wandb\]'\)"), tracked(store, mode='online'):
+    with pytest.warns(UserWarning, match=r"wandb is not installed \(pip install 'wandb>=0.31'\)"), tracked(store, mode='online'):
         for r in RUNS: store.append(r)
     assert len(store.records()) == 4
     with pytest.raises(TrackingError, match='not installed'): sync(store.path)
