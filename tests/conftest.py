@@ -33,7 +33,8 @@ def turn(item):
     return len(PROCESSES) + (name != 'test_notebooks')
 
 # Set by libraries as they are imported, and harmless
-OWN_TO_LIBRARIES = 'PYTEST_', 'KMP_', 'TORCH', 'TRITON_', 'MPLBACKEND', 'CUDA_MODULE_LOADING', 'NCCL_', 'XLA_', 'WANDB_SERVICE', 'PYARROW_', 'SPARK_', 'PYARROW_', 'SPARK_LOCAL_IP'
+OWN_TO_LIBRARIES = ('PYTEST_', 'KMP_', 'TORCH', 'TRITON_', 'MPLBACKEND', 'CUDA_MODULE_LOADING', 'NCCL_', 'XLA_',
+                    'WANDB_SERVICE', 'PYARROW_', 'SPARK_', 'PYARROW_', 'SPARK_LOCAL_IP')
 
 def surroundings():
     "What a test could change for the others without being seen"
