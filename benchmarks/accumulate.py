@@ -62,8 +62,9 @@ def main():
         clock = time.process_time if opt.device == 'cpu' else time.perf_counter # which other programs disturb less
         ts = turns(opt.repeats, clock, **{str(k): (lambda way=way: way(opt.updates)) for k,way in ways.items()})
         rs = ts.div(ts.iloc[:, 0], axis=0)
-        tables.append(pd.DataFrame(dict(engine=engine, model=opt.model, bs=opt.bs, micro_bs=list(ways), seconds=ts.median().to_numpy()/opt.updates, ratio=rs.median().to_numpy(),
-                                        lowest=rs.min().to_numpy(), highest=rs.max().to_numpy())))
+        seconds = ts.median().to_numpy()/opt.updates
+        ratios = dict(ratio=rs.median().to_numpy(), lowest=rs.min().to_numpy(), highest=rs.max().to_numpy())
+        tables.append(pd.DataFrame(dict(engine=engine, model=opt.model, bs=opt.bs, micro_bs=list(ways), seconds=seconds, **ratios)))
     table = pd.concat(tables, ignore_index=True)
     print(table.to_string(index=False, float_format='{:.4g}'.format))
     if opt.to: table.to_csv(opt.to, index=False, float_format='%.5g')

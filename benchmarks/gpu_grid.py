@@ -1,10 +1,10 @@
 """The 123-run grid on a GPU: step rates of the published loop and of the fast engine for each model and batch size, and what the grid takes
 
 `python benchmarks/gpu_grid.py --data imagenette2-160.tgz`, on a machine that may be offline (`wheels.py` gathers what to install).
-Without `--data` it makes up JPEGs of the same size. Each engine is timed for a few updates and a few batches of
-validation, three times; an epoch of the published loop that is no longer than that is timed whole. The time of the grid is extrapolated from these
-rates to 5 epochs of 9469 training and 3925 validation images of each run. What is measured stays in runs/gpu_grid/gpu_grid.json: the
-same command goes on where it was ended. `--device cpu --models xresnet18 --bs 1 2 --size 64 --steps 2 --images 64` tries it anywhere.
+Without `--data` it makes up JPEGs of the same size. Each engine is timed for a few updates and a few batches of validation, three
+times; an epoch of the published loop that is no longer than that is timed whole. The time of the grid is extrapolated from these
+rates to 5 epochs of 9469 training and 3925 validation images of each run. What is measured stays in runs/gpu_grid/gpu_grid.json:
+the same command goes on where it was ended. `--device cpu --models xresnet18 --bs 1 2 --size 64 --steps 2 --images 64` tries it anywhere.
 """
 import argparse, json, tempfile
 from dataclasses import replace
@@ -105,12 +105,17 @@ def epochs_a_run(way): return [(a + b)/way['members'] for a,b in zip(way['train'
 def reports(cell):
     "The records of one model and batch size"
     ok = {k: w for k,w in cell['ways'].items() if 'error' not in w}
-    note,case = '; '.join(f'{k}: {w["error"]}' for k,w in cell['ways'].items() if 'error' in w),f"{cell['model']}, bs {cell['bs']}"
+    note = '; '.join(f'{k}: {w["error"]}' for k,w in cell['ways'].items() if 'error' in w)
+    case = f"{cell['model']}, bs {cell['bs']}"
     if not ok: return
-    n,units = N_TRAIN//cell['bs'],{k: w['members'] for k,w in ok.items()}
-    yield record('Time of an update', case, {k: [t/n for t in w['train']] for k,w in ok.items()}, 's an update of a run', units, note)
-    yield record('Time of an epoch, validation included', case, {k: [a + b for a,b in zip(w['train'], w['valid'])] for k,w in ok.items()}, 's an epoch of a run', units, note)
-    if any(w['memory'] for w in ok.values()): yield record('Peak memory of the device', case, {k: [w['memory']] for k,w in ok.items()}, 'MiB', note=note)
+    n = N_TRAIN//cell['bs']
+    units = {k: w['members'] for k,w in ok.items()}
+    updates = {k: [t/n for t in w['train']] for k,w in ok.items()}
+    epochs = {k: [a + b for a,b in zip(w['train'], w['valid'])] for k,w in ok.items()}
+    memory = {k: [w['memory']] for k,w in ok.items()}
+    yield record('Time of an update', case, updates, 's an update of a run', units, note)
+    yield record('Time of an epoch, validation included', case, epochs, 's an epoch of a run', units, note)
+    if any(w['memory'] for w in ok.values()): yield record('Peak memory of the device', case, memory, 'MiB', note=note)
 
 def best(cell, names):
     "The least time of an epoch of a run among these ways, turn by turn; None if none worked"
@@ -124,17 +129,28 @@ def grid(cells, setup):
     if not both: return
     total = lambda ways: [sum(5*c['runs']*t for c,t in zip(both, ts))/60 for ts in zip(*(best(c, ways) for c in both))]
     choices = {'in fp32': [k for k in names if '16' not in k], 'with all that was asked for': names}
-    note = f'extrapolated from rates to {sum(c["runs"] for c in both)} of 123 runs; the fast engine as it is quickest for each model and batch size, with {setup:.0f} s once for decoding; the published loop without the setting up of its runs'
+    note = '; '.join([
+        f'extrapolated from rates to {sum(c["runs"] for c in both)} of 123 runs',
+        f'the fast engine as it is quickest for each model and batch size, with {setup:.0f} s once for decoding',
+        'the published loop without the setting up of its runs'])
     for said,of in choices.items():
-        if all(best(c, of) for c in both): yield record('The grid, extrapolated', said, {'published loop': total(['published loop']), 'fast engine': [t + setup/60 for t in total(of)]}, 'minutes', note=note, at_least=10)
+        if not all(best(c, of) for c in both): continue
+        minutes = {'published loop': total(['published loop']), 'fast engine': [t + setup/60 for t in total(of)]}
+        yield record('The grid, extrapolated', said, minutes, 'minutes', note=note, at_least=10)
 
-def settings(args): return {k: getattr(args, k) for k in 'data size members steps turns images amp graphs num_workers device'.split()} | dict(machine={k: v for k,v in machine().items() if k != 'date'})
+def settings(args):
+    "What has to be the same for an earlier call's cells to count, the machine included"
+    keys = 'data size members steps turns images amp graphs num_workers device'.split()
+    where = {k: v for k,v in machine().items() if k != 'date'}
+    return {k: getattr(args, k) for k in keys} | dict(machine=where)
 
 def before(args):
     "The cells that an earlier call with the same settings on the same machine has measured"
     file = Path(args.to)/'gpu_grid.json'
     kept = json.loads(file.read_text()) if file.exists() else {}
     return kept['cells'] if kept.get('settings') == settings(args) else []
+
+def outcome(way): return way.get('error') or f'{mean(epochs_a_run(way)):.2f} s an epoch of a run'
 
 def measure(folder, cache, said, args):
     "Time each cell and write after each"
@@ -148,8 +164,9 @@ def measure(folder, cache, said, args):
         ways = {k: once(f, cfgs[0], args) for k,f in ways_of(cfgs, folder, source, args).items()}
         cells.append(dict(model=model, bs=bs, runs=len(cfgs), ways=ways))
         records = [*grid(cells, setup), *(r for c in cells for r in reports(c))]
-        page = write(args.to, 'gpu_grid', 'The 123-run grid', records, f'{said}, {args.size} pixels; {args.turns} turns of {args.steps} updates.', settings=settings(args), cells=cells)
-        print(f'{model}, bs {bs}: ' + '; '.join(f'{k} {w.get("error") or format(mean(epochs_a_run(w)), ".2f") + " s an epoch of a run"}' for k,w in ways.items()), flush=True)
+        intro = f'{said}, {args.size} pixels; {args.turns} turns of {args.steps} updates.'
+        page = write(args.to, 'gpu_grid', 'The 123-run grid', records, intro, settings=settings(args), cells=cells)
+        print(f'{model}, bs {bs}: ' + '; '.join(f'{k} {outcome(w)}' for k,w in ways.items()), flush=True)
     print(page if cells else 'nothing to measure')
 
 def main():
@@ -158,7 +175,8 @@ def main():
     (p := parser()).epilog = f'precisions: {", ".join(AMP)}'
     args = p.parse_args()
     if args.amp and args.amp not in AMP: p.error(f'--amp {args.amp}: the fast engine offers {", ".join(AMP)}')
-    if args.device.startswith('cuda') and not torch.cuda.is_available(): p.error('there is no CUDA device here; --device cpu tries the script out')
+    if args.device.startswith('cuda') and not torch.cuda.is_available():
+        p.error('there is no CUDA device here; --device cpu tries the script out')
     if args.device == 'cpu': torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as d:
         if args.data: folder,said = find_data('imagenette', args.data, cache=f'{d}/data'),Path(args.data).name

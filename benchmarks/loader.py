@@ -47,8 +47,11 @@ def measure(quick=False, path=None, n=1024, repeats=5):
         t = time.perf_counter()
         ims = load_images(f'{d}/pics', SIZE, cache=f'{d}/cache', n_threads=1)
         note += f'; decoded once before, {len(ims.sizes)/(time.perf_counter() - t):.0f} images a second'
-        for bs in (16,) if quick else (1, 16, 128): yield compare(TARGETS, f'loader alone, training, bs {bs}', training(f'{d}/pics', ims, bs), repeats, note, LIMIT, AIM)
-        yield compare('Loader, validation', 'from the second time on', validation(f'{d}/pics', ims, 16 if quick else 128), repeats, note)
+        for bs in (16,) if quick else (1, 16, 128):
+            both = training(f'{d}/pics', ims, bs)
+            yield compare(TARGETS, f'loader alone, training, bs {bs}', both, repeats, note, LIMIT, AIM)
+        both = validation(f'{d}/pics', ims, 16 if quick else 128)
+        yield compare('Loader, validation', 'from the second time on', both, repeats, note)
 
 def options():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

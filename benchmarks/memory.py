@@ -41,7 +41,10 @@ def main():
     quick = p.parse_args().quick
     cases,repeats = (QUICK,1) if quick else (CASES,3)
     ctx = get_context('forkserver')
-    ctx.set_forkserver_preload(['bs_lr_study.training.fast', 'torch._dynamo', 'fastai.vision.all']) # so that a process has no more to import
-    with ProcessPoolExecutor(1, ctx, max_tasks_per_child=1) as ex: print(json.dumps(peaks(cases, repeats, lambda *a: ex.submit(*a).result())))
+    # What a process would otherwise have to import
+    ctx.set_forkserver_preload(['bs_lr_study.training.fast', 'torch._dynamo', 'fastai.vision.all'])
+    with ProcessPoolExecutor(1, ctx, max_tasks_per_child=1) as ex:
+        said = peaks(cases, repeats, lambda *a: ex.submit(*a).result())
+        print(json.dumps(said))
 
 if __name__ == '__main__': main()

@@ -29,7 +29,9 @@ def digits(bs, n, repeats):
     ways = {'published loop': Published(digits_learner(bs)), 'fastai, to_fp16': Published(half(digits_learner(bs))),
             'by hand': Loop(small(10, 1), data, bs), 'by hand, bf16': Loop(small(10, 1), data, bs, amp='bf16'),
             'fast, 1 run': Fast(members(cfg, 1), Digits()), 'fast, 4 runs': Fast(members(cfg, 4), Digits())}
-    return record('Beside what a user would otherwise pick', f'digits, bs {bs}', in_turn(repeats, n, **ways), 's an update of a run', {'fast, 4 runs': 4}, NOTE)
+    ts = in_turn(repeats, n, **ways)
+    group = 'Beside what a user would otherwise pick'
+    return record(group, f'digits, bs {bs}', ts, 's an update of a run', {'fast, 4 runs': 4}, NOTE)
 
 def images(folder, source, said, bs, size, n, repeats):
     from bs_lr_study.runs import RunConfig
@@ -37,9 +39,12 @@ def images(folder, source, said, bs, size, n, repeats):
     from published import image_learner
     cfg,data = RunConfig('pics', 'xresnet18', bs, 1e-3, size=size, n_out=1000),hand_images(folder, size)
     fastai = lambda: image_learner(folder, 'xresnet18', bs, size, 'cpu', 0)
-    ways = {'published loop': Published(fastai()), 'fastai, to_fp16': Published(half(fastai())), 'by hand': Loop(xresnet18(), data, bs),
-            'by hand, bf16': Loop(xresnet18(), data, bs, amp='bf16'), 'fast, 1 run': Fast([cfg], source), 'fast, 1 run, bf16': Fast([cfg], source, amp='bf16')}
-    return record('Beside what a user would otherwise pick, images', f'xresnet18, {size} px, bs {bs}', in_turn(repeats, n, **ways), 's an update of a run', note=f'{said}; {NOTE}')
+    ways = {'published loop': Published(fastai()), 'fastai, to_fp16': Published(half(fastai())),
+            'by hand': Loop(xresnet18(), data, bs), 'by hand, bf16': Loop(xresnet18(), data, bs, amp='bf16'),
+            'fast, 1 run': Fast([cfg], source), 'fast, 1 run, bf16': Fast([cfg], source, amp='bf16')}
+    ts = in_turn(repeats, n, **ways)
+    group,case = 'Beside what a user would otherwise pick, images',f'xresnet18, {size} px, bs {bs}'
+    return record(group, case, ts, 's an update of a run', note=f'{said}; {NOTE}')
 
 def measure(quick=False, repeats=3):
     "Records of the other ways"

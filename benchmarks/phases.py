@@ -84,7 +84,9 @@ def measure(quick=False, repeats=3):
         published(bs, 2), fast(bs, 2)
         turns = [(published(bs, n), fast(bs, n)) for _ in range(repeats)]
         for p in PHASES:
-            yield record(GROUP, f'digits, bs {bs}: {p}', {'published loop': [a[p] for a,_ in turns], 'fast engine': [b[p] for _,b in turns]}, 's an update of a run', note='twelve runs at once in the fast engine')
+            measured = {'published loop': [a[p] for a,_ in turns], 'fast engine': [b[p] for _,b in turns]}
+            note = 'twelve runs at once in the fast engine'
+            yield record(GROUP, f'digits, bs {bs}: {p}', measured, 's an update of a run', note=note)
 
 if __name__ == '__main__':
     from bench import main

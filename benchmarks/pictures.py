@@ -18,8 +18,12 @@ def make(n, folder, n_classes=10, distinct=256):
     for split,m in (('train', n), ('val', n//4)):
         for i in range(m):
             (d := Path(folder)/split/f'class{i % n_classes}').mkdir(parents=True, exist_ok=True)
-            if i < distinct: Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).resize((160, 160), Image.BICUBIC).save(d/f'{i}.jpg', quality=75)
-            else: (d/f'{i}.jpg').symlink_to(Path(folder).resolve()/split/f'class{i % distinct % n_classes}'/f'{i % distinct}.jpg')
+            if i < distinct:
+                coarse = Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8))
+                coarse.resize((160, 160), Image.BICUBIC).save(d/f'{i}.jpg', quality=75)
+            else:
+                same = i % distinct
+                (d/f'{i}.jpg').symlink_to(Path(folder).resolve()/split/f'class{same % n_classes}'/f'{same}.jpg')
 
 def sample(path, n, folder):
     "Links to some of a folder's images"

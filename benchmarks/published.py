@@ -8,9 +8,9 @@ from contextlib import contextmanager, redirect_stdout
 from time import perf_counter
 
 import torch
-from fastai.vision.all import (Callback, CancelFitException, CancelTrainException, CancelValidException, CategoryBlock, CrossEntropyLossFlat, DataBlock,
-    DataLoader, DataLoaders, GrandparentSplitter, ImageBlock, Learner, Normalize, RandomResizedCrop, Recorder, accuracy, get_image_files, imagenet_stats,
-    parent_label, vision_learner)
+from fastai.vision.all import (Callback, CancelFitException, CancelTrainException, CancelValidException, CategoryBlock,
+    CrossEntropyLossFlat, DataBlock, DataLoader, DataLoaders, GrandparentSplitter, ImageBlock, Learner, Normalize,
+    RandomResizedCrop, Recorder, accuracy, get_image_files, imagenet_stats, parent_label, vision_learner)
 from fastai.vision.models.xresnet import xresnet18, xresnet34, xse_resnext50
 
 from bs_lr_study.training.data import digits
@@ -62,14 +62,17 @@ def wandb_run(cfg):
     os.environ |= dict(WANDB_MODE='offline', WANDB_SILENT='true')
     import wandb
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as d:
-        run = wandb.init(project='tinyscale-lab', name=f'{cfg.data}-{cfg.model}-bs-{cfg.bs}-lr-{cfg.lr}', tags=[f'bs={cfg.bs}', f'model={cfg.model}', f'lr={cfg.lr}'], dir=d)
+        name = f'{cfg.data}-{cfg.model}-bs-{cfg.bs}-lr-{cfg.lr}'
+        tags = [f'bs={cfg.bs}', f'model={cfg.model}', f'lr={cfg.lr}']
+        run = wandb.init(project='tinyscale-lab', name=name, tags=tags, dir=d)
         yield run
         run.finish()
 
 def add_wandb(learn):
     "fastai's `WandbCallback`, which on this stack goes on without the config and, for want of them, without the predictions"
     import fastai.callback.wandb as fw
-    if not hasattr(fw, '_as_is'): # changed: what the callback cannot take apart to log it as config is logged as text; as it is, it ends the run
+    # changed: what the callback cannot take apart to log it as config is logged as text; as it is, it ends the run
+    if not hasattr(fw, '_as_is'):
         fw._as_is = fw._format_config_value
         def plain(v):
             try: return fw._as_is(v)

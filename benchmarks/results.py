@@ -32,7 +32,8 @@ def record(
     "One comparison"
     measured = {k: list(map(float, v)) for k,v in measured.items()}
     units = {k: (units or {}).get(k, 1) for k in measured}
-    return dict(group=group, case=case, unit=unit, note=note, at_least=at_least, aim=aim, measured=measured, units=units, ratios=ratios(measured, units))
+    said = dict(group=group, case=case, unit=unit, note=note, at_least=at_least, aim=aim)
+    return said | dict(measured=measured, units=units, ratios=ratios(measured, units))
 
 def skipped(
     group, # Heading of its table
@@ -84,7 +85,8 @@ def _version(name):
 
 def _commit():
     git = lambda *o: subprocess.run(['git', '-C', Path(__file__).parent, *o], capture_output=True, text=True).stdout.strip()
-    return git('rev-parse', '--short', 'HEAD') + ('' if not git('status', '--porcelain', '--untracked-files=no') else ', with changes that are not committed')
+    commit,changes = git('rev-parse', '--short', 'HEAD'),git('status', '--porcelain', '--untracked-files=no')
+    return commit + (', with changes that are not committed' if changes else '')
 
 def machine(): # dict
     "Where and with what this is measured"
@@ -107,7 +109,9 @@ def write(
     "Write records as NAME.json and NAME.md"
     (folder := Path(folder)).mkdir(parents=True, exist_ok=True)
     m = machine()
-    page = '\n\n'.join([f'# {title}', *([intro] if intro else []), tables(records), '## Machine and versions', '\n'.join(f'- {k}: {v}' for k,v in m.items())]) + '\n'
+    listed = '\n'.join(f'- {k}: {v}' for k,v in m.items())
+    parts = [f'# {title}', *([intro] if intro else []), tables(records), '## Machine and versions', listed]
+    page = '\n\n'.join(parts) + '\n'
     (folder/f'{name}.json').write_text(json.dumps(dict(machine=m, records=records) | more, indent=1))
     (folder/f'{name}.md').write_text(page)
     return page

@@ -41,7 +41,8 @@ def fast(cfgs, n=0, wandb=False):
     start = now()
     runs = list(in_workers(together(cfgs, 'fast'), n, 'fast', dict(device='cpu')) if n else train_many(cfgs, device='cpu'))
     trained = now() - start
-    if bad := [r for r in runs if r.status != 'ok']: raise RuntimeError(f'{len(bad)} of {len(runs)} runs are not ok; the first: {bad[0].status}, {bad[0].message}')
+    if bad := [r for r in runs if r.status != 'ok']:
+        raise RuntimeError(f'{len(bad)} of {len(runs)} runs are not ok; the first: {bad[0].status}, {bad[0].message}')
     if wandb: log(runs)
     return np.concatenate([trained, now() - start])
 
@@ -76,20 +77,23 @@ def measure(quick=False, whole=False, repeats=3):
     if on and two > 1: cases['published, W&B, two threads'] = lambda: published(some, 2, True)
     ts = turns(repeats, None, **cases)
     threads = ', two threads' if two > 1 else ''
-    note = f'{len(bss)} batch sizes × {len(lrs)} learning rates' + ('' if whole else f'; of the published loop 1 of the {len(lrs)} learning rates is timed and the others are counted as equal')
+    note = f'{len(bss)} batch sizes × {len(lrs)} learning rates'
+    if not whole: note += f'; of the published loop 1 of the {len(lrs)} learning rates is timed and the others are counted as equal'
     said = f"; the published loop with {'two threads' if two > 1 else 'one thread'}" + ', the quicker here'*(not quick)
     def rows(group, theirs, i, note):
         def one(case, base, mine, i, goals, note):
             measured = {'published loop': ts[base].str[i % 2], 'fast engine': ts[mine].str[i]}
-            return record(group, case, measured, 's a run', {'published loop': len(some), 'fast engine': len(thrice if 'seeds' in mine else cfgs)}, note, *goals)
+            units = {'published loop': len(some), 'fast engine': len(thrice if 'seeds' in mine else cfgs)}
+            return record(group, case, measured, 's a run', units, note, *goals)
         yield one('digits, one process of one thread, CPU time', theirs, 'one', i, (8, 12), note)
         yield one('digits, two cores, wall time', theirs + threads, 'two', i+1, (15, 25), note + said)
         if i: return # 240 more runs on W&B a turn would say the same
         yield one('digits, three seeds, one process of one thread, CPU time', theirs, 'one, seeds', i, (12, 30), note)
         yield one('digits, three seeds, two cores, wall time', theirs + threads, 'two, seeds', i+1, (12, 30), note + said)
     yield from rows(TARGETS, 'published', 0, note)
-    if on: yield from rows(WITH_WANDB, 'published, W&B', 2, note + "; offline; the published loop by fastai's callback, the fast engine a run and a log call an epoch for each run, when all are done; CPU time without that of W&B's own process")
-    else: yield skipped(WITH_WANDB, 'digits', 'wandb is not installed')
+    if not on: return (yield skipped(WITH_WANDB, 'digits', 'wandb is not installed'))
+    ways = "the published loop by fastai's callback, the fast engine a run and a log call an epoch for each run, when all are done"
+    yield from rows(WITH_WANDB, 'published, W&B', 2, f"{note}; offline; {ways}; CPU time without that of W&B's own process")
 
 if __name__ == '__main__':
     from bench import main

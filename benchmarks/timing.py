@@ -5,7 +5,9 @@ import pandas as pd
 
 def turns(
     n,       # How many times each
-    clock=time.perf_counter, # `time.process_time` for the seconds of this process's own CPU, which a busy machine changes little; None where a case returns its seconds itself
+    # `time.process_time` for the seconds of this process's own CPU, which a busy machine changes little;
+    # None where a case returns its seconds itself
+    clock=time.perf_counter,
     **cases, # Name = function to call
 ): # DataFrame: a row a turn, a column a case
     "Seconds of each of `cases`, turn by turn"

@@ -8,19 +8,24 @@ import argparse, subprocess, sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TAGS = [f'manylinux_2_{i}_{{}}' for i in range(5, 29)] + [f'manylinux{o}_{{}}' for o in (1, 2010, 2014)] + ['linux_{}'] # pip takes them one by one
+# pip takes them one by one
+TAGS = [*(f'manylinux_2_{i}_{{}}' for i in range(5, 29)), *(f'manylinux{o}_{{}}' for o in (1, 2010, 2014)), 'linux_{}']
 
 def call(*args): subprocess.run([str(o) for o in args], check=True, cwd=ROOT)
 
 def resolve(to, python, arch, extras):
     "Write requirements.txt: every distribution and its version"
-    call(sys.executable, '-m', 'uv', 'pip', 'compile', '--quiet', '--no-header', '--no-annotate', '--only-binary', ':all:', '--python-version', python, '--python-platform', f'{arch}-manylinux_2_28',
-         '--constraint', 'constraints.txt', *(f'--extra={o}' for o in extras), '--output-file', to/'requirements.txt', 'pyproject.toml')
+    how = '--quiet', '--no-header', '--no-annotate', '--only-binary', ':all:'
+    machine = '--python-version', python, '--python-platform', f'{arch}-manylinux_2_28'
+    what = '--constraint', 'constraints.txt', *(f'--extra={o}' for o in extras)
+    call(sys.executable, '-m', 'uv', 'pip', 'compile', *how, *machine, *what, '--output-file', to/'requirements.txt', 'pyproject.toml')
 
 def download(to, python, arch):
     "Fetch the wheels, and make one of this project"
     tags = [o for tag in TAGS for o in ('--platform', tag.format(arch))]
-    call(sys.executable, '-m', 'pip', 'download', '--no-deps', '--only-binary=:all:', '--python-version', python, *tags, '--dest', to, '--requirement', to/'requirements.txt')
+    machine = '--only-binary=:all:', '--python-version', python, *tags
+    what = '--requirement', to/'requirements.txt'
+    call(sys.executable, '-m', 'pip', 'download', '--no-deps', *machine, '--dest', to, *what)
     call(sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--wheel-dir', to, '.')
 
 def main():

@@ -37,13 +37,17 @@ def compare(cfg, folder, source, said, n, repeats):
     ts = in_turn(repeats, n, **{'published loop': pub, 'fast engine': fast, 'fast engine, bf16': half})
     units,case = {'fast engine': fast.k},f'xresnet18, {cfg.size} px, bs {cfg.bs}, one thread, fp32'
     note = f'{said}; {n} updates in each of {repeats} turns; the engine chose {fast.k} of 3 runs at once'
-    yield record(TARGETS, case, ts[['published loop', 'fast engine']], 's an update of a run', units, note, *GOALS[cfg.bs])
-    yield record(TARGETS, case.replace('fp32', 'bf16 against fp32'), {'published loop': ts['published loop'], 'fast engine': ts['fast engine, bf16']}, 's an update of a run', None, note, None, 2 if cfg.bs >= 16 else None)
+    of = 's an update of a run'
+    yield record(TARGETS, case, ts[['published loop', 'fast engine']], of, units, note, *GOALS[cfg.bs])
+    in_half = {'published loop': ts['published loop'], 'fast engine': ts['fast engine, bf16']}
+    aim = 2 if cfg.bs >= 16 else None
+    yield record(TARGETS, case.replace('fp32', 'bf16 against fp32'), in_half, of, note=note, aim=aim)
     if not find_spec('wandb'): return (yield skipped(WITH_WANDB, case, 'wandb is not installed'))
     with wandb_run(cfg) as to:
         on = Published(add_wandb(image_learner(folder, cfg.model, cfg.bs, cfg.size, 'cpu', 0)))
         ts = in_turn(repeats, n, **{'published loop': on, 'fast engine': Logged(fast, to)})
-    yield record(WITH_WANDB, case, ts, 's an update of a run', units, note + '; without the start of a run on W&B, which is the same in both', *GOALS[cfg.bs])
+    note += '; without the start of a run on W&B, which is the same in both'
+    yield record(WITH_WANDB, case, ts, of, units, note, *GOALS[cfg.bs])
 
 def measure(quick=False, repeats=6):
     "Records of xresnet18"

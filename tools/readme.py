@@ -27,7 +27,8 @@ def output(o, name, alt):
 def blocks(i, c):
     "A cell as blocks of Markdown"
     src = text(c['source']).rstrip()
-    if c['cell_type'] == 'markdown': return [re.sub(r'\]\((?![a-z]+:|#)', '](nbs/', src)] # README.md stands one folder up
+    if c['cell_type'] == 'markdown': # README.md stands one folder up
+        return [re.sub(r'\]\((?![a-z]+:|#)', '](nbs/', src).replace('](nbs/../', '](')]
     if c['cell_type'] != 'code' or re.match(r'#\|\s*(hide|default_exp)', src): return []
     code = re.sub(r'^#[|].*\n', '', src, flags=re.M)
     alt = re.search(r'^#[|] fig-alt: (.*)', src, flags=re.M)

@@ -172,7 +172,7 @@ def _environment():
     "Jinja with the templates of this folder, which escapes what is put in and refuses what is not defined"
     from jinja2 import Environment, PackageLoader, StrictUndefined
     strict = dict(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    env = Environment(loader=PackageLoader('bs_lr_study.report'), **strict)
+    env = Environment(loader=PackageLoader('bs_lr_study', 'report/templates'), **strict)
     env.filters['whole'] = _unbroken
     return env
 

@@ -80,7 +80,7 @@ def save_figure(
     draw, # Function without parameters that draws and gives the `Axes` or `Figure`
     path, # File; its ending says the format, and its folder is made if need be
     dark=False, # For a dark page?
-    rc={}, # Further settings of matplotlib
+    rc=None, # Dict of further settings of matplotlib
 ): # Path
     "Draw a figure into a file"
     path = Path(path)

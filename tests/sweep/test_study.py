@@ -68,3 +68,12 @@ def test_what_is_measured_can_be_named_in_full():
     assert measured('mine:Callback') == {'mine:Callback'} and measured(Callback) == {Callback} and measured(None) == set()
     with pytest.raises(SettingsError, match='measure: one name at most, not a b'): measured(['a', 'b'])
     with pytest.raises(SettingsError, match="measure: no measurement 'sound'"): measured('sound')
+
+def test_what_the_studies_of_the_package_measure_is_there():
+    "Each names its measurement in full: a renamed module would be noticed only when the study is run"
+    from bs_lr_study.register import import_object
+    from bs_lr_study.sweep import study_names
+    settings = Path(__file__).parents[2]/'bs_lr_study'/'settings.ini'
+    measures = {m for name in study_names(settings) for m in load_study(name, settings).measure.values()}
+    assert len(measures) == 3
+    for m in measures: assert hasattr(import_object(m), 'epoch_metrics'), m

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest, torch
 
-from bs_lr_study.training import fast
+from bs_lr_study.training import checkpoint, fast
 from bs_lr_study.training import learner as train
 from bs_lr_study.training.checkpoint import Checkpoint, Checkpoints
 from bs_lr_study.training.options import TrainOptions
@@ -136,3 +136,15 @@ def test_a_model_that_has_changed_begins_anew(tmp_path):
             warnings.simplefilter('always')
             assert train.train(cfg, models=net(width), device='cpu', checkpoints=folder).status == 'ok'
         assert any('is of another model: the run begins anew' in str(o.message) for o in w) == warned
+
+@pytest.mark.parametrize('engine', [train.train_many, fast.train_many])
+def test_a_checkpoint_of_another_version_begins_anew(engine, tmp_path, monkeypatch):
+    "Its state has another form, which only a newer or older version could take up: the run is trained whole, with a warning"
+    cfgs = grid(data='digits', model='stackable', bs=512, lr=1e-2, epochs=2)
+    how = TrainOptions(models=MINE, device='cpu')
+    kept = Checkpoints(str(tmp_path/'u'), every=0)
+    with monkeypatch.context() as m:
+        m.setattr(checkpoint, 'FORM', 1)
+        assert killed(lambda: list(engine(cfgs, how, checkpoints=kept)), 1) == -signal.SIGKILL
+    with pytest.warns(UserWarning, match='is of another form: the run begins anew'):
+        assert told(engine(cfgs, how, checkpoints=kept)) == told(engine(cfgs, how))
