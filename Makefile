@@ -12,17 +12,17 @@ study: .venv/.ready
 # Every notebook and every test but those of minutes. A third worker for two cores: many tests wait for processes.
 test: .venv/.ready
 	$(BIN)/ruff check
-	$(PYTEST) -m "not slow" -n 3 --dist loadgroup --no-loadscope-reorder --durations 10
+	$(PYTEST) -m "not slow" -n 3 --dist loadscope --no-loadscope-reorder --durations 10
 
 # While one works: what starts no processes and runs no notebooks
 quick: .venv/.ready
 	$(BIN)/ruff check
-	$(PYTEST) -m "not slow and not processes and not notebook" -n 2 --dist loadgroup
+	$(PYTEST) -m "not slow and not processes and not notebook" -n 2 --dist loadscope
 
 # The slow ones too, in an order of their own, with ten times as many malformed tables
 test-all: .venv/.ready
 	$(BIN)/ruff check
-	BSLR_FUZZ=2500 $(PYTEST) -n 2 --dist loadgroup --random-order-bucket module --random-order-seed $$(date +%s) --durations 10
+	BSLR_FUZZ=2500 $(PYTEST) -n 2 --dist loadscope --random-order-bucket module --random-order-seed $$(date +%s) --durations 10
 
 # The fast engine beside the published loop: the better part of an hour; QUICK=1 takes a minute or two and proves nothing
 bench: .venv/.ready

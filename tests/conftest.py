@@ -16,16 +16,22 @@ def pytest_configure(config):
 
 def file_of(item): return item.path.relative_to(TESTS).with_suffix('').as_posix()
 
-@pytest.hookimpl(wrapper=True) # before xdist reads the groups
 def pytest_collection_modifyitems(config, items):
-    "A file's tests stay with one worker, since they share what was dear to make; a notebook is a unit of its own"
+    "Mark what `make quick` leaves out, and put first what waits longest"
     for item in items:
-        notebook = file_of(item) == 'test_notebooks'
-        if notebook: item.add_marker('notebook')
+        if file_of(item) == 'test_notebooks': item.add_marker('notebook')
         if file_of(item) in PROCESSES: item.add_marker('processes')
-        item.add_marker(pytest.mark.xdist_group(item.name if notebook else file_of(item)))
     if config.getoption('random_order_bucket', None) in (None, 'none'): items.sort(key=turn)
-    return (yield)
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    "A file's tests stay with one worker, since they share what was dear to make; a notebook is a unit of its own"
+    from xdist.scheduler import LoadScopeScheduling
+    class ByFileAndNotebook(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.split('::')[0]
+            return nodeid if file.endswith('test_notebooks.py') else file
+    return ByFileAndNotebook(config, log)
 
 def turn(item):
     "What waits for processes begins first, notebooks follow, the many short tests fill up"
@@ -35,7 +41,11 @@ def turn(item):
 
 # Set by libraries as they are imported, and harmless
 OWN_TO_LIBRARIES = ('PYTEST_', 'KMP_', 'TORCH', 'TRITON_', 'MPLBACKEND', 'CUDA_MODULE_LOADING', 'NCCL_', 'XLA_',
+<<<<<<< HEAD
                     'WANDB_SERVICE', 'PYARROW_', 'SPARK_')
+=======
+                    'WANDB_SERVICE', 'PYARROW_', 'SPARK_', 'PYARROW_', 'SPARK_LOCAL_IP')
+>>>>>>> main
 
 def surroundings():
     "What a test could change for the others without being seen"

@@ -61,7 +61,8 @@ def test_a_full_disk_behind_the_output(bslr):
 
 def test_modules_that_lie_around_are_not_run(bslr, tmp_path):
     "Neither by the command nor by its workers; what settings name is found all the same"
-    for name in ('random', 'queue', 'secrets', 'tempfile'): (tmp_path/f'{name}.py').write_text('open("was_run", "w")\nraise ImportError("of a stranger")')
+    for name in ('random', 'queue', 'secrets', 'tempfile'):
+        (tmp_path/f'{name}.py').write_text('open("was_run", "w")\nraise ImportError("of a stranger")')
     p = bslr('run', 's', '--engine', 'engine:train_many', '--workers', '1', '--show', 'none')
     told = p.communicate(timeout=300)[1]
     assert p.returncode == 0 and n_kept() == 4, told

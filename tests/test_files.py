@@ -58,7 +58,8 @@ def sweep(store):
 class TestLocks:
     @pytest.mark.parametrize('theirs', [0, *NO_LOCKS])
     @pytest.mark.parametrize('ours', [0, *NO_LOCKS])
-    def test_two_machines_never_own_a_store_and_the_second_goes_on_when_the_first_is_gone(self, store, sweep, quick, monkeypatch, ours, theirs):
+    def test_two_machines_never_own_a_store_and_the_second_goes_on_when_the_first_is_gone(
+            self, store, sweep, quick, monkeypatch, ours, theirs):
         "Whatever each file system answers, and whatever it answered before; nothing has to be deleted by hand"
         with store.owned(): store.append(RUNS[0]) # leaves the lock files of a system with locks behind
         first = sweep(theirs, 'first')
@@ -91,7 +92,8 @@ class TestLocks:
         for path in (link, tmp_path/'drive'/'runs.jsonl', tmp_path/'drive'/'link.jsonl'):
             with Store(path).owned(), pytest.raises(StoreError, match='another sweep is running'):
                 with store.owned(): pass
-            with locked(f'{store.path}.lock', 1, ''), pytest.raises(StoreError, match='being written'): Store(path, timeout=.05).append(RUNS[0])
+            with locked(f'{store.path}.lock', 1, ''), pytest.raises(StoreError, match='being written'):
+                Store(path, timeout=.05).append(RUNS[0])
 
     def test_of_all_who_take_over_one_has_it(self, tmp_path, quick):
         (tmp_path/'a.held').write_text('elsewhere boot alone 1 x\n')
@@ -188,15 +190,19 @@ class TestArchives:
     def test_bombs_are_refused_before_they_fill_the_disk(self, tmp_path, monkeypatch, how, n):
         monkeypatch.setitem(files._MOST, 'size', 10**6)
         bomb = self.archive(tmp_path/how, 3*10**6//n, n)
-        with pytest.raises(DataError, match=r'would become more than 0\.0 GB, \d+ times its size: if you trust it, unpack it yourself and name the folder'):
+        said = (r'would become more than 0\.0 GB, \d+ times its size: '
+                r'if you trust it, unpack it yourself and name the folder')
+        with pytest.raises(DataError, match=said):
             files.unpack(bomb, tmp_path/'out')
         assert not (tmp_path/'out').exists()
         monkeypatch.setitem(files._MOST, 'size', 4*10**6)
         assert len(list(files.unpack(bomb, tmp_path/'out').rglob('*.png'))) == n
 
 class TestSecrets:
-    @pytest.mark.parametrize('name', ['WANDB_API_KEY', 'DB_PASS', 'SSHPASS', 'GPG_PASSPHRASE', 'MYSQL_PWD', 'PGPASSWORD', 'X_PASSWD', 'AWS_SECRET_ACCESS_KEY',
-                                      'GITHUB_PAT', 'SESSION_COOKIE', 'NPM_AUTH', 'HF_TOKEN', 'SENTRY_DSN', 'GOOGLE_APPLICATION_CREDENTIALS', 'apikey'])
+    @pytest.mark.parametrize('name', [
+        'WANDB_API_KEY', 'DB_PASS', 'SSHPASS', 'GPG_PASSPHRASE', 'MYSQL_PWD', 'PGPASSWORD', 'X_PASSWD',
+        'AWS_SECRET_ACCESS_KEY', 'GITHUB_PAT', 'SESSION_COOKIE', 'NPM_AUTH', 'HF_TOKEN', 'SENTRY_DSN',
+        'GOOGLE_APPLICATION_CREDENTIALS', 'apikey'])
     def test_names_that_say_so(self, monkeypatch, name):
         monkeypatch.setenv(name, 'correct horse')
         assert files.without_secrets('401 for correct horse battery') == '401 for *** battery'
@@ -210,13 +216,20 @@ class TestSecrets:
         monkeypatch.setenv('DATABASE_URL', 'postgres://me:hunter2222@db/runs')
         assert files.without_secrets('password authentication failed: hunter2222') == 'password authentication failed: ***'
 
-    @pytest.mark.parametrize('text', ['postgres://me:{}@db/runs', 'mongodb+srv://me:{}@db.net/?w=1', 'redis://:{}@cache:6379/0', 'https://me:a/{}@b.c/d', 'https://me:a@{}@b.c/d', 'https://{}@b.c',
-        'GET /x?token={}&page=2', 'GET /x?a=1&api_key={}', 'https://b.c/x?sig={}', "Server=db;Password={};Timeout=1", 'host=db password={} user=me', "{{'password': '{}'}}", '{{"token":"{}"}}',
-        'Cookie: session={}; theme=dark', 'Set-Cookie: id={}; Path=/', 'X-Api-Key: {}', 'Authorization: Bearer {}', 'authorization: basic {}', 'client_secret={}'])
+    @pytest.mark.parametrize('text', [
+        'postgres://me:{}@db/runs', 'mongodb+srv://me:{}@db.net/?w=1', 'redis://:{}@cache:6379/0',
+        'https://me:a/{}@b.c/d', 'https://me:a@{}@b.c/d', 'https://{}@b.c',
+        'GET /x?token={}&page=2', 'GET /x?a=1&api_key={}', 'https://b.c/x?sig={}',
+        "Server=db;Password={};Timeout=1", 'host=db password={} user=me',
+        "{{'password': '{}'}}", '{{"token":"{}"}}',
+        'Cookie: session={}; theme=dark', 'Set-Cookie: id={}; Path=/',
+        'X-Api-Key: {}', 'Authorization: Bearer {}', 'authorization: basic {}', 'client_secret={}'])
     def test_secrets_by_what_stands_before_them(self, text):
         secret = 'b5ce2c0ffee12345678'
         assert secret not in (got := files.without_secrets(text.format(secret))) and ('***' in got or '@' not in got), got
 
-    @pytest.mark.parametrize('text', ['http://127.0.0.1:8080/me@x', 'https://b.c/x?page=2&sort=lr', 'tokens=64', 'expected token: NAME', 'a key=lambda o: o', 'me@b.c', 'bs=8, lr=0.1, seed=0',
-                                      'package.module:function', 'no column called key', 'digits-small-bs-8-lr-0.1'])
+    @pytest.mark.parametrize('text', [
+        'http://127.0.0.1:8080/me@x', 'https://b.c/x?page=2&sort=lr',
+        'tokens=64', 'expected token: NAME', 'a key=lambda o: o', 'me@b.c', 'bs=8, lr=0.1, seed=0',
+        'package.module:function', 'no column called key', 'digits-small-bs-8-lr-0.1'])
     def test_what_is_no_secret_stays(self, text): assert files.without_secrets(text) == text

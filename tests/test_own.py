@@ -24,7 +24,9 @@ def like_ours(cfg):
     torch.manual_seed(cfg.seed) # the DataLoaders have drawn from Python's random numbers only
     return Learner(dls, small(10, 1), CrossEntropyLossFlat(), wd=cfg.wd, metrics=[error_rate, accuracy])
 
-def study(tmp_path, **kw): return make_study('own', tmp_path/'own.jsonl', **dict(data='digits', models='own', batch_sizes=[64, 256], lrs=[1e-3, 1e-2], epochs=1) | kw)
+def study(tmp_path, **kw):
+    base = dict(data='digits', models='own', batch_sizes=[64, 256], lrs=[1e-3, 1e-2], epochs=1)
+    return make_study('own', tmp_path/'own.jsonl', **base | kw)
 
 def test_the_same_learner_is_the_same_run():
     ours,own = train(replace(cfg, model='small')),train(cfg, learner=like_ours)
@@ -50,7 +52,8 @@ def test_loaders_of_torch(tmp_path):
     xt,yt,xv,yv = map(torch.from_numpy, digits())
     def learner(cfg):
         load = lambda x, y, **kw: torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=cfg.bs, **kw)
-        return Learner(DataLoaders(load(xt, yt, shuffle=True, drop_last=True), load(xv, yv)), small(10, 1), CrossEntropyLossFlat(), metrics=accuracy)
+        dls = DataLoaders(load(xt, yt, shuffle=True, drop_last=True), load(xv, yv))
+        return Learner(dls, small(10, 1), CrossEntropyLossFlat(), metrics=accuracy)
     a = train(cfg, learner=learner)
     assert a.status == 'ok' and a.acc > .8 and a.env['n_valid'] == 500 and a.metrics == train(cfg, learner=learner).metrics
 
@@ -85,7 +88,8 @@ def loaders(n): return lambda learn: DataLoaders(*learn.dls.loaders[:n])
     ('no.such:learner', "no.such:learner.*No module named 'no'"),
     ('bs_lr_study.training.models:learner', 'bs_lr_study.training.models:learner.*no attribute'),
     ('learner', 'package.module:function'),
-], ids=['bs', 'error_rate', 'no metric', 'no validation', 'model', 'nothing', 'no argument', 'fault', 'no module', 'no function', 'no colon'])
+], ids=['bs', 'error_rate', 'no metric', 'no validation', 'model', 'nothing', 'no argument', 'fault',
+        'no module', 'no function', 'no colon'])
 def test_what_does_not_fit_is_told_before_the_first_run(tmp_path, learner, said):
     s = study(tmp_path)
     with pytest.raises(SweepError, match=f'(?s){said}'): run(s, learner=learner, workers=0, show=False)
@@ -102,7 +106,8 @@ def test_what_does_not_fit_later_is_a_failed_run(tmp_path):
 def test_seeds_that_begin_alike_are_told(tmp_path):
     "As after RandomSplitter(seed=0), which sets the seed of torch"
     s = study(tmp_path, batch_sizes=256, lrs=1e-3, seeds=[0, 1])
-    with pytest.warns(UserWarning, match='seeds 0 and 1 begin with the same weights'): run(s, learner=lambda cfg: like_ours(replace(cfg, seed=0)), workers=0, show=False)
+    with pytest.warns(UserWarning, match='seeds 0 and 1 begin with the same weights'):
+        run(s, learner=lambda cfg: like_ours(replace(cfg, seed=0)), workers=0, show=False)
     assert s.store.to_df().acc.nunique() == 2 # the order of the images is still the seed's
 
 def test_more_images_a_batch_than_there_are_is_a_result(tmp_path):
@@ -116,7 +121,9 @@ def test_a_folder_that_is_named_is_watched(tmp_path, colours):
     assert run(s, data=colours, learner=like_ours, workers=0, show=False) == {'ok': 1}
     assert len(s.store.to_df().data_fingerprint[0]) == 16
     (colours/'train/red/0.png').unlink()
-    with pytest.raises(SweepError, match='other images'): run(study(tmp_path, data='colours', lrs=[1e-3, 1e-2], batch_sizes=64), data=colours, learner=like_ours, workers=0, show=False)
+    with pytest.raises(SweepError, match='other images'):
+        more = study(tmp_path, data='colours', lrs=[1e-3, 1e-2], batch_sizes=64)
+        run(more, data=colours, learner=like_ours, workers=0, show=False)
 
 def test_in_worker_processes(tmp_path):
     "A function that exists in this process alone travels whole"

@@ -23,7 +23,8 @@ def export(path, runs, columns=None, own=OWN):
         out = csv.writer(f, quoting=csv.QUOTE_ALL)
         out.writerow([*own, *columns])
         for r in runs:
-            r = dict(State='finished', Notes='-', User='me', Tags='bs=8, baseline', Created='2025-06-04T12:00:00.000Z', Runtime=61, Sweep='') | r
+            r = dict(State='finished', Notes='-', User='me', Tags='bs=8, baseline',
+                     Created='2025-06-04T12:00:00.000Z', Runtime=61, Sweep='') | r
             out.writerow(['' if (v := r.get(c)) is None else v for c in [*own, *columns]])
     return path
 
@@ -35,7 +36,9 @@ class TestExport:
     def test_the_published_runs(self, tmp_path):
         "As their project exports: names, states and an accuracy, beside a lot that is beside the point"
         df = load_runs()
-        rows = [dict(Name=o.run, State='finished', epoch=5, accuracy=o.acc, train_loss=.9, **{'Learner.lr': .001, 'batch size': o.bs, 'frozen idx': 0, 'lr_0': 1e-7}) for o in df.itertuples()]
+        rows = [dict(Name=o.run, State='finished', epoch=5, accuracy=o.acc, train_loss=.9,
+                     **{'Learner.lr': .001, 'batch size': o.bs, 'frozen idx': 0, 'lr_0': 1e-7})
+                for o in df.itertuples()]
         got = load_runs(export(tmp_path/'wandb_export.csv', rows))
         pd.testing.assert_frame_equal(got[df.columns], df)
         assert (got.status == 'ok').all()
@@ -43,7 +46,9 @@ class TestExport:
 
     def test_columns_instead_of_names(self, tmp_path):
         got = load_runs(export(tmp_path/'e.csv', [theirs(3), theirs(4)]))
-        assert got[['run', 'acc', 'model', 'bs', 'lr']].values.tolist() == [['dry-sun-3', .53, 'resnet18', 8, .1], ['dry-sun-4', .54, 'resnet18', 16, .1]]
+        assert got[['run', 'acc', 'model', 'bs', 'lr']].values.tolist() == [
+            ['dry-sun-3', .53, 'resnet18', 8, .1],
+            ['dry-sun-4', .54, 'resnet18', 16, .1]]
 
     def test_a_frame_and_a_file_are_one(self, tmp_path):
         path = export(tmp_path/'e.csv', [theirs(3), theirs(4)])
@@ -57,32 +62,47 @@ class TestExport:
         "A config and a summary may both have a key; the file says not which is which"
         path = export(tmp_path/'e.csv', [theirs(3), theirs(4)])
         path.write_text(path.read_text().replace('"learning_rate"', '"learning_rate","learning_rate"').replace('"0.1"', '"0.1","1e-06"'))
-        with pytest.raises(ValueError, match=re.escape("learning_rate and learning_rate.1 could each be lr, but they differ: 0.1 and 1e-06 in row 0; say which it is: columns=dict(lr='learning_rate')")): load_runs(path)
+        said = ("learning_rate and learning_rate.1 could each be lr, but they differ: 0.1 and 1e-06 in row 0; "
+                "say which it is: columns=dict(lr='learning_rate')")
+        with pytest.raises(ValueError, match=re.escape(said)): load_runs(path)
         assert load_runs(path, columns=dict(lr='learning_rate')).lr.tolist() == [.1, .1]
 
-    @pytest.mark.parametrize('state,acc,status,said', [('finished', .5, 'ok', ''), ('crashed', .5, 'failed', 'W&B: crashed'), ('failed', None, 'failed', 'W&B: failed'),
-        ('killed', .5, 'failed', 'W&B: killed'), ('preempted', .5, 'failed', 'W&B: preempted'), ('Finished', .5, 'ok', ''), ('finished', None, None, '')])
+    @pytest.mark.parametrize('state,acc,status,said', [
+        ('finished', .5, 'ok', ''),
+        ('crashed', .5, 'failed', 'W&B: crashed'),
+        ('failed', None, 'failed', 'W&B: failed'),
+        ('killed', .5, 'failed', 'W&B: killed'),
+        ('preempted', .5, 'failed', 'W&B: preempted'),
+        ('Finished', .5, 'ok', ''),
+        ('finished', None, None, '')])
     def test_states(self, tmp_path, state, acc, status, said):
         got = load_runs(export(tmp_path/'e.csv', [mine(3, State=state, accuracy=acc), mine(4)])).iloc[0]
         assert (got.status if status else pd.isna(got.status)) in (status, True) and got.message == said
         assert got.acc == acc if status == 'ok' else pd.isna(got.acc)
 
     def test_what_a_run_recorded_counts(self, tmp_path):
-        rows = [mine(3, State='failed', status='diverged', message='loss is nan'), mine(4, State='finished', status='oom', accuracy=.9), mine(5, State='crashed', status='done'), mine(6, status='ok')]
+        rows = [mine(3, State='failed', status='diverged', message='loss is nan'),
+                mine(4, State='finished', status='oom', accuracy=.9),
+                mine(5, State='crashed', status='done'),
+                mine(6, status='ok')]
         got = load_runs(export(tmp_path/'e.csv', rows, ['accuracy', 'status', 'message']))
         assert got.status.tolist() == ['diverged', 'oom', 'failed', 'ok'] and got.acc.notna().tolist() == [False]*3 + [True]
         assert got.message.tolist() == ['loss is nan', '', 'W&B: crashed', '']
 
     def test_running_runs_are_left_out_aloud(self, tmp_path):
         rows = [mine(3), mine(4, State='running'), mine(5, State='pending')]
-        with pytest.warns(UserWarning, match='left out 2 of 3 runs, which are running or pending, such as imagenette-xresnet18-bs-16-lr-0.01'): assert len(load_runs(export(tmp_path/'e.csv', rows))) == 1
-        with pytest.warns(UserWarning, match='left out'), pytest.raises(ValueError, match='holds no runs'): load_runs(export(tmp_path/'e.csv', rows[1:]))
+        said = 'left out 2 of 3 runs, which are running or pending, such as imagenette-xresnet18-bs-16-lr-0.01'
+        with pytest.warns(UserWarning, match=said): assert len(load_runs(export(tmp_path/'e.csv', rows))) == 1
+        with pytest.warns(UserWarning, match='left out'), pytest.raises(ValueError, match='holds no runs'):
+            load_runs(export(tmp_path/'e.csv', rows[1:]))
 
     def test_a_rerun_replaces_a_failure_aloud(self, tmp_path):
         rows = [mine(3, State='crashed'), mine(3, accuracy=.7), mine(4, State='crashed')]
-        with pytest.warns(UserWarning, match='left out 1 of 3 runs that were made again, such as imagenette'): got = load_runs(export(tmp_path/'e.csv', rows))
+        with pytest.warns(UserWarning, match='left out 1 of 3 runs that were made again, such as imagenette'):
+            got = load_runs(export(tmp_path/'e.csv', rows))
         assert got.acc.tolist()[0] == .7 and got.status.tolist() == ['ok', 'failed']
-        with pytest.raises(ValueError, match='twice, with acc and status 0.6, ok; 0.7, ok'): load_runs(export(tmp_path/'e.csv', [mine(3, accuracy=.6), mine(3, accuracy=.7)]))
+        with pytest.raises(ValueError, match='twice, with acc and status 0.6, ok; 0.7, ok'):
+            load_runs(export(tmp_path/'e.csv', [mine(3, accuracy=.6), mine(3, accuracy=.7)]))
 
     def test_attempts_of_others_are_no_reruns(self, tmp_path):
         "Only ids that this project made say that two runs are one"
@@ -90,13 +110,19 @@ class TestExport:
         assert len(load_runs(export(tmp_path/'e.csv', rows))) == 2
 
     def test_without_states(self, tmp_path):
-        with pytest.warns(UserWarning, match='no column State: all its runs are taken as finished'): got = load_runs(export(tmp_path/'e.csv', [mine(3)], own=['Name', 'Runtime', 'Notes', 'Tags']))
+        with pytest.warns(UserWarning, match='no column State: all its runs are taken as finished'):
+            got = load_runs(export(tmp_path/'e.csv', [mine(3)], own=['Name', 'Runtime', 'Notes', 'Tags']))
         assert got.status.tolist() == ['ok']
 
     @pytest.mark.parametrize('rows,columns,msg', [
-        ([dict(Name='a', bs=1)], None, r"e.csv: no column with values is called acc, accuracy, val_acc.*: say which holds the accuracy, such as columns=dict\(acc='bs'\); there are bs"),
-        ([theirs(3, batch_size=None, Batch=8)], None, r"no column with values is called bs, batch_size, and not every name.*say which holds the batch size.*there are arch"),
-        ([{k: v for k,v in theirs(3, **{'train.batch_size': 8}).items() if k != 'batch_size'}], None, r"columns=dict\(bs='train.batch_size'\); it may be one of train.batch_size"),
+        ([dict(Name='a', bs=1)], None,
+         r"e.csv: no column with values is called acc, accuracy, val_acc.*: say which holds the accuracy, "
+         r"such as columns=dict\(acc='bs'\); there are bs"),
+        ([theirs(3, batch_size=None, Batch=8)], None,
+         r"no column with values is called bs, batch_size, and not every name.*"
+         r"say which holds the batch size.*there are arch"),
+        ([{k: v for k,v in theirs(3, **{'train.batch_size': 8}).items() if k != 'batch_size'}], None,
+         r"columns=dict\(bs='train.batch_size'\); it may be one of train.batch_size"),
         ([theirs(3, accuracy=.9)], None, r"accuracy could each be acc, but they differ: 0.53 and 0.9 in row 0|accuracy and val/acc could"),
         ([theirs(3)], dict(lr='LR'), "there is no column 'LR' for lr: there are arch, batch_size, learning_rate, val/acc"),
         ([theirs(3)], dict(rate='learning_rate'), "columns says what 'rate' is, but that is no field: choose from run, acc, data, model"),
@@ -117,10 +143,15 @@ class TestExport:
 
     def test_names_from_another_column(self, tmp_path):
         rows = [theirs(3, ID='007', what='a-m-bs-8-lr-0.1'), theirs(4, ID='12', what='a-m-bs-16-lr-0.1')]
-        assert load_runs(export(tmp_path/'e.csv', rows, own=OWN + ['ID']), columns=dict(run='what'))[['run', 'model', 'bs']].values.tolist() == [['a-m-bs-8-lr-0.1', 'm', 8], ['a-m-bs-16-lr-0.1', 'm', 16]]
+        got = load_runs(export(tmp_path/'e.csv', rows, own=OWN + ['ID']), columns=dict(run='what'))
+        assert got[['run', 'model', 'bs']].values.tolist() == [
+            ['a-m-bs-8-lr-0.1', 'm', 8],
+            ['a-m-bs-16-lr-0.1', 'm', 16]]
 
-    @pytest.mark.parametrize('header,msg', [('"Step","dry-sun-1 - accuracy","dry-sun-1 - accuracy__MIN","dry-sun-1 - accuracy__MAX"', 'what W&B saves from a chart, curves over Step.*table of runs instead'),
-                                            ('"_step","_runtime","accuracy"', 'history of one run')])
+    @pytest.mark.parametrize('header,msg', [
+        ('"Step","dry-sun-1 - accuracy","dry-sun-1 - accuracy__MIN","dry-sun-1 - accuracy__MAX"',
+         'what W&B saves from a chart, curves over Step.*table of runs instead'),
+        ('"_step","_runtime","accuracy"', 'history of one run')])
     def test_other_exports_are_told_apart(self, tmp_path, header, msg):
         (tmp_path/'c.csv').write_text(header + '\n' + ','.join(['1']*(header.count(',') + 1)) + '\n')
         with pytest.raises(ValueError, match=msg): load_runs(tmp_path/'c.csv')
@@ -129,19 +160,35 @@ class TestExport:
         (tmp_path/'p.csv').write_text('id,net,batch,rate,top1,acc\nx,m,8,0.1,0.5,0.9\n')
         got = load_runs(tmp_path/'p.csv', columns=dict(run='id', model='net', bs='batch', lr='rate', acc='top1'))
         assert got.values.tolist() == [['x', .5, 'm', 8, .1]]
-        with pytest.raises(ValueError, match="no column 'top5' for acc: there are id, net"): load_runs(tmp_path/'p.csv', columns=dict(run='id', acc='top5'))
+        with pytest.raises(ValueError, match="no column 'top5' for acc: there are id, net"):
+            load_runs(tmp_path/'p.csv', columns=dict(run='id', acc='top5'))
 
 
 # As many as a few seconds allow; BSLR_FUZZ=2500 throws more
 N = int(os.environ.get('BSLR_FUZZ', 50))
 
-SAID = dict(model=['model', 'arch', 'Architecture', 'model_name'], bs=['bs', 'batch_size', 'Batch Size', 'batch-size'], lr=['lr', 'learning_rate', 'lr_max'],
-            acc=['acc', 'accuracy', 'val/acc', 'Valid Accuracy', 'eval.accuracy'], seed=['seed', 'random_seed'])
-CELL = st.tuples(st.sampled_from(['m', 'x-y', 'resnet18', 'NAnet']), st.integers(0, 11).map(lambda i: 2**i), st.sampled_from([.1, .01, 1e-5, 3e-4]), st.integers(0, 3))
-GRIDS = st.lists(st.tuples(CELL, st.floats(0, 1) | st.none(), st.sampled_from(['finished']*6 + ['crashed', 'running', 'killed']), st.booleans()), min_size=1, max_size=8, unique_by=lambda o: o[0])
-NOISE = st.dictionaries(st.sampled_from(['loss', 'opt.lr', 'train/acc', 'notes, "quoted"', 'lr_0', 'Learner.lr', 'µ', 'tags']), st.sampled_from([1, .5, 'a "b", c', 'é', '']), max_size=4)
+SAID = dict(
+    model=['model', 'arch', 'Architecture', 'model_name'],
+    bs=['bs', 'batch_size', 'Batch Size', 'batch-size'],
+    lr=['lr', 'learning_rate', 'lr_max'],
+    acc=['acc', 'accuracy', 'val/acc', 'Valid Accuracy', 'eval.accuracy'],
+    seed=['seed', 'random_seed'])
+CELL = st.tuples(
+    st.sampled_from(['m', 'x-y', 'resnet18', 'NAnet']),
+    st.integers(0, 11).map(lambda i: 2**i),
+    st.sampled_from([.1, .01, 1e-5, 3e-4]),
+    st.integers(0, 3))
+STATES = st.sampled_from(['finished']*6 + ['crashed', 'running', 'killed'])
+GRIDS = st.lists(st.tuples(CELL, st.floats(0, 1) | st.none(), STATES, st.booleans()),
+                 min_size=1, max_size=8, unique_by=lambda o: o[0])
+NOISE = st.dictionaries(
+    st.sampled_from(['loss', 'opt.lr', 'train/acc', 'notes, "quoted"', 'lr_0', 'Learner.lr', 'µ', 'tags']),
+    st.sampled_from([1, .5, 'a "b", c', 'é', '']),
+    max_size=4)
 
-@given(GRIDS, st.sampled_from(['all', 'some', 'none']), st.fixed_dictionaries({k: st.sampled_from(v) for k,v in SAID.items()}), NOISE, st.randoms(use_true_random=False))
+@given(GRIDS, st.sampled_from(['all', 'some', 'none']),
+       st.fixed_dictionaries({k: st.sampled_from(v) for k,v in SAID.items()}),
+       NOISE, st.randoms(use_true_random=False))
 @settings(max_examples=N, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_grid_written_as_an_export_reads_back(tmp_path_factory, cells, named, said, noise, rnd):
     "With names that say all, some or nothing, columns in any order and under any of their names, gaps, states and other columns"
@@ -150,7 +197,9 @@ def test_a_grid_written_as_an_export_reads_back(tmp_path_factory, cells, named, 
         name = f'data-{model}-bs-{bs}-lr-{lr}-seed-{seed}' if named == 'all' or named == 'some' and one else f'dry-sun-{i}'
         cfg = {} if named == 'all' else {said[k]: v for k,v in dict(model=model, bs=bs, lr=lr, seed=seed).items()}
         rows.append(dict(Name=name, State=state) | cfg | {said['acc']: acc} | noise)
-        if state != 'running': want.append((name, acc if state == 'finished' else None, model, bs, lr, seed, 'failed' if state in ('crashed', 'killed') else 'ok' if acc is not None else None))
+        if state == 'running': continue
+        status = 'failed' if state in ('crashed', 'killed') else 'ok' if acc is not None else None
+        want.append((name, acc if state == 'finished' else None, model, bs, lr, seed, status))
     cols = list(dict.fromkeys(k for r in rows for k in r if k not in OWN))
     rnd.shuffle(cols)
     path = export(tmp_path_factory.getbasetemp()/'grid.csv', rows, cols)
@@ -161,12 +210,15 @@ def test_a_grid_written_as_an_export_reads_back(tmp_path_factory, cells, named, 
             return
         df = load_runs(path)
     if 'seed' not in df: df['seed'] = df.attrs['all_runs']['seed']
-    got = [tuple(None if pd.isna(v) else v for v in o) for o in df[['run', 'acc', 'model', 'bs', 'lr', 'seed', 'status']].itertuples(index=False)]
+    cells = df[['run', 'acc', 'model', 'bs', 'lr', 'seed', 'status']]
+    got = [tuple(None if pd.isna(v) else v for v in o) for o in cells.itertuples(index=False)]
     assert got == want
 
 
 def framed(records, mark=b':W&B\xe1\xbe\0'):
-    "Records in LevelDB's log format, from its description: blocks of 32768 bytes, headers of checksum, length and kind, no header in the last 6 bytes of a block"
+    """Records in LevelDB's log format, from its description
+
+    Blocks of 32768 bytes, headers of checksum, length and kind, no header in the last 6 bytes of a block."""
     out = bytearray(mark)
     for rec in records:
         first = True
@@ -182,7 +234,8 @@ def framed(records, mark=b':W&B\xe1\xbe\0'):
     return bytes(out)
 
 class TestLog:
-    SIZES = st.lists(st.sampled_from([0, 1, 7, 32747, 32748, 32749, 32750, 32753, 32754, 32755, 32761, 32768, 70000, 100]) | st.integers(0, 200), max_size=6)
+    EDGES = [0, 1, 7, 32747, 32748, 32749, 32750, 32753, 32754, 32755, 32761, 32768, 70000, 100]
+    SIZES = st.lists(st.sampled_from(EDGES) | st.integers(0, 200), max_size=6)
 
     @given(SIZES, st.data())
     @settings(max_examples=N, deadline=None)
@@ -205,7 +258,9 @@ class TestLog:
 
     def test_zeros_after_a_crash(self): assert log_records(framed([b'a', b'b']) + bytes(5000)) == [b'a', b'b']
 
-    @pytest.mark.parametrize('raw,msg', [(b'run,acc\n', "no log of W&B: it begins with b'run,acc'"), (b':W&B\xe1\xbe\1xyz', 'another form')])
+    @pytest.mark.parametrize('raw,msg', [
+        (b'run,acc\n', "no log of W&B: it begins with b'run,acc'"),
+        (b':W&B\xe1\xbe\1xyz', 'another form')])
     def test_other_files(self, tmp_path, raw, msg):
         with pytest.raises(ValueError, match=msg): log_records(raw)
         (tmp_path/'run-x.wandb').write_bytes(raw)
@@ -222,7 +277,12 @@ class TestLog:
 
 CFGS = grid(data='digits', model=['small', 'x-y'], bs=[8, 64], lr=[1e-5, .1], seed=1, epochs=2)[::3]
 ENV = dict(n_train=1437, n_valid=360, engine='fast', device='cpu', data_fingerprint='0f', versions=dict(torch='2.15'))
-RUNS = [Run(c, metrics=[dict(epoch=e, train_loss=1 - .1*e, valid_loss=.9, acc=round(.3 + .05*i + .1*e, 6)) for e in range(2)], cost=dict(seconds=1.5 + i, steps=10), env=ENV, name=run_name(c)) for i,c in enumerate(CFGS)]
+
+def epochs_of(i):
+    return [dict(epoch=e, train_loss=1 - .1*e, valid_loss=.9, acc=round(.3 + .05*i + .1*e, 6)) for e in range(2)]
+
+RUNS = [Run(c, metrics=epochs_of(i), cost=dict(seconds=1.5 + i, steps=10), env=ENV, name=run_name(c))
+        for i,c in enumerate(CFGS)]
 RUNS[1] = replace(RUNS[1], status='diverged', message='loss is nan', metrics=[dict(epoch=0, train_loss=None, valid_loss=None, acc=.1)])
 LOST = replace(RUNS[2], status='failed', message='out of disk', metrics=[])
 
@@ -242,13 +302,17 @@ def logged(tmp_path_factory):
 
 def same(store, other):
     "Whether a table has what the store's has, in whatever order"
-    store,other = (o.sort_values('run', ignore_index=True).astype(object).where(lambda o: o.notna(), None) for o in (store, other[list(store)]))
+    def plain(o): return o.sort_values('run', ignore_index=True).astype(object).where(lambda o: o.notna(), None)
+    store,other = plain(store),plain(other[list(store)])
     pd.testing.assert_frame_equal(store, other, check_dtype=False)
 
 def by_wandb(folder):
     "The runs of a folder as W&B's own program reads them"
     from wandb.util import get_core_path
-    def read(log): return json.loads(subprocess.run([get_core_path(), 'leet', 'inspect', '--no-observability', '--summary', '--json', '--run-file', log, folder], capture_output=True, text=True, check=True).stdout)
+    def read(log):
+        args = ['leet', 'inspect', '--no-observability', '--summary', '--json', '--run-file', log, folder]
+        p = subprocess.run([get_core_path(), *args], capture_output=True, text=True, check=True)
+        return json.loads(p.stdout)
     return [read(o) for o in folder.glob('wandb/offline-run-*/run-*.wandb')]
 
 def log_of(folder, name):
@@ -269,7 +333,10 @@ def as_export(runs, path):
     with path.open('w', newline='') as f:
         out = csv.writer(f, quoting=csv.QUOTE_ALL)
         out.writerow([*OWN, *keys[0], *keys[1]])
-        for r,*said in rows: out.writerow(['' if v is None else v for v in (r['name'], r['state'], '-', 'me', '', r['start_time'], 3, '', *(d.get(k) for d,ks in zip(said, keys) for k in ks))])
+        for r,*said in rows:
+            own = r['name'], r['state'], '-', 'me', '', r['start_time'], 3, ''
+            cells = [*own, *(d.get(k) for d,ks in zip(said, keys) for k in ks)]
+            out.writerow(['' if v is None else v for v in cells])
     return path
 
 
@@ -295,7 +362,8 @@ class TestFolder:
         for r in by_wandb(logged):
             got = read_log(logged/'wandb'/Path(r['file']).parent.name/Path(r['file']).name)
             assert (got['name'], got['state'], got['id'], got['project']) == (r['name'], r['state'], r['run_id'], 'digits')
-            for k in ('config', 'summary'): assert {c: v for c,v in cells_of(got[k]).items() if v is not None} == {c: v for c,v in cells_of(r[k]).items() if v is not None}
+            def told(o): return {c: v for c,v in cells_of(o).items() if v is not None}
+            for k in ('config', 'summary'): assert told(got[k]) == told(r[k])
 
     def test_one_run(self, logged):
         log = log_of(logged, RUNS[0].name)
@@ -316,8 +384,12 @@ class TestFolder:
                     assert re.search('no column with values is called acc|none of them says anything of its run', str(e))
                     got = None
             seen_so_far = read_log(tmp_path/log.parent.name/log.name)
-            assert seen_so_far['project'] is None or seen_so_far['state'] == 'finished' or any('1 of 1 runs have no end' in str(o.message) and 'read as far as it goes' in str(o.message) for o in w)
-            if got is not None: assert got.acc.tolist() == [RUNS[0].acc] if got.status.tolist() == ['ok'] else got.status.tolist() == ['failed'] and got.acc.isna().all()
+            said = [str(o.message) for o in w]
+            said_so = any('1 of 1 runs have no end' in o and 'read as far as it goes' in o for o in said)
+            assert seen_so_far['project'] is None or seen_so_far['state'] == 'finished' or said_so
+            if got is not None:
+                if got.status.tolist() == ['ok']: assert got.acc.tolist() == [RUNS[0].acc]
+                else: assert got.status.tolist() == ['failed'] and got.acc.isna().all()
             seen.add(None if got is None else got.status[0])
         assert seen == {None, 'failed', 'ok'}
 
@@ -334,7 +406,10 @@ class TestFolder:
         "What was sent to one project offline, and then to another, has the same id in both"
         from wandb.proto.wandb_internal_pb2 import Record, RunExitRecord, RunRecord, SummaryRecord
         for day,project,acc in ((20250601, 'a', '0.1'), (20250602, 'b', '0.2')):
-            put_log(tmp_path, day, Record(run=RunRecord(run_id='abc', project=project, display_name='d-m-bs-8-lr-0.1')), Record(summary=SummaryRecord(update=[dict(key='acc', value_json=acc)])), Record(exit=RunExitRecord()))
+            put_log(tmp_path, day,
+                    Record(run=RunRecord(run_id='abc', project=project, display_name='d-m-bs-8-lr-0.1')),
+                    Record(summary=SummaryRecord(update=[dict(key='acc', value_json=acc)])),
+                    Record(exit=RunExitRecord()))
         assert [offline_runs(tmp_path, project=o).acc.tolist() for o in 'ab'] == [[.1], [.2]]
 
     @pytest.mark.parametrize('torn', [b'', framed([])])
@@ -343,13 +418,17 @@ class TestFolder:
         shutil.copytree(logged/'wandb', tmp_path/'wandb', symlinks=True)
         (tmp_path/'wandb'/'offline-run-20250601_120000-abc').mkdir()
         (tmp_path/'wandb'/'offline-run-20250601_120000-abc'/'run-abc.wandb').write_bytes(torn)
-        with pytest.warns(UserWarning, match='left out 1 logs that say nothing of their run, such as run-abc.wandb'), pytest.warns(UserWarning, match='made again'): got = load_runs(tmp_path)
+        said = 'left out 1 logs that say nothing of their run, such as run-abc.wandb'
+        with pytest.warns(UserWarning, match=said), pytest.warns(UserWarning, match='made again'):
+            got = load_runs(tmp_path)
         same(load_runs(logged/'runs.jsonl'), got)
 
     def test_what_was_taken_away_is_gone(self, tmp_path):
         from wandb.proto.wandb_internal_pb2 import Record, RunRecord, SummaryRecord
         def summary(**kw): return Record(summary=SummaryRecord(**kw))
-        put_log(tmp_path, 20250601, Record(run=RunRecord(run_id='abc', project='p')), summary(update=[dict(key='acc', value_json='0.1'), dict(key='top', value_json='{"one": 1, "two": 2}')]),
+        put_log(tmp_path, 20250601,
+                Record(run=RunRecord(run_id='abc', project='p')),
+                summary(update=[dict(key='acc', value_json='0.1'), dict(key='top', value_json='{"one": 1, "two": 2}')]),
                 summary(remove=[dict(key='acc'), dict(nested_key=['top', 'one']), dict(nested_key=['no', 'such'])]))
         log, = tmp_path.glob('*/*.wandb')
         assert read_log(log)['summary'] == dict(top=dict(two=2))
@@ -358,8 +437,10 @@ class TestFolder:
         from wandb.proto.wandb_internal_pb2 import Record, RunRecord
         shutil.copytree(logged/'wandb', tmp_path/'wandb', symlinks=True)
         (tmp_path/'wandb'/'run-20250601_120000-abc').mkdir()
-        (tmp_path/'wandb'/'run-20250601_120000-abc'/'run-abc.wandb').write_bytes(framed([Record(run=RunRecord(run_id='abc', project='mnist')).SerializeToString()]))
-        with pytest.raises(ValueError, match=r"holds runs of 2 projects, digits, mnist: choose with load_runs\(offline_runs\('.*', project='digits'\)\)"): load_runs(tmp_path)
+        other = Record(run=RunRecord(run_id='abc', project='mnist')).SerializeToString()
+        (tmp_path/'wandb'/'run-20250601_120000-abc'/'run-abc.wandb').write_bytes(framed([other]))
+        said = r"holds runs of 2 projects, digits, mnist: choose with load_runs\(offline_runs\('.*', project='digits'\)\)"
+        with pytest.raises(ValueError, match=said): load_runs(tmp_path)
         with pytest.warns(UserWarning, match='made again'): assert len(load_runs(offline_runs(tmp_path, project='digits'))) == 3
 
     def test_no_runs(self, tmp_path):
@@ -381,7 +462,9 @@ def test_without_the_package_on_the_command_line(monkeypatch):
 
 
 class Server(ThreadingHTTPServer):
-    "As much of W&B's server as its package needs to read a project, page by page; `faults` are what it answers first: status, headers, body"
+    """As much of W&B's server as its package needs to read a project, page by page
+
+    `faults` are what it answers first: status, headers, body."""
     def __init__(self): super().__init__(('127.0.0.1', 0), Answer); self.runs,self.faults,self.asked,self.login = [],[],[],200
 
 class Answer(BaseHTTPRequestHandler):
@@ -389,7 +472,9 @@ class Answer(BaseHTTPRequestHandler):
 
     def do_POST(self):
         q = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
-        if 'runs(' not in q['query']: return self.say(self.server.login, {}, dict(data=dict(viewer=dict(id='1', entity='me', username='me', email='', flags='{}', teams=dict(edges=[])))))
+        if 'runs(' not in q['query']:
+            me = dict(id='1', entity='me', username='me', email='', flags='{}', teams=dict(edges=[]))
+            return self.say(self.server.login, {}, dict(data=dict(viewer=me)))
         self.server.asked.append(q['variables'])
         if not self.server.faults: return self.say(200, {}, dict(data=self.page(**q['variables'])))
         fault = self.server.faults.pop(0)
@@ -400,12 +485,18 @@ class Answer(BaseHTTPRequestHandler):
         if (entity, project) != ('me', 'digits'): return dict(project=None)
         first,last = int(cursor or 0),int(cursor or 0) + min(perPage, PAGE)
         edges = [dict(cursor=str(i + 1), node=self.node(i, r)) for i,r in enumerate(self.server.runs) if first <= i < last]
-        return dict(project=dict(internalId='1', runCount=len(self.server.runs), readOnly=False, runs=dict(edges=edges, pageInfo=dict(endCursor=str(last), hasNextPage=last < len(self.server.runs)))))
+        page = dict(endCursor=str(last), hasNextPage=last < len(self.server.runs))
+        return dict(project=dict(internalId='1', runCount=len(self.server.runs), readOnly=False,
+                                 runs=dict(edges=edges, pageInfo=page)))
 
     def node(self, i, r):
         cfg = {k: dict(value=v, desc=None) for k,v in r['config'].items()}
-        return dict(id=f'x{i}', name=r['run_id'], displayName=r['name'], state=r['state'], config=json.dumps(cfg), summaryMetrics=json.dumps(r['summary']), systemMetrics='{}', tags=[], projectId='1', sweepName=None,
-                    group=None, jobType=None, commit=None, readOnly=False, createdAt='', heartbeatAt='', description='', notes='', historyLineCount=1, user=dict(name='me', username='me'), historyKeys=None)
+        return dict(
+            id=f'x{i}', name=r['run_id'], displayName=r['name'], state=r['state'],
+            config=json.dumps(cfg), summaryMetrics=json.dumps(r['summary']), systemMetrics='{}',
+            tags=[], projectId='1', sweepName=None, group=None, jobType=None, commit=None, readOnly=False,
+            createdAt='', heartbeatAt='', description='', notes='',
+            historyLineCount=1, user=dict(name='me', username='me'), historyKeys=None)
 
     def say(self, status, headers, body):
         body = json.dumps(body).encode()
@@ -422,12 +513,17 @@ def server(monkeypatch, tmp_path):
     pytest.importorskip('wandb')
     s = Server()
     threading.Thread(target=s.serve_forever, daemon=True).start()
-    for k,v in dict(WANDB_BASE_URL=f'http://127.0.0.1:{s.server_port}', WANDB_API_KEY='x'*40, WANDB_SILENT='true', WANDB_ERROR_REPORTING='false', WANDB_DIR=str(tmp_path)).items(): monkeypatch.setenv(k, v)
+    here = dict(WANDB_BASE_URL=f'http://127.0.0.1:{s.server_port}', WANDB_API_KEY='x'*40,
+                WANDB_SILENT='true', WANDB_ERROR_REPORTING='false', WANDB_DIR=str(tmp_path))
+    for k,v in here.items(): monkeypatch.setenv(k, v)
     yield s
     s.shutdown()
     s.server_close()
 
-def some(n): return [dict(run_id=f'r{i}', name=f'imagenette-xresnet18-bs-{2**i}-lr-0.01', state='finished', config={}, summary=dict(accuracy=.5 + i/100, loss='NaN')) for i in range(n)]
+def some(n):
+    return [dict(run_id=f'r{i}', name=f'imagenette-xresnet18-bs-{2**i}-lr-0.01', state='finished',
+                 config={}, summary=dict(accuracy=.5 + i/100, loss='NaN'))
+            for i in range(n)]
 
 class TestServer:
     def test_pages(self, server):
@@ -437,7 +533,8 @@ class TestServer:
         assert [o['cursor'] for o in server.asked] == [None, '3', '6']
 
     def test_it_waits_as_long_as_the_server_says_and_goes_on_where_it_was(self, server):
-        server.runs,server.faults = some(5),[None, (429, {'Retry-After': '1'}, dict(errors=[dict(message='too many requests')])), (503, {'Retry-After': '1'}, {})]
+        busy = 429, {'Retry-After': '1'}, dict(errors=[dict(message='too many requests')])
+        server.runs,server.faults = some(5),[None, busy, (503, {'Retry-After': '1'}, {})]
         start = time.monotonic()
         assert len(project_runs('me/digits', show=False)) == 5
         assert time.monotonic() - start > 2 and [o['cursor'] for o in server.asked] == [None]*4 + ['3']
@@ -445,7 +542,8 @@ class TestServer:
     @pytest.mark.parametrize('path,fault,kind,msg', [
         ('me/digits', (401, {}, {}), PermissionError, 'does not know who asks for me/digits: run `wandb login`, or set WANDB_API_KEY'),
         ('me/digits', (403, {}, {}), PermissionError, 'does not let this account read me/digits'),
-        ('me/digits', (200, {}, dict(data=None, errors=[dict(message='permission denied', path=['project'])])), PermissionError, 'does not let this account read me/digits'),
+        ('me/digits', (200, {}, dict(data=None, errors=[dict(message='permission denied', path=['project'])])),
+         PermissionError, 'does not let this account read me/digits'),
         ('me/digits', (404, {}, {}), FileNotFoundError, 'there is no project me/digits at http://127.0.0.1'),
         ('me/digist', None, FileNotFoundError, 'there is no project me/digist at http://127.0.0.1'),
         ('me/digits', (200, {}, [1]), ConnectionError, 'reading me/digits from http://127.0.0.1.* failed'),
@@ -459,7 +557,10 @@ class TestServer:
         server.faults = [(503, {}, {})]*20
         with pytest.raises(TimeoutError, match='gave no page of me/digits within 1 s, tries included'): project_runs('me/digits', timeout=1)
 
-    @pytest.mark.parametrize('status,kind,msg', [(401, PermissionError, 'run `wandb login`, or set WANDB_API_KEY'), (403, PermissionError, 'does not let this account'), (503, TimeoutError, 'within 1 s, tries included')])
+    @pytest.mark.parametrize('status,kind,msg', [
+        (401, PermissionError, 'run `wandb login`, or set WANDB_API_KEY'),
+        (403, PermissionError, 'does not let this account'),
+        (503, TimeoutError, 'within 1 s, tries included')])
     def test_it_fails_before_the_first_page(self, server, status, kind, msg):
         server.login = status
         with pytest.raises(kind, match=msg): project_runs('me/digits', timeout=1 if status == 503 else 60)
@@ -508,7 +609,10 @@ class TestWhichIsWhich:
         def refuse(*args): raise AssertionError('a typo went to the network')
         monkeypatch.setattr('socket.socket.connect', refuse)
 
-    @pytest.mark.parametrize('src,msg', [('me/digits', 'no file me/digits; .*a project of W&B is wandb:ENTITY/PROJECT'), ('runs.cvs', 'no file runs.cvs'), ('wandb/nowhere', 'no file wandb/nowhere')])
+    @pytest.mark.parametrize('src,msg', [
+        ('me/digits', 'no file me/digits; .*a project of W&B is wandb:ENTITY/PROJECT'),
+        ('runs.cvs', 'no file runs.cvs'),
+        ('wandb/nowhere', 'no file wandb/nowhere')])
     def test_a_typo_stays_here(self, src, msg):
         with pytest.raises(FileNotFoundError, match=msg): load_runs(src)
 
@@ -523,5 +627,7 @@ class TestWhichIsWhich:
 
 def test_wandb_is_not_imported_before_it_is_needed(tmp_path):
     path = export(tmp_path/'e.csv', [mine(3)])
-    code = f"import sys; from bs_lr_study.analysis import load_runs; load_runs({str(path)!r}); import bs_lr_study.readers.wandb_project; print([m for m in ('torch', 'fastai', 'wandb', 'rich', 'google.protobuf') if m in sys.modules])"
+    code = (f"import sys; from bs_lr_study.analysis import load_runs; load_runs({str(path)!r}); "
+            "import bs_lr_study.readers.wandb_project; "
+            "print([m for m in ('torch', 'fastai', 'wandb', 'rich', 'google.protobuf') if m in sys.modules])")
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'

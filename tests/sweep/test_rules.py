@@ -1,4 +1,5 @@
-"""Steps, growing batches, momentum and epsilon in both engines; rules that go from one config to another; what the experiments' records say."""
+"""Steps, growing batches, momentum and epsilon in both engines; rules that go from one config to another;
+what the experiments' records say."""
 import numpy as np, pandas as pd, pytest, torch
 from dataclasses import replace
 from torch import nn
@@ -69,8 +70,15 @@ def test_what_is_seen():
 
 # Both engines
 
-@pytest.mark.parametrize('cfg', [STEP, GROW, replace(GROW, max_bs=100, warmup=.3), replace(GROW, micro_bs=48, norm='group', max_bs=500), replace(STEP, opt='sgd', mom=0), replace(GROW, opt='sgd', lr=.1, mom=.5, warmup=.2),
-                                 *(RunConfig('digits', 'small', 128, 1e-2, epochs=2, **kw) for kw in (dict(mom=.3), dict(mom=0), dict(eps=1e-2), dict(schedule='constant', mom=.5, eps=.1)))],
+@pytest.mark.parametrize('cfg', [
+    STEP,
+    GROW,
+    replace(GROW, max_bs=100, warmup=.3),
+    replace(GROW, micro_bs=48, norm='group', max_bs=500),
+    replace(STEP, opt='sgd', mom=0),
+    replace(GROW, opt='sgd', lr=.1, mom=.5, warmup=.2),
+    *(RunConfig('digits', 'small', 128, 1e-2, epochs=2, **kw)
+      for kw in (dict(mom=.3), dict(mom=0), dict(eps=1e-2), dict(schedule='constant', mom=.5, eps=.1)))],
                          ids='step grow grow-warmup grow-micro step-sgd-0 grow-sgd mom mom-0 eps constant'.split())
 def test_the_fast_engine_is_fastai(cfg):
     cfg = replace(cfg, seed=3)
@@ -79,7 +87,9 @@ def test_the_fast_engine_is_fastai(cfg):
     assert (state(row.members) - learned(cfg)).abs().max() < 1e-10
 
 def test_a_member_is_its_own_single_run_where_bs_grows():
-    cfgs,src = grid(data='digits', model='small', bs=64, lr=[1e-3, 1e-2], seed=[0, 1], epochs=3, schedule='step', factor=4, regime='grow'),Digits(dtype=torch.float64)
+    src = Digits(dtype=torch.float64)
+    cfgs = grid(data='digits', model='small', bs=64, lr=[1e-3, 1e-2], seed=[0, 1], epochs=3,
+                schedule='step', factor=4, regime='grow')
     ends,_ = train_row(cfgs, src, dtype=torch.float64)
     for i in (0, 3):
         (alone,),_ = train_row([cfgs[i]], src, dtype=torch.float64)
@@ -96,7 +106,10 @@ def test_both_count_what_it_costs():
 
 def test_every_field_changes_the_run():
     "With each of these the same seed ends otherwise"
-    runs = list(train_many([STEP, GROW, replace(STEP, factor=2.), replace(STEP, drops=1), replace(GROW, max_bs=100), replace(STEP, mom=.5), replace(STEP, eps=1e-3), replace(STEP, schedule='constant', drops=2, factor=5.)]))
+    runs = list(train_many([
+        STEP, GROW,
+        replace(STEP, factor=2.), replace(STEP, drops=1), replace(GROW, max_bs=100),
+        replace(STEP, mom=.5), replace(STEP, eps=1e-3), replace(STEP, schedule='constant', drops=2, factor=5.)]))
     assert all(r.status == 'ok' for r in runs) and len({r.metrics[-1]['valid_loss'] for r in runs}) == len(runs)
 
 def test_wandb_is_told_of_the_updates_made():
@@ -104,9 +117,13 @@ def test_wandb_is_told_of_the_updates_made():
     assert [o['step'] for o in run_events(run_to_dict(r)) if 'step' in o] == [20, 40, 46, 48]
 
 @pytest.mark.parametrize('kw,said', [
-    (dict(drops=3), 'drops = 3, but schedule one_cycle has no steps'), (dict(factor=2), 'factor = 2.0, but schedule'), (dict(regime='grow'), 'regime = grow, but schedule one_cycle has no steps'),
-    (dict(schedule='step', max_bs=128), 'max_bs = 128, but regime none leaves bs as it is'), (dict(opt='sgd', eps=1e-8), 'eps = 1e-08, but opt sgd keeps no squared gradients'),
-    (dict(schedule='step', drops=4, epochs=4), 'drops = 4, but 4 epochs have room for 3'), (dict(schedule='step', regime='grow', max_bs=32), 'grows from 32 to 800: choose a number between'),
+    (dict(drops=3), 'drops = 3, but schedule one_cycle has no steps'),
+    (dict(factor=2), 'factor = 2.0, but schedule'),
+    (dict(regime='grow'), 'regime = grow, but schedule one_cycle has no steps'),
+    (dict(schedule='step', max_bs=128), 'max_bs = 128, but regime none leaves bs as it is'),
+    (dict(opt='sgd', eps=1e-8), 'eps = 1e-08, but opt sgd keeps no squared gradients'),
+    (dict(schedule='step', drops=4, epochs=4), 'drops = 4, but 4 epochs have room for 3'),
+    (dict(schedule='step', regime='grow', max_bs=32), 'grows from 32 to 800: choose a number between'),
     (dict(schedule='step', regime='grow', max_bs=800), 'or leave max_bs out')])
 def test_what_could_have_no_effect_is_refused(kw, said):
     cfg = RunConfig('digits', 'small', 32, 1e-2, **kw)
@@ -115,7 +132,8 @@ def test_what_could_have_no_effect_is_refused(kw, said):
 
 def test_batches_that_outgrow_the_data():
     cfg = replace(GROW, factor=5.)
-    for r in (train(cfg), *train_many([cfg])): assert (r.status, r.message) == ('untrainable', 'bs 1600 of the last epoch is more than the 1297 training images: there would be no update')
+    said = 'bs 1600 of the last epoch is more than the 1297 training images: there would be no update'
+    for r in (train(cfg), *train_many([cfg])): assert (r.status, r.message) == ('untrainable', said)
 
 def own(cfg):
     "A Learner made by hand, of fastai's loaders"
@@ -151,7 +169,8 @@ def test_goyals_learning_rates():
 
 @pytest.mark.parametrize('bs', [8, 64, 512])
 def test_linear_scaling_keeps_the_floor_of_the_noise(bs):
-    "A direction under SGD ends at lr·c/(bs·h·(2 − lr·h)), which for small lr·h depends on lr/bs alone; the root rule's floor moves by the root"
+    """A direction under SGD ends at lr·c/(bs·h·(2 − lr·h)), which for small lr·h depends on lr/bs alone;
+    the root rule's floor moves by the root"""
     floor = lambda c, h=1e-3: c.lr/(c.bs*h*(2 - c.lr*h))
     e = np.ones(1)
     c = linear(BASE, bs)
@@ -165,12 +184,18 @@ def test_malladis_invariants(k):
     "What the limiting equation holds fixed (Malladi et al. 2022, definition 5.2), to the six digits that are kept"
     cfg = replace(ADAM, bs=64, mom=.9, eps=1e-4)
     c = rescale(cfg, round(64*k), 'malladi')
-    for f in (lambda c: (1 - c.mom)/c.lr**2, lambda c: (1 - c.beta2)/c.lr**2, lambda c: c.lr**2/c.bs, lambda c: c.eps*c.bs**.5): assert f(c) == pytest.approx(f(cfg), rel=2e-5)
+    kept = (lambda c: (1 - c.mom)/c.lr**2,
+            lambda c: (1 - c.beta2)/c.lr**2,
+            lambda c: c.lr**2/c.bs,
+            lambda c: c.eps*c.bs**.5)
+    for f in kept: assert f(c) == pytest.approx(f(cfg), rel=2e-5)
 
 @pytest.mark.parametrize('mom,beta2,k,name', [(.85, .99, 7, 'mom'), (.9, .99, 10, 'mom'), (0, .99, 2, 'mom'), (.999, .9, 10, 'beta2')])
 def test_malladis_limit(mom, beta2, k, name):
     cfg = replace(ADAM, mom=mom, beta2=beta2)
-    with pytest.raises(ValueError, match=f'κ = {k}, but with {name} = .*: bs below {32/(1 - dict(mom=mom, beta2=beta2)[name]):.6g}'): rescale(cfg, 32*k, 'malladi')
+    least = 32/(1 - dict(mom=mom, beta2=beta2)[name])
+    with pytest.raises(ValueError, match=f'κ = {k}, but with {name} = .*: bs below {least:.6g}'):
+        rescale(cfg, 32*k, 'malladi')
 
 @pytest.mark.parametrize('rule', ['linear', 'momentum'])
 def test_the_noise_scale_stays(rule):
@@ -182,7 +207,10 @@ def test_no_rule_changes_anything_at_the_batch_size_it_is_for(cfg):
     for rule in RULES:
         if rule in ('malladi', 'beta2') and cfg.opt == 'sgd': continue
         new = rescale(cfg, cfg.bs, rule)
-        assert new == cfg or rule in ('momentum', 'malladi') and (new.mom, new.lr, new.beta2, new.eps) == pytest.approx((momentum(cfg), cfg.lr, cfg.beta2, cfg.eps), abs=1e-9), rule
+        if new == cfg: continue
+        assert rule in ('momentum', 'malladi'), rule
+        was = momentum(cfg), cfg.lr, cfg.beta2, cfg.eps
+        assert (new.mom, new.lr, new.beta2, new.eps) == pytest.approx(was, abs=1e-9), rule
 
 def test_there_and_back():
     "Down and up again is the config one began with"
@@ -190,34 +218,53 @@ def test_there_and_back():
         cfg = replace(ADAM, lr=.002)
         there = rescale(cfg, 8, rule)
         back = rescale(there, 32, rule)
-        assert [getattr(back, o) for o in ('lr', 'mom', 'beta2', 'eps')] == pytest.approx([getattr(cfg, o) for o in ('lr', 'mom', 'beta2', 'eps')], rel=1e-5)
+        def parts(c): return [getattr(c, o) for o in ('lr', 'mom', 'beta2', 'eps')]
+        assert parts(back) == pytest.approx(parts(cfg), rel=1e-5)
 
 def test_ids_do_not_depend_on_the_last_bit():
     assert rescale(ADAM, 64, 'sqrt').lr == .00141421 and rescale(ADAM, 96, 'linear').lr == .003
 
-@pytest.mark.parametrize('rule,cfg,said', [('malladi', BASE, 'one for adam'), ('beta2', BASE, 'keeps no squared gradients'), ('malladi', replace(ADAM, mom=None), 'give mom, or another schedule'), ('sqrt+linear', BASE, 'two of these rules change lr'),
-                                           ('cubic', BASE, "no rule 'cubic'; choose from none, linear"), ('sqrt+', BASE, "no rule ''"), ('updates', replace(BASE, bs=36), 'are 10.6667 epochs'), ('ghost', replace(BASE, norm='layer'), "norm is already 'layer'")])
+@pytest.mark.parametrize('rule,cfg,said', [
+    ('malladi', BASE, 'one for adam'),
+    ('beta2', BASE, 'keeps no squared gradients'),
+    ('malladi', replace(ADAM, mom=None), 'give mom, or another schedule'),
+    ('sqrt+linear', BASE, 'two of these rules change lr'),
+    ('cubic', BASE, "no rule 'cubic'; choose from none, linear"),
+    ('sqrt+', BASE, "no rule ''"),
+    ('updates', replace(BASE, bs=36), 'are 10.6667 epochs'),
+    ('ghost', replace(BASE, norm='layer'), "norm is already 'layer'")])
 def test_rules_that_do_not_apply(rule, cfg, said):
     with pytest.raises(ValueError) as e: rescale(cfg, 64, rule)
     assert said in str(e.value)
 
 def test_a_study_takes_its_settings_along(tmp_path):
     "Each batch size by each rule, what is the same run once; errors name the key and the section"
-    def study(**kw): return make_study('s', tmp_path/'s.jsonl', **dict(data='digits', models='small', batch_sizes=[32, 64], lrs=[1e-2, 1e-1], base_bs=32, scale=['none', 'linear'], seeds=[0, 1]) | kw)
-    assert {(c.bs, c.lr, c.seed) for c in study().cfgs} == {(b, lr, s) for b,lr in ((32, .01), (32, .1), (64, .01), (64, .1), (64, .02), (64, .2)) for s in (0, 1)}
+    base = dict(data='digits', models='small', batch_sizes=[32, 64], lrs=[1e-2, 1e-1], base_bs=32,
+                scale=['none', 'linear'], seeds=[0, 1])
+    def study(**kw): return make_study('s', tmp_path/'s.jsonl', **base | kw)
+    cells = (32, .01), (32, .1), (64, .01), (64, .1), (64, .02), (64, .2)
+    assert {(c.bs, c.lr, c.seed) for c in study().cfgs} == {(b, lr, s) for b,lr in cells for s in (0, 1)}
     assert len(study(batch_sizes='32', scale='none+linear').cfgs) == 4
     assert {c.epochs for c in study(scale='updates', epochs=3).cfgs} == {3, 6}
-    for kw,said in ((dict(scale='cube'), "scale: no rule 'cube'"), (dict(base_bs=None), 'go together'), (dict(base_bs='x'), "base_bs: bs = 'x'"), (dict(scale='malladi', mom=.9, batch_sizes=512), 'scale: from bs 32 to 512'),
-                    (dict(scale='updates', epochs=1, batch_sizes=16), 'scale: as many updates at bs 16')):
+    slips = [
+        (dict(scale='cube'), "scale: no rule 'cube'"),
+        (dict(base_bs=None), 'go together'),
+        (dict(base_bs='x'), "base_bs: bs = 'x'"),
+        (dict(scale='malladi', mom=.9, batch_sizes=512), 'scale: from bs 32 to 512'),
+        (dict(scale='updates', epochs=1, batch_sizes=16), 'scale: as many updates at bs 16')]
+    for kw,said in slips:
         keys = {k: v for k,v in kw.items() if v is not None}
         with pytest.raises(SettingsError) as e:
-            if kw.get('base_bs', 1) is None: make_study('s', tmp_path/'s.jsonl', data='digits', models='small', batch_sizes=8, lrs=1, scale='none')
+            if kw.get('base_bs', 1) is None:
+                make_study('s', tmp_path/'s.jsonl', data='digits', models='small', batch_sizes=8, lrs=1, scale='none')
             else: study(**keys)
         assert said in str(e.value)
 
 def test_tables_by_updates_know_of_growing_batches():
     "Where updates are not spread evenly over the epochs, what was made counts, and no share is guessed"
-    runs = pd.DataFrame(dict(run=['a', 'b'], model='m', bs=64, lr=1e-2, seed=0, status='ok', acc=.9, epochs=4, n_train=1297, steps=[80, 48], regime=['none', 'grow']))
+    runs = pd.DataFrame(dict(
+        run=['a', 'b'], model='m', bs=64, lr=1e-2, seed=0, status='ok', acc=.9, epochs=4, n_train=1297,
+        steps=[80, 48], regime=['none', 'grow']))
     assert planned_steps(runs).tolist() == [80, 48]
     epochs = pd.DataFrame(dict(run='b', epoch=[1, 2, 3, 4], acc=[.5, .8, .9, .9]))
     with pytest.raises(ValueError, match="b has a batch size that grows"): trials(runs[1:], epochs, .9)

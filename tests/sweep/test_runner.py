@@ -73,7 +73,8 @@ def left_of(p, patience=20):
         time.sleep(.1)
     return left
 
-@pytest.mark.parametrize('sig', [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]) # kills at random moments are in test_faults
+# Kills at random moments are in test_faults
+@pytest.mark.parametrize('sig', [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_stopped_with_workers_and_started_again(folder, sig):
     "Ctrl-C reaches the whole group, kill -9 the parent alone; either way no worker stays behind and the next start goes on"
     p = bslr(folder, 'run', 'tiny', '--workers', '2')

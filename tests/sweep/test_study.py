@@ -19,8 +19,13 @@ def test_published_grid_is_the_csv():
     assert {(c.size, c.epochs, c.seed) for c in runs.values()} == {(128, 5, 0)}
 
 def test_settings_errors_name_all_that_helps(folder):
-    bad = {'batch_sizes = 8 0': ('settings.ini', '[a]', 'batch_sizes', '0'), 'lrs = 1e-3,1e-2': ('lrs', "'1e-3,1e-2'"), 'opt = lion': ("'lion'", "'adam'"),
-           'batchsizes = 3': ("'batchsizes'", 'batch_sizes'), 'epochs = many': ('epochs', "'many'"), 'seeds = -1': ('seeds', '-1')}
+    bad = {
+        'batch_sizes = 8 0': ('settings.ini', '[a]', 'batch_sizes', '0'),
+        'lrs = 1e-3,1e-2': ('lrs', "'1e-3,1e-2'"),
+        'opt = lion': ("'lion'", "'adam'"),
+        'batchsizes = 3': ("'batchsizes'", 'batch_sizes'),
+        'epochs = many': ('epochs', "'many'"),
+        'seeds = -1': ('seeds', '-1')}
     for line,said in bad.items():
         keys = dict(data='digits', models='small', batch_sizes='8', lrs='1e-3')
         keys.pop(line.split(' =')[0], None)
@@ -45,7 +50,8 @@ def test_settings_run_nothing(folder):
 def test_the_settings_that_count(folder):
     "Those of the current folder, else the package's own; a missing study is told of with the place and the choices"
     assert find_settings().parts[-2:] == ('bs_lr_study', 'settings.ini')
-    with pytest.raises(SettingsError, match="^no settings.ini here, and in the package's own no study 'mine'; there are digits, imagenette"):
+    said = "^no settings.ini here, and in the package's own no study 'mine'; there are digits, imagenette"
+    with pytest.raises(SettingsError, match=said):
         load_study('mine')
     (folder/'settings.ini').write_text('[mine]\ndata = digits\nmodels = small\nbatch_sizes = 8\nlrs = 1e-3')
     assert find_settings() == Path('settings.ini') and len(load_study('mine').runs) == 1
@@ -56,7 +62,9 @@ class Callback: "Of the reader's own"
 
 def test_what_is_measured_can_be_named_in_full():
     "Without an entry in the register, and so in a worker too"
-    def measured(measure): return set(make_study('s', data='digits', models='small', batch_sizes=8, lrs=1e-3, measure=measure).measure.values())
+    def measured(measure):
+        s = make_study('s', data='digits', models='small', batch_sizes=8, lrs=1e-3, measure=measure)
+        return set(s.measure.values())
     assert measured('mine:Callback') == {'mine:Callback'} and measured(Callback) == {Callback} and measured(None) == set()
     with pytest.raises(SettingsError, match='measure: one name at most, not a b'): measured(['a', 'b'])
     with pytest.raises(SettingsError, match="measure: no measurement 'sound'"): measured('sound')

@@ -44,18 +44,31 @@ class Wandb(ThreadingHTTPServer):
         run = self.runs.get(v.get('name'))
         if 'upsertBucket' in query:
             new,run = run is None,run or self.runs.setdefault(v['name'], dict(id=v['name'], history=[], summary={}, project=v['project']))
-            run |= dict(state='running', name=v.get('displayName') or run.get('name'), tags=v.get('tags') or run.get('tags') or [], config={k: o['value'] for k,o in json.loads(v.get('config') or '{}').items()})
-            return dict(upsertBucket=dict(inserted=new, bucket=dict(id=run['id'], name=run['id'], displayName=run['name'], description=None, config=v.get('config'), sweepName=None,
-                                                                    project=project, historyLineCount=len(run['history']))))
+            name,tags = v.get('displayName') or run.get('name'),v.get('tags') or run.get('tags') or []
+            config = {k: o['value'] for k,o in json.loads(v.get('config') or '{}').items()}
+            run |= dict(state='running', name=name, tags=tags, config=config)
+            bucket = dict(id=run['id'], name=run['id'], displayName=run['name'], description=None,
+                          config=v.get('config'), sweepName=None, project=project,
+                          historyLineCount=len(run['history']))
+            return dict(upsertBucket=dict(inserted=new, bucket=bucket))
         if 'RunResumeStatus' in query:
-            return dict(model=dict(project, bucket=run and dict(id=run['id'], name=run['id'], displayName=run['name'], summaryMetrics=json.dumps(run['summary']), logLineCount=0,
-                historyLineCount=len(run['history']), eventsLineCount=0, historyTail=json.dumps([json.dumps(o) for o in run['history'][-1:]]), eventsTail='[]', notes=None,
-                config=json.dumps({k: dict(value=o) for k,o in run['config'].items()}), tags=run['tags'], wandbConfig='{"t": 1}')))
+            return dict(model=dict(project, bucket=run and dict(
+                id=run['id'], name=run['id'], displayName=run['name'],
+                summaryMetrics=json.dumps(run['summary']), logLineCount=0,
+                historyLineCount=len(run['history']), eventsLineCount=0,
+                historyTail=json.dumps([json.dumps(o) for o in run['history'][-1:]]), eventsTail='[]', notes=None,
+                config=json.dumps({k: dict(value=o) for k,o in run['config'].items()}),
+                tags=run['tags'], wandbConfig='{"t": 1}')))
         if 'run(name:' in query:
-            return dict(project=dict(project, internalId='1', run=run and dict(id=run['id'], name=run['id'], displayName=run['name'], state=run['state'], tags=run['tags'], config='{}',
-                summaryMetrics=json.dumps(run['summary']), historyLineCount=len(run['history']), projectId='1', sweepName=None, group=None, jobType=None, commit=None, readOnly=False,
-                createdAt='2026-01-01T00:00:00Z', heartbeatAt='2026-01-01T00:00:00Z', description='', notes='', user=dict(name='me', username='me'), systemMetrics='{}', historyKeys=None)))
-        if 'createRunFiles' in query: return dict(createRunFiles=dict(runID='r', uploadHeaders=[], files=[dict(name=f, uploadUrl=f'{self.url}/upload') for f in v['files']]))
+            return dict(project=dict(project, internalId='1', run=run and dict(
+                id=run['id'], name=run['id'], displayName=run['name'], state=run['state'], tags=run['tags'],
+                config='{}', summaryMetrics=json.dumps(run['summary']), historyLineCount=len(run['history']),
+                projectId='1', sweepName=None, group=None, jobType=None, commit=None, readOnly=False,
+                createdAt='2026-01-01T00:00:00Z', heartbeatAt='2026-01-01T00:00:00Z', description='', notes='',
+                user=dict(name='me', username='me'), systemMetrics='{}', historyKeys=None)))
+        if 'createRunFiles' in query:
+            files = [dict(name=f, uploadUrl=f'{self.url}/upload') for f in v['files']]
+            return dict(createRunFiles=dict(runID='r', uploadHeaders=[], files=files))
         if 'viewer' in query: return dict(viewer=dict(id='u', entity='me', username='me', email='', flags='{}', teams=dict(edges=[])))
         return dict(serverInfo=dict(cliVersionInfo={}, latestLocalVersionInfo=None, features=[]))
 
@@ -74,7 +87,8 @@ class Handler(BaseHTTPRequestHandler):
     def reply(self, what, status=200, **headers):
         body = json.dumps(what).encode()
         self.send_response(status)
-        for k,v in (headers | {'Content-Type': 'application/json', 'Content-Length': len(body)}).items(): self.send_header(k.replace('_', '-'), str(v))
+        headers = headers | {'Content-Type': 'application/json', 'Content-Length': len(body)}
+        for k,v in headers.items(): self.send_header(k.replace('_', '-'), str(v))
         self.end_headers()
         self.wfile.write(body)
 
@@ -114,8 +128,11 @@ def made_up(cfg, status='ok', n=None):
     n = (2 if status == 'ok' else 1) if n is None else n
     metrics,steps = [dict(epoch=e, train_loss=2/e, valid_loss=2.1/e, acc=(180 + 36*e)/360) for e in range(1, n + 1)],1437//cfg.bs
     updates = [dict(step=i, train_loss=2.3 - i/100, lr=cfg.lr*i/100) for i in range(15, steps*n + 1, 15)]
-    return Run(cfg, status, '' if status == 'ok' else f'{status} for the test', metrics, dict(seconds=.5, steps=steps*n, examples=steps*n*cfg.bs),
-               dict(engine='fast', device='cpu', n_train=1437, n_valid=360, data_fingerprint='f'*16), f'digits-{cfg.model}-bs-{cfg.bs}-lr-{cfg.lr}', 1, '2026-01-01T00:00:00+00:00', updates)
+    message = '' if status == 'ok' else f'{status} for the test'
+    cost = dict(seconds=.5, steps=steps*n, examples=steps*n*cfg.bs)
+    env = dict(engine='fast', device='cpu', n_train=1437, n_valid=360, data_fingerprint='f'*16)
+    name = f'digits-{cfg.model}-bs-{cfg.bs}-lr-{cfg.lr}'
+    return Run(cfg, status, message, metrics, cost, env, name, 1, '2026-01-01T00:00:00+00:00', updates)
 
 RUNS = [made_up(c, s) for c,s in zip(CFGS, ['ok', 'diverged', 'ok', 'failed'])]
 
@@ -177,7 +194,9 @@ def test_a_grid_logged_offline_is_the_table_of_the_store(tmp_path, monkeypatch):
 
 MOODS = ['well', 'down', 'slow', 'hangs', 'refuses', 'throttles', 'dies', 'killed']
 
-def processes_of(pid): return subprocess.run(['ps', '-o', 'pid', '--no-headers', '--ppid', str(pid)], capture_output=True, text=True).stdout.split()
+def processes_of(pid):
+    args = ['ps', '-o', 'pid', '--no-headers', '--ppid', str(pid)]
+    return subprocess.run(args, capture_output=True, text=True).stdout.split()
 
 def gone(pid):
     for _ in range(300):
@@ -236,7 +255,9 @@ def test_no_mood_of_wandb_reaches_a_sweep(swept, mood, tmp_path):
     assert got <= there # nothing is thought to be there that is not
     assert len(got) == dict(well=4, dies=1).get(mood, 0)
     if mood == 'well': assert o['said'] == []
-    else: assert len(o['said']) == 1 and f'W&B has got {len(got)} of 4 runs' in o['said'][0] and f'bslr sync {o["store"].path} --project me/lab' in o['said'][0]
+    else:
+        assert len(o['said']) == 1 and f'W&B has got {len(got)} of 4 runs' in o['said'][0]
+        assert f'bslr sync {o["store"].path} --project me/lab' in o['said'][0]
     assert KEY not in str(o['said']) and all(gone(p) for p in o['children'])
     assert not o['sender'].folder.exists()
 
@@ -285,7 +306,8 @@ def test_what_was_missed_is_sent_later_and_once(swept, server, tmp_path, monkeyp
 def test_sync_says_why_it_failed(server, tmp_path, monkeypatch):
     for k,v in dict(WANDB_BASE_URL=server('refuses').url, WANDB_API_KEY=KEY).items(): monkeypatch.setenv(k, v)
     store = fill(tmp_path/'runs.jsonl')
-    with pytest.raises(TrackingError, match='W&B has got 0 of 4 runs .*401.* the same command goes on') as e: sync(store.path, 'lab', timeout=10)
+    with pytest.raises(TrackingError, match='W&B has got 0 of 4 runs .*401.* the same command goes on') as e:
+        sync(store.path, 'lab', timeout=10)
     assert KEY not in str(e.value)
 
 @needs_wandb
@@ -321,7 +343,9 @@ def modes(monkeypatch, tmp_path, cases):
         for i,(env,mode) in enumerate(cases):
             with monkeypatch.context() as m:
                 for k in ('WANDB_API_KEY', 'WANDB_MODE'): m.delenv(k, raising=False)
-                for k,v in dict(HOME=str(tmp_path), NETRC=str(tmp_path/'none'), WANDB_BASE_URL='http://127.0.0.1:9', WANDB_CONFIG_DIR=str(tmp_path)).items(): m.setenv(k, v)
+                here = dict(HOME=str(tmp_path), NETRC=str(tmp_path/'none'), WANDB_BASE_URL='http://127.0.0.1:9',
+                            WANDB_CONFIG_DIR=str(tmp_path))
+                for k,v in here.items(): m.setenv(k, v)
                 for k,v in env.items(): m.setenv(k, v)
                 senders.append(stack.enter_context(tracked(Store(tmp_path/f'{i}.jsonl'), mode=mode)))
         until = time.monotonic() + 120
@@ -332,8 +356,11 @@ def modes(monkeypatch, tmp_path, cases):
 def test_modes(monkeypatch, tmp_path):
     (tmp_path/'netrc').write_text(f'machine 127.0.0.1:9\nlogin user\npassword {KEY}\n')
     (tmp_path/'netrc').chmod(0o600)
-    cases = [({}, 'auto', 'offline'), (dict(WANDB_API_KEY=KEY), 'auto', 'online'), (dict(NETRC=str(tmp_path/'netrc')), 'auto', 'online'),
-             (dict(WANDB_API_KEY=KEY, WANDB_MODE='offline'), 'auto', 'offline'), (dict(WANDB_API_KEY=KEY, WANDB_MODE='disabled'), 'auto', 'off'),
+    cases = [({}, 'auto', 'offline'),
+             (dict(WANDB_API_KEY=KEY), 'auto', 'online'),
+             (dict(NETRC=str(tmp_path/'netrc')), 'auto', 'online'),
+             (dict(WANDB_API_KEY=KEY, WANDB_MODE='offline'), 'auto', 'offline'),
+             (dict(WANDB_API_KEY=KEY, WANDB_MODE='disabled'), 'auto', 'off'),
              (dict(WANDB_API_KEY=KEY, WANDB_MODE='offline'), 'online', 'online')]
     assert modes(monkeypatch, tmp_path, [c[:2] for c in cases]) == [c[2] for c in cases]
 
@@ -386,7 +413,8 @@ with tracked(Store({str(tmp_path/"runs.jsonl")!r}), mode="online", wait=60) as s
     time.sleep(60)
 '''
     for sig in (signal.SIGKILL, signal.SIGINT):
-        p = subprocess.Popen([sys.executable, '-c', code], env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True)
+        p = subprocess.Popen([sys.executable, '-c', code], env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                             text=True, start_new_session=True)
         pid = int(p.stdout.readline())
         time.sleep(.5)
         os.killpg(p.pid, sig)
@@ -405,7 +433,9 @@ def test_a_sender_hears_the_end_though_a_worker_holds_its_pipe(tmp_path):
 def test_old_lists_and_torn_ones(tmp_path):
     store = fill(tmp_path/'runs.jsonl')
     ids = [wandb_id(d) for d in store.records().values()]
-    sent_path(store.path).write_bytes(json.dumps(dict(wandb_id=ids[0], mode='online')).encode() + b'\n\xff\xfe\nnull\n[]\n{"wandb_id": "' + ids[1].encode())
+    sound = json.dumps(dict(wandb_id=ids[0], mode='online')).encode()
+    torn = b'{"wandb_id": "' + ids[1].encode()
+    sent_path(store.path).write_bytes(sound + b'\n\xff\xfe\nnull\n[]\n' + torn)
     assert [wandb_id(d) for d in unsent(store, mode='online')] == ids[1:]
     assert len(unsent(store, mode='online', server='elsewhere')) == 4
     assert sent_summary(store) == '1 of 4 runs in project None, online'
@@ -430,9 +460,12 @@ def test_both_engines_note_the_same_updates(one_thread, schedule):
     a,b = train.train(cfg, log_every=5),next(fast.train_many([cfg], log_every=5))
     n = a.cost['steps']//2
     assert [u['step'] for u in a.updates] == [u['step'] for u in b.updates] == list(range(5, 2*n + 1, 5))
-    for u,v in zip(a.updates, b.updates): assert u['lr'] == pytest.approx(v['lr'], rel=1e-9) and u['train_loss'] == pytest.approx(v['train_loss'], rel=1e-3)
+    for u,v in zip(a.updates, b.updates):
+        assert u['lr'] == pytest.approx(v['lr'], rel=1e-9)
+        assert u['train_loss'] == pytest.approx(v['train_loss'], rel=1e-3)
     every = train.train(cfg, log_every=1)
-    assert [every.updates[m['epoch']*n - 1]['train_loss'] for m in every.metrics] == [m['train_loss'] for m in every.metrics] # smoothed, as an epoch's is
+    smoothed = [m['train_loss'] for m in every.metrics] # as an epoch's is
+    assert [every.updates[m['epoch']*n - 1]['train_loss'] for m in every.metrics] == smoothed
     assert train.train(cfg).updates == [] and every.metrics == a.metrics
 
 def test_a_run_that_diverges_notes_what_came_before(one_thread):
@@ -468,7 +501,8 @@ def fit():
     x = torch.linspace(0, 1, 96)[:,None]
     pairs = list(zip(x, 3*x))
     def fit(*cbs, n=2, loader=DataLoader):
-        learn = Learner(DataLoaders(loader(pairs[:64], bs=16), DataLoader(pairs[64:], bs=32)), torch.nn.Linear(1, 1), torch.nn.MSELoss(), cbs=cbs)
+        dls = DataLoaders(loader(pairs[:64], bs=16), DataLoader(pairs[64:], bs=32))
+        learn = Learner(dls, torch.nn.Linear(1, 1), torch.nn.MSELoss(), cbs=cbs)
         with learn.no_logging(): learn.fit(n, .1)
         return learn
     return fit
@@ -495,18 +529,22 @@ def test_a_learner_on_wandb(fit, server, tmp_path, monkeypatch):
     from bs_lr_study.tracking.callback import TrackWandb
     well = server()
     for k,v in dict(WANDB_BASE_URL=well.url, WANDB_API_KEY=KEY).items(): monkeypatch.setenv(k, v)
-    cb = TrackWandb('me/lines', 'line', tags=['first'], config=dict(lr=.1, path=tmp_path), log_every=3, mode='online', wait=60, folder=tmp_path/'live')
+    cb = TrackWandb('me/lines', 'line', tags=['first'], config=dict(lr=.1, path=tmp_path), log_every=3,
+                    mode='online', wait=60, folder=tmp_path/'live')
     with pytest.raises(RuntimeError, match='out of luck'): fit(cb, breaks_off(5))
     learn = fit(cb) # ends what was broken off
     assert os.listdir(tmp_path/'live') == []
     broken,run = well.runs.values()
     assert (broken['state'], broken['summary']['status'], [o['_step'] for o in broken['history']]) == ('failed', 'failed', [3, 4])
-    assert (run['state'], run['summary']['status'], run['summary']['steps'], run['name'], run['tags']) == ('finished', 'ok', 8, 'line', ['first'])
+    assert (run['state'], run['summary']['status'], run['summary']['steps'], run['name'], run['tags']) == \
+        ('finished', 'ok', 8, 'line', ['first'])
     assert {k: run['config'][k] for k in ('model', 'bs', 'epochs', 'n_train', 'n_valid', 'n_params', 'opt', 'lr', 'path')} == \
         dict(model='Linear', bs=16, epochs=2, n_train=64, n_valid=32, n_params=2, opt='Adam', lr=.1, path=str(tmp_path))
     rows = told_rows(run['history'])
-    assert {k: sorted(v) for k,v in rows.items()} == {3: ['lr', 'train_loss'], 4: ['epoch', 'train_loss', 'valid_loss'], 6: ['lr', 'train_loss'], 8: ['epoch', 'train_loss', 'valid_loss']}
-    assert rows[6]['train_loss'] == pytest.approx(learn.recorder.losses[5].item()) and rows[8]['valid_loss'] == pytest.approx(learn.recorder.values[1][1])
+    update,epoch = ['lr', 'train_loss'],['epoch', 'train_loss', 'valid_loss']
+    assert {k: sorted(v) for k,v in rows.items()} == {3: update, 4: epoch, 6: update, 8: epoch}
+    assert rows[6]['train_loss'] == pytest.approx(learn.recorder.losses[5].item())
+    assert rows[8]['valid_loss'] == pytest.approx(learn.recorder.values[1][1])
     assert pickle.loads(pickle.dumps(learn)).track_wandb.project == 'me/lines' # so that it can be exported
 
 @needs_wandb
@@ -516,7 +554,8 @@ def test_a_learner_with_wandb_hanging(fit, server, tmp_path, monkeypatch):
     hangs,well = server('hangs'),server()
     for k,v in dict(WANDB_BASE_URL=hangs.url, WANDB_API_KEY=KEY).items(): monkeypatch.setenv(k, v)
     start = time.monotonic()
-    with pytest.warns(UserWarning, match='W&B has not got all of this run') as said: fit(TrackWandb('lines', log_every=2, mode='online', wait=1, folder=tmp_path/'live'))
+    with pytest.warns(UserWarning, match='W&B has not got all of this run') as said:
+        fit(TrackWandb('lines', log_every=2, mode='online', wait=1, folder=tmp_path/'live'))
     assert time.monotonic() - start < 15 # W&B has 20 s for an answer, and gives none
     kept, = (tmp_path/'live').glob('*.jsonl')
     assert len(said) == 1 and f'`bslr sync {kept}` sends it' in str(said[0].message)
@@ -528,7 +567,8 @@ def test_a_learner_with_wandb_hanging(fit, server, tmp_path, monkeypatch):
 def test_a_learner_that_cannot_be_tracked(fit, tmp_path, monkeypatch):
     from bs_lr_study.tracking.callback import TrackWandb
     (tmp_path/'file').write_text('')
-    with pytest.warns(UserWarning, match='W&B gets no more of this run, which goes on') as said: learn = fit(TrackWandb(folder=tmp_path/'file', log_every=1))
+    with pytest.warns(UserWarning, match='W&B gets no more of this run, which goes on') as said:
+        learn = fit(TrackWandb(folder=tmp_path/'file', log_every=1))
     assert len(said) == 1 and len(learn.recorder.values) == 2
     monkeypatch.setattr('bs_lr_study.tracking.send._installed', lambda: False)
     with pytest.warns(UserWarning, match='wandb is not installed'): fit(TrackWandb(folder=tmp_path/'live'))
