@@ -41,11 +41,7 @@ def turn(item):
 
 # Set by libraries as they are imported, and harmless
 OWN_TO_LIBRARIES = ('PYTEST_', 'KMP_', 'TORCH', 'TRITON_', 'MPLBACKEND', 'CUDA_MODULE_LOADING', 'NCCL_', 'XLA_',
-<<<<<<< HEAD
                     'WANDB_SERVICE', 'PYARROW_', 'SPARK_')
-=======
-                    'WANDB_SERVICE', 'PYARROW_', 'SPARK_', 'PYARROW_', 'SPARK_LOCAL_IP')
->>>>>>> main
 
 def surroundings():
     "What a test could change for the others without being seen"

@@ -1,4 +1,4 @@
-"""Every notebook runs from its top, as `nbdev-test` runs it; the posts run where only the package is (tests/test_site.py)."""
+"""Every notebook runs from its top, as `nbdev-test` runs it. That posts run where only the package is, tests/test_site.py shows."""
 import io, multiprocessing as mp, sys
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOKS = sorted(o.relative_to(ROOT).as_posix() for o in (ROOT/'nbs').rglob('*.ipynb') if o.parent.name != 'posts')
+NOTEBOOKS = sorted(o.relative_to(ROOT).as_posix() for o in (ROOT/'nbs').rglob('*.ipynb'))
 SKIPPED = 'notest', 'slow', 'cuda' # flags of cells, as [tool.nbdev] has them
 
 def run_notebook(path, force=()):

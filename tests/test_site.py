@@ -101,7 +101,10 @@ assert bs_lr_study.__file__.startswith(sys.prefix), bs_lr_study.__file__
 notebooks.write_nb(nb, 'again.ipynb')
 """
 
-@pytest.mark.parametrize('post', POSTS, ids=lambda o: o.stem)
+# one of them here; test_notebooks runs them all in this environment, `make test-all` each in one of its own
+APART = [pytest.param(o, id=o.stem, marks=[pytest.mark.slow]*('effective-batch-size' not in o.stem)) for o in POSTS]
+
+@pytest.mark.parametrize('post', APART)
 def test_posts_run_where_only_their_first_cell_installs(post, wheel, tmp_path):
     "In an environment without the package the first cell installs it, here from a wheel; the rest gives what the post shows, to the pixel"
     run = lambda *args: subprocess.run(args, capture_output=True, text=True, cwd=tmp_path)
