@@ -130,7 +130,8 @@ def run(
         watch = runner.WatchOptions(show, wandb=wandb, project=project)
         ended = runner.run(part, data, how, stop, place, watch)
         n_left = len(left) - ended.total()
-        if n_left > 0: print(f'Budget used up; {n_left} runs left. The same command goes on from there.')
+        why = 'Budget used up; ' if budget else ''
+        if n_left > 0: print(f'{why}{n_left} runs left. The same command goes on from there.')
         _report_study(runner.with_answers(whole) if on_oom == 'accumulate' else whole, out)
         if wandb != 'off': _print_sent(whole)
     if n := ended['failed']:

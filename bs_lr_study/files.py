@@ -9,7 +9,7 @@ __all__ = ['BEAT', 'STALE', 'UserError', 'DataError', 'clean', 'file_name', 'sec
            'write_whole', 'Lease', 'holder', 'locked', 'unpack', 'user_cache', 'safe_path', 'SteadyFile']
 
 # %% ../nbs/01_files.ipynb #93065bea
-import errno, hashlib, os, platform, re, tarfile, tempfile, threading, warnings, zipfile
+import errno, hashlib, lzma, os, platform, re, tarfile, tempfile, threading, warnings, zipfile, zlib
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
@@ -42,7 +42,7 @@ def file_name(
     return f'{name[:91]}-{digest[:8]}'
 
 # %% ../nbs/01_files.ipynb #c389b582
-_SECRET_NAME = re.compile(r'''(?ix) (KEY|TOKEN|SECRET|CREDENTIAL|COOKIE)S?(_|$) | PASS(W|PHRASE|_|$) |
+_SECRET_NAME = re.compile(r'''(?ix) (KEY|TOKEN|SECRET|CREDENTIAL|COOKIE)S?\d*(_|$) | PASS(W|PHRASE|_|$) |
     (^|_)AUTH(_|$)(?!SOCK) | AUTHORI[SZ]ATION | _(PWD|PAT|DSN)$''') # not PWD, not GIT_AUTHOR_NAME
 _ADDRESS = re.compile(r'//[^/\s]*@|//[^/\s@:]*:(?!\d+/)[^\s@]*@') # who logs in at an address; a number is a port
 _IN_ADDRESS = re.compile(r'//[^/\s@:]*:([^\s@]+)@')
@@ -161,9 +161,13 @@ class Lease:
 
     def take(self): # bool
         "Take a lease that nobody has"
-        try:
-            with open(self.path, 'x') as f: f.write(self.name)
+        try: f = open(self.path, 'x')
         except FileExistsError: return False
+        try:
+            with f: f.write(self.name)
+        except BaseException: # half a lease would keep all others waiting
+            self.path.unlink(missing_ok=True)
+            raise
         self._live()
         return True
 
@@ -182,7 +186,9 @@ class Lease:
 
     def _beat(self):
         while not self._released.wait(BEAT) and self.held():
-            with suppress(OSError), open(self.path, 'a') as f: f.write('.')
+            with suppress(OSError), open(self.path, 'r+') as f: # `take` alone makes the file
+                f.seek(0, os.SEEK_END)
+                f.write('.')
 
 # %% ../nbs/01_files.ipynb #9147c89a
 def _wait(lease, until):
@@ -272,7 +278,7 @@ def unpack(
         whole = Path(tmp)/'whole'
         whole.mkdir()
         try: _unpack_any(path, whole)
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as e:
+        except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, RuntimeError, zlib.error, lzma.LZMAError) as e:
             raise DataError(f'{path}: could not unpack it: {e}') from e
         try: whole.rename(to)
         except OSError:

@@ -18,7 +18,8 @@ def import_object(
     if not isinstance(spec, str): return spec
     module,colon,name = spec.partition(':')
     if not colon: raise ValueError(f'{spec!r}: expected package.module:name')
-    return getattr(import_module(module), name)
+    try: return getattr(import_module(module), name)
+    except AttributeError as e: raise ValueError(f'{spec!r}: {e}') from e
 
 # %% ../nbs/03_register.ipynb #a63c5767
 class Register(dict):

@@ -225,12 +225,15 @@ class Store:
 @contextmanager
 def _writing(self:Store):
     "The only writer for a while; what it is given to write is written whole or not at all"
-    if self._lease and not self._lease.held():
-        raise StoreError(f'{self.path} was taken over by another sweep: this one gave no sign of life for {STALE} s')
-    with locked(self._lock_file('lock'), self.timeout, f'{self.path} is being written by another process', StoreError):
-        try: yield lambda lines: append_bytes(self.path, lines)
-        except OSError as e:
-            raise StoreError(f'could not write to {self.path}: {e.strerror}; what it held is as it was') from e
+    waiting = f'{self.path} is being written by another process'
+    try:
+        with locked(self._lock_file('lock'), self.timeout, waiting, StoreError):
+            if self._lease and not self._lease.held(): # asked last: another sweep may have come while this one waited
+                raise StoreError(f'{self.path} was taken over by another sweep, or {self._lease.path} was deleted: '
+                                 f'a sweep that gives no sign of life for {STALE} s counts as gone')
+            yield lambda lines: append_bytes(self.path, lines)
+    except OSError as e:
+        raise StoreError(f'could not write to {self.path}: {e.strerror}; what it held is as it was') from e
 
 @patch
 def append(self:Store,

@@ -233,3 +233,33 @@ class TestSecrets:
         'tokens=64', 'expected token: NAME', 'a key=lambda o: o', 'me@b.c', 'bs=8, lr=0.1, seed=0',
         'package.module:function', 'no column called key', 'digits-small-bs-8-lr-0.1'])
     def test_what_is_no_secret_stays(self, text): assert files.without_secrets(text) == text
+
+def test_a_lease_that_cannot_be_written_is_not_left_behind(tmp_path):
+    "Half a lease would keep all others waiting for a process that does not exist"
+    code = f"""
+import resource, sys
+from bs_lr_study.files import locked
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+try:
+    with locked({str(tmp_path/'x.lock')!r}, 1, 'busy'): pass
+except OSError as e: print('refused', e.errno)
+"""
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert 'refused' in out.stdout, out.stderr
+    assert not (tmp_path/'x.lock.held').exists()
+
+@pytest.mark.parametrize('name', ['OPENAI_API_KEY2', 'API_KEY1', 'DB_SECRET2', 'TOKEN2'])
+def test_numbered_secrets_are_masked(name, monkeypatch):
+    monkeypatch.setenv(name, 'value-of-a-secret')
+    assert 'value-of-a-secret' not in files.without_secrets('it was value-of-a-secret')
+
+def test_a_damaged_member_of_a_zip_is_an_error_of_the_data(tmp_path):
+    "Bytes that no decompressor can read, not only a directory that is wrong"
+    import zipfile
+    whole = tmp_path/'a.zip'
+    with zipfile.ZipFile(whole, 'w', zipfile.ZIP_DEFLATED) as z: z.writestr('a.txt', bytes(range(256))*400)
+    data = bytearray(whole.read_bytes())
+    data[40:60] = bytes(255 - o for o in data[40:60])
+    whole.write_bytes(data)
+    with pytest.raises(files.DataError, match='could not unpack'): files.unpack(whole, tmp_path/'out')

@@ -10,9 +10,9 @@ __all__ = ['SweepError', 'check']
 # %% ../../nbs/sweep/11_checks.ipynb #06495042
 import warnings
 from dataclasses import replace
+from importlib import import_module
 
 from ..files import UserError
-from ..register import import_object
 from ..training.data import check_size, find_data, fingerprint
 from ..training.models import check_model
 from ..training.options import TrainOptions
@@ -27,8 +27,7 @@ def _check_models(cfgs, models):
         check_model(name, models)
         if ':' not in name: continue
         module,_,function = name.partition(':')
-        try: found = import_object(name)
-        except AttributeError: found = None
+        try: found = getattr(import_module(module), function, None)
         except Exception as e:
             raise SweepError(f'model {name!r}: {module} cannot be imported: {type(e).__name__}: {e}') from e
         if not callable(found): raise SweepError(f'model {name!r}: there is no function {function!r} in {module}')

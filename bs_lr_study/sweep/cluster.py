@@ -83,14 +83,14 @@ class _Crew:
     done: list = field(default_factory=list)       # Runs that are not handed on yet
     images: tuple|None = None                      # What `Trainer.fetch_images` is told, once a machine lacks them
     look_at: float = 0.                            # When to ask for the machines again
-    answered: float = 0.                           # When the head has last answered
+    silent: float|None = None                      # Since when the head has not answered
     placed: float = 0.                             # When a worker was last seen to have room
 
 # %% ../../nbs/sweep/08_cluster.ipynb #7298d63b
 @patch
 def batches(self:_Crew):
     "Lists of runs, until all are done"
-    self.answered = self.placed = time.monotonic()
+    self.placed = time.monotonic()
     self._look()
     if not self.room: raise ClusterError(_no_room(self.ray.nodes(), self.task.gpus))
     try:
@@ -217,9 +217,10 @@ def _look(self:_Crew):
         if self.head: check_address(self.head)
     except ClusterError:
         self.room = 0
-        if time.monotonic() - self.answered > HEAD_TIMEOUT: raise ClusterError(_no_head(self.head)) from None
+        self.silent = self.silent or time.monotonic() # counted from the first look in vain: the driver may have been busy
+        if time.monotonic() - self.silent > HEAD_TIMEOUT: raise ClusterError(_no_head(self.head)) from None
         return False
-    self.answered = time.monotonic()
+    self.silent = None
     nodes = self.ray.nodes()
     self.room = min(n_workers(nodes, self.task.gpus), self.most)
     there = {o['NodeID']: o['NodeManagerAddress'] for o in nodes if o['Alive']}
@@ -262,7 +263,7 @@ def _blame(self:_Crew, w):
     if not w.ready: self._break(w, w.death)
     elif not w.death: self.done += self.groups.blame(w.left, too_long(self.timeout))
     elif isinstance(w.death, self.ray.exceptions.ActorUnavailableError):
-        machine = self.machines[w.machine]
+        machine = self.machines.get(w.machine, w.machine)
         warnings.warn(f'a worker on machine {machine} of the cluster cannot be reached; what it had taken begins again')
         self._once_more(w.left)
     elif not w.begun and not any(self.lost[c] for c in w.left): self._once_more(w.left)

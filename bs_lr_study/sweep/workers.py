@@ -114,7 +114,8 @@ def _context(engine):
     _check_not_importing_main() # before a server of its own is started by a worker that imports a script without a guard
     if 'forkserver' not in get_all_start_methods(): return get_context('spawn')
     ctx = get_context('forkserver')
-    ctx.set_forkserver_preload(['torch', *([engine.partition(':')[0]] if isinstance(engine, str) else [])])
+    ours = isinstance(engine, str) and engine.startswith('bs_lr_study.') # an error in another's would end the server
+    ctx.set_forkserver_preload(['torch', *([engine.partition(':')[0]] if ours else [])])
     main = threading.current_thread() is threading.main_thread() # others may not touch signals
     sys.warnoptions.append('ignore::FutureWarning:torch.jit._script') # as in `get_engine`; the server is started with these
     old = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None

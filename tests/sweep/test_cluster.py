@@ -523,3 +523,10 @@ def test_images_that_were_changed_on_the_way(tmp_path, colours):
     with pytest.raises(DataError, match='changed on the way'): unpack([whole[:-2048], bytes(2047), b'x'])
     assert not [o for o in cache.iterdir() if o.suffix != '.lock']
     assert unpack([whole]) == unpack([])
+
+def test_a_busy_driver_does_not_take_its_own_silence_for_that_of_the_head(monkeypatch):
+    "The time without an answer counts from the first look in vain, however long nobody has looked"
+    crew = cluster._Crew(None, None, None, head='127.0.0.1:1')
+    assert not crew._look() and not crew._look()
+    monkeypatch.setattr(cluster, 'HEAD_TIMEOUT', 0)
+    with pytest.raises(cluster.ClusterError, match='has not answered'): crew._look()
