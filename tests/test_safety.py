@@ -20,7 +20,7 @@ What goes out holds no secret, and does nothing where it is shown.
     a cluster                    the environment                  test_cluster: test_a_node_is_lost
     HTML, Markdown               scripts, links, formulas         test_compose: test_any_name_of_a_model;
                                                                   test_compose: test_nothing_from_outside;
-                                                                  test_compose: test_links_of_strangers_stay_text;
+                                                                  test_page: test_links_of_strangers_stay_text;
                                                                   test_live: test_titles_are_escaped
     terminals, events            escape sequences, broken lines   here
     names of files               files outside                    here

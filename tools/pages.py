@@ -4,7 +4,7 @@ Quarto, as the deployment does, `--save` runs the posts and the summaries again 
 The notebooks become pages in a folder of their own, `_pages`, with what only a reader of the site needs: documentation of what they
 export, links to it, addresses without the numbers that put the notebooks in order, and where a post can be run. Either renderer takes
 it from there."""
-import inspect, os, re, shutil, subprocess, sys
+import html, inspect, os, re, shutil, subprocess, sys
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 
@@ -212,6 +212,22 @@ def no_foreign_fonts(out):
         less = re.sub(r'@import\s*(?:url\()?(["\']?)https?://[^"\')]*\1\)?;', '', text)
         if less != text: css.write_text(less, encoding='utf-8')
 
+MATH = r'<span class="math (inline|display)">\\[(\[](.*?)\\[)\]]</span>'
+
+def formula(m):
+    "One formula as MathML"
+    from latex2mathml.converter import convert
+    display = 'block' if m[1] == 'display' else 'inline'
+    return f'<span class="math {m[1]}">{convert(html.unescape(m[2]), display=display)}</span>'
+
+def formulas_without_script(out):
+    "Browsers draw MathML themselves: no page asks another site for a library that draws formulas"
+    for page in out.rglob('*.html'):
+        text = page.read_text(encoding='utf-8')
+        mine = re.sub(r'<link[^>]*/katex[^>]*>|<script[^>]*/katex[^>]*></script>', '', text)
+        mine = re.sub(MATH, formula, mine, flags=re.S)
+        if mine != text: page.write_text(mine, encoding='utf-8')
+
 def render(pages, out):
     "With smalldocs; gives what it finds wrong"
     from smalldocs.check import scan
@@ -221,13 +237,14 @@ def render(pages, out):
     site.out = out
     site.build()
     no_foreign_fonts(out)
+    formulas_without_script(out)
     copies_for_docstrings(out)
     texts = [o.src for o in site.pages.values() if o.src.suffix != '.ipynb']
     return site.warnings + [f'{o}:{line}: {what}' for o in texts for line,what in scan((pages/o).read_text(encoding='utf-8'))]
 
 def render_quarto(pages, out):
     shutil.rmtree(out, ignore_errors=True) # nothing of an earlier preview is published
-    subprocess.run(['quarto', 'render', str(pages)], check=True)
+    subprocess.run(['quarto', 'render', str(pages), '-M', 'html-math-method:mathml'], check=True)
     no_foreign_fonts(out)
     copies_for_docstrings(out)
 
