@@ -1,5 +1,5 @@
 """Every notebook runs from its top, as `nbdev-test` runs it. That posts run where only the package is, tests/test_site.py shows."""
-import io, multiprocessing as mp, sys
+import io, multiprocessing as mp, sys, tomllib
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -8,13 +8,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(o.relative_to(ROOT).as_posix() for o in (ROOT/'nbs').rglob('*.ipynb'))
-SKIPPED = 'notest', 'slow', 'cuda' # flags of cells, as [tool.nbdev] has them
+NBDEV = tomllib.loads((ROOT/'pyproject.toml').read_text(encoding='utf-8'))['tool']['nbdev']
 
 def run_notebook(path, force=()):
     "Run the cells of a notebook in this process; the traceback of the one that fails, or an empty text"
     from nbdev.test import test_nb
     sys.__stderr__ = io.StringIO() # where nbdev writes a traceback
-    passed,_ = test_nb(path, skip_flags=SKIPPED, force_flags=force, cell_timeout=900)
+    passed,_ = test_nb(path, skip_flags=NBDEV['tst_flags'].split(), force_flags=force, cell_timeout=NBDEV['cell_timeout'])
     return '' if passed else sys.__stderr__.getvalue() or 'failed without a traceback'
 
 class Kernel:
