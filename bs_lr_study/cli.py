@@ -113,7 +113,7 @@ def run(
     from bs_lr_study.sweep import plan, runner
     from bs_lr_study.sweep.study import load_study
     from bs_lr_study.training.options import TrainOptions
-    whole,out = load_study(study, settings, store, seeds),out or f'plots/{study}'
+    whole,out = load_study(study, settings, store, seeds, learner),out or f'plots/{study}'
     _check_folder(out)
     part = plan.only(whole, **plan.parse_only(only))
     how = TrainOptions(device=device, amp=amp, num_workers=num_workers, learner=learner, log_every=log_every)
@@ -123,7 +123,7 @@ def run(
     with _events_alone() if json else nullcontext() as events:
         now = f'; {len(left)} of them now' if only or limit else ''
         print(f'{study}: {runner.standing(whole, stop.retry, known)}{now}', flush=True)
-        if dry_run: return print(plan.forecast(left, known, 'fastai' if learner else engine, workers, device, budget))
+        if dry_run: return print(plan.forecast(left, known, 'fastai' if whole.learner or whole.cfgs[0].learner else engine, workers, device, budget))
         execute = _executor(on, workers, address, gpus, timeout)
         place = runner.PlaceOptions(engine, execute, checkpoint=_seconds(checkpoint, 'checkpoint'))
         show = events or dict(table=True, none=False).get(show, show)
@@ -180,7 +180,7 @@ def lr_find(
 ):
     "Run fastai's lr_find for each model and batch size of a study; print its advice, draw its curves"
     from bs_lr_study.sweep.study import load_study
-    whole,out = load_study(study, settings, store, seeds),out or f'plots/{study}'
+    whole,out = load_study(study, settings, store, seeds, learner),out or f'plots/{study}'
     _check_folder(out)
     from bs_lr_study.probe.lr_study import advice_text, find_study, lr_advice
     from bs_lr_study.report.charts import save_curves
