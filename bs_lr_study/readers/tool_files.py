@@ -11,8 +11,6 @@ __all__ = ['files_in', 'as_status']
 import os
 from pathlib import Path
 
-import pandas as pd
-
 # %% ../../nbs/readers/06_tool_files.ipynb #5fd9a2f8
 _MOST_FILES = 200_000
 _NO_RUNS = {'__pycache__', 'node_modules', 'site-packages'}
