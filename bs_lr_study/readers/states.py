@@ -11,8 +11,6 @@ __all__ = ['UNFINISHED', 'STATUSES', 'read_status', 'read_statuses']
 import re
 from typing import get_args
 
-import pandas as pd
-
 from ..runs import Status
 
 # %% ../../nbs/readers/21_states.ipynb #476ca251
