@@ -16,6 +16,7 @@ from ..archives import unpack
 from ..files import DataError, locked, user_cache
 from ..register import import_object
 from .connect import get_ray
+from .workers import train_group
 from ..training.data import fingerprint, image_files
 
 # %% ../../nbs/sweep/07_remote.ipynb #b73d0193
@@ -94,4 +95,4 @@ class Trainer:
     ): # Iterator: 'begun', then a `Run` for each
         "Train a group"
         yield 'begun'
-        for run in self.train_many(group, **self.opts): yield run # not `yield from`: Ray sends values into it
+        for run in train_group(self.train_many, group, self.opts): yield run # not `yield from`: Ray sends values into it
