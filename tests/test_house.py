@@ -25,6 +25,7 @@ MAY_IMPORT = {
     'probe': GROUND | {'store', 'training', 'readers', 'analysis', 'sweep'},
     'lab': GROUND | {'store', 'training', 'readers', 'tracking', 'analysis', 'report', 'sweep', 'probe'},
     'cli': {'*'},
+    '__main__': {'cli'},
 }
 
 def module_name(path):
