@@ -71,7 +71,7 @@ def _asked(df, name):
 
 def _default(df, what):
     "The columns that are the metric where nobody says which"
-    hits = [c for c in df if plain_key(c) in ACCURACIES and not pd.api.types.is_bool_dtype(df[c])]
+    hits = [c for c in df if plain_key(c) in ACCURACIES]
     if hits: return [c for c in hits if df[c].notna().any()] or hits[:1] # no run may have an accuracy
     found = candidates(df)
     first = [o for o in found if o.label == 'accuracy'] or found
