@@ -7,10 +7,10 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/analysis/variances.html.md""
 # %% auto #0
 __all__ = ['Prior', 'fit_prior', 'moderated', 'CellSds', 'cell_sds']
 
-# %% ../../nbs/analysis/10_variances.ipynb #621427f0
+# %% ../../nbs/analysis/10_variances.ipynb #88da133c
 from dataclasses import dataclass
 
-import numpy as np, pandas as pd
+import numpy as np
 from scipy.special import digamma, polygamma
 
 from .replicates import RunSd, run_sd
