@@ -14,7 +14,6 @@ from typing import get_args
 
 import numpy as np, pandas as pd
 
-from .ask import AskError
 from .columns import batch_unit, check_mapping, find_column, find_fields, listed_columns, plain_key, run_names
 from .measured import find_metric, is_infinite, read_unit
 from .schema import as_numbers
