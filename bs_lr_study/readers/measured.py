@@ -17,7 +17,7 @@ from ..metrics import Metric, known_metric
 from ..metrics import metric as make_metric
 from .ask import AskError, AskWarning
 from .columns import listed_columns, look_up, plain_key, plain_values
-from .schema import as_numbers, same_values
+from .schema import same_values
 
 # %% ../../nbs/readers/23_measured.ipynb #9a27bc33
 ACCURACIES = [a + b for a in ('', 'val_', 'valid_', 'validation_', 'eval_', 'dev_') for b in ('acc', 'accuracy')]
