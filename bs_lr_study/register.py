@@ -57,7 +57,7 @@ class Register(dict):
 
     def add(self,
         name,       # What it shall be called, or the object itself, which is called as it calls itself
-        entry=None, # The object, or its `package.module:name`; may be left out above a function or class, as `@add('name')`
+        entry=None, # The object, or its `package.module:name`; left out above a function or class: `@add('name')`
     ): # The object
         "Enter an object; a ValueError if another one has its name"
         if callable(name): return self.add(name.__name__, name)
@@ -72,7 +72,8 @@ _SWEEP = '`from bs_lr_study import sweep` adds those of this package'
 _TRAINING = '`from bs_lr_study import training` adds those of this package'
 ENGINES = Register('engine', _SWEEP)     # `train_many`: configs and options in, `Run`s out
 EXECUTORS = Register('executor', _SWEEP) # A function of groups, engine, options and `begun`, which yields `Run`s
-MEASURES = Register('measurement', '`from bs_lr_study import probe` adds those of this package') # Callbacks with `epoch_metrics`
+_PROBE = '`from bs_lr_study import probe` adds those of this package'
+MEASURES = Register('measurement', _PROBE) # Callbacks with `epoch_metrics`
 MODELS = Register('model', _TRAINING)    # A function of the outputs and the channels
 OPTIMIZERS = Register('optimizer', _TRAINING) # A fastai optimizer, or a class of `torch.optim.Optimizer`s
 DATA = Register('data', _TRAINING)       # A function of a `RunConfig` that gives `DataLoaders`, or a `DataKind`

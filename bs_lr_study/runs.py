@@ -167,8 +167,7 @@ def config_id(
     return fields_id(own_fields(cfg))
 
 # %% ../nbs/00_runs.ipynb #a76d2d45
-LEFT_TO_LEARNER = ('size', 'n_out', 'opt', 'wd', 'norm', 'valid_pct', 'split_seed', 'ghost_bs', 'aug', 'beta2', 'mom',
-                   'eps', 'valid', 'pretrained')
+LEFT_TO_LEARNER = tuple('size n_out opt wd norm valid_pct split_seed ghost_bs aug beta2 mom eps valid pretrained'.split())
 
 def claimed(
     values, # dict: fields of a config, such as `flat` gives them
@@ -284,7 +283,7 @@ class Run:
     cfg: RunConfig
     status: Status = 'ok'
     message: str = ''                            # Why it ended, unless `ok`
-    metrics: list = field(default_factory=list)  # One dict an epoch: `epoch`, `train_loss`, `valid_loss`, then each metric
+    metrics: list = field(default_factory=list)  # One dict an epoch: `epoch`, both losses, then each metric
     cost: dict = field(default_factory=dict)     # `seconds`, `steps` (updates), `examples` and more
     env: dict = field(default_factory=dict)      # Engine, device, versions, fingerprint of the data
     name: str = ''                               # The name its study gave it

@@ -73,7 +73,7 @@ def _check_form(d):
 
 def _check_id(id_, config):
     "A ValueError if an id is another config's"
-    if not {k for k in config if not k.startswith('x.')} <= _FIELDS: return # a newer version's, whose defaults are not known here
+    if not {k for k in config if not k.startswith('x.')} <= _FIELDS: return # a newer version's, with other defaults
     if (own := fields_id(dict(config.items() - _USUAL))) != id_:
         raise ValueError(f'its checksum fits, but its id {id_} is not that of its config, {own}')
 
@@ -130,6 +130,8 @@ def _read_line(number, line):
         else: yield d
     if bad: yield bad
 
+_WHERE = 'engine','device_name','data_fingerprint','code'
+
 class Known(NamedTuple):
     "What a sweep has to know of a record"
     status: str
@@ -147,7 +149,7 @@ def known_of(
     cost,env,last = d['cost'],d['env'],(d['metrics'] or [{}])[-1]
     acc = last.get('acc') if d['status'] == 'ok' else None
     own = dict(d['config'].items() - _USUAL)
-    machine = {k: clean(v) for k in ('engine', 'device_name', 'data_fingerprint', 'code') if (v := env.get(k)) is not None}
+    machine = {k: clean(v) for k in _WHERE if (v := env.get(k)) is not None}
     return Known(d['status'], acc, d['attempt'], own, machine, cost.get('seconds'), cost.get('steps'))
 
 def known_run(

@@ -83,8 +83,8 @@ def _same_weights(a, b): return all((p == q).all() for p,q in zip(a.model.parame
 def _check_pair(learn, again, seeds, what):
     "Refuse weights that two Learners share; tell of seeds that begin alike"
     if _shared(learn, again):
-        raise SweepError(f'{what}: it gives the same model each time, so each run would train on from where the last one '
-                         'ended: make the model within the function, or a copy of it by copy.deepcopy')
+        raise SweepError(f'{what}: it gives the same model each time, so each run would train on from where the last '
+                         'one ended: make the model within the function, or a copy of it by copy.deepcopy')
     if seeds[0] != seeds[1] and _same_weights(learn, again):
         warnings.warn(f'seeds {seeds[0]} and {seeds[1]} begin with the same weights, so their runs are no '
                       'independent replicates. RandomSplitter(seed=…) sets the seed of torch: call set_seed(cfg.seed) '

@@ -75,7 +75,8 @@ def obeyed(
 # %% ../../nbs/training/11_own.ipynb #6f78465c
 def _check_loaders(dls, cfg):
     "A LearnerError if the DataLoaders are not those of a config"
-    if len(dls.loaders) < 2 or n_items(dls.valid) == 0: raise LearnerError('its DataLoaders have no validation examples')
+    if len(dls.loaders) < 2 or n_items(dls.valid) == 0:
+        raise LearnerError('its DataLoaders have no validation examples')
     dl = dls.train
     if bs_of(dl) != cfg.bs:
         raise LearnerError(f'it trains on batches of {bs_of(dl)} where the config says bs {cfg.bs}: '
