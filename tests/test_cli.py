@@ -69,11 +69,11 @@ def test_modules_that_lie_around_are_not_run(bslr, tmp_path):
     assert not (tmp_path/'was_run').exists()
 
 @pytest.mark.parametrize('args,told', [
-    (['dance'], "bslr: no verb 'dance'; choose from studies, run, report, lr-find, merge, sync"),
+    (['dance'], "bslr: no verb 'dance'; choose from run, studies, merge, sync"),
     (['run', 's', '--limit', '0'], 'bslr: limit is 0: at least one run'),
     (['run', 's', '--budget', 'soon'], "bslr: budget: 'soon' is no length of time; say 90m, 2h or 1h30m"),
     (['run', 's', '--only', 'bs'], 'bslr: only: expected FIELD=VALUE, such as bs=8,16 or model=small, not bs'),
-    (['run', 's', '--only', 'batch_size=8'], 'bslr: only: no field \'batch_size\' (did you mean bs?); choose from data, model, bs,'),
+    (['run', 's', '--only', 'batch_sise=8'], "bslr: only: no field 'batch_sise'; choose from data, model, bs,"),
     (['run', 's', '--engine', 'fats'], "bslr: no engine 'fats'; choose from fastai, fast, package.module:name"),
     (['run', 't'], "bslr: settings.ini: no study 't'; there are s"),
 ])
@@ -85,3 +85,15 @@ def test_mistakes_are_told_in_a_line(args, told, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr('warnings.showwarning', None)
     with pytest.raises(SystemExit) as e: cli.main()
     assert str(e.value).startswith(told) and '\n' not in str(e.value)
+
+def test_a_folder_that_was_deleted(tmp_path, monkeypatch):
+    from bs_lr_study import cli
+    (tmp_path/'gone').mkdir()
+    monkeypatch.setattr(sys, 'argv', ['bslr', 'run', 's'])
+    monkeypatch.setattr('warnings.showwarning', None)
+    os.chdir(tmp_path/'gone')
+    (tmp_path/'gone').rmdir()
+    try:
+        with pytest.raises(SystemExit) as e: cli.main()
+    finally: os.chdir(tmp_path)
+    assert str(e.value) == 'bslr: the current folder was deleted; change to one that exists'
