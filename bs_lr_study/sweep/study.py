@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from ..files import UserError, clean
 from ..register import MEASURES, name_of
 from ..training import OPTIMIZERS
-from ..runs import CONFIG_FIELDS, RunConfig, config, explain, flat, grid, run_name
+from ..runs import CONFIG_FIELDS, config, explain, flat, grid, run_name
 from ..store import Store
 from ..words import field_of, read_values
 from .rules import check_rule, rescale
