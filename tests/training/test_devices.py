@@ -1,6 +1,4 @@
 """Several devices as processes on a CPU, against one device. What the processes run is imported by each: keep imports few."""
-from functools import partial
-
 import pytest, torch
 import torch.distributed as dist
 import torch.nn.functional as F
