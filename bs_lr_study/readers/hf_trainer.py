@@ -10,10 +10,12 @@ __all__ = ['recognises', 'run_folder', 'read_arguments', 'batch_size', 'read']
 # %% ../../nbs/readers/12_hf_trainer.ipynb #d9d59e50
 import json, re, warnings
 
-from .tool_files import files_in, folder_names, last_values, read_bounded, read_json, read_yaml, tool_frame
+from .tool_files import files_in, folder_names, last_values
+from .tool_files import read_bounded, read_json, read_yaml, tool_frame
+from .unreadable import SAVE_ARGUMENTS
 
 # %% ../../nbs/readers/12_hf_trainer.ipynb #e91dc810
-_ARGUMENTS = ('training_args.json', 'args.json', 'training_args.yaml', 'training_args.yml', 'config.yaml', 'hparams.yaml')
+_ARGUMENTS = ('training_args.json', 'args.json', 'training_args.yaml', 'training_args.yml', 'hparams.yaml')
 
 def recognises(
     path, # A file or folder
@@ -94,11 +96,11 @@ def _run(name, state, args):
     if not isinstance(logged, list): raise ValueError(f'{state} is no state of the Trainer: it has no log_history')
     summary = last_values(o for o in logged if isinstance(o, dict))
     bs,devices = batch_size(args, summary)
-    config = {k: v for k,v in args.items() if k not in _OF_CONFIG} | (dict(bs=bs) if bs else {}) | (dict(devices=devices) if devices else {})
-    config = config | ({} if 'num_train_epochs' in args or 'num_epochs' in args else {'num_train_epochs': d.get('num_train_epochs')})
+    config = {k: v for k,v in args.items() if k not in _OF_CONFIG} | dict(bs=bs, devices=devices)
+    if not {'num_train_epochs', 'num_epochs'} & args.keys(): config['num_train_epochs'] = d.get('num_train_epochs')
     early = d.get('max_steps', 0) > d.get('global_step', 0)
-    return dict(name=name, config=config, summary={k: v for k,v in summary.items() if k != 'learning_rate'}, devices=devices,
-                status='stopped' if early else None)
+    summary = {k: v for k,v in summary.items() if k != 'learning_rate'}
+    return dict(name=name, config=config, summary=summary, status='stopped' if early else None)
 
 def read(
     path, # A folder of runs, or of one
@@ -109,11 +111,14 @@ def read(
     args = [read_arguments(o) for o in folders]
     lacking = [o for o,a in zip(folders, args) if not {'learning_rate'} <= a.keys() or batch_size(a, {})[0] is None]
     if lacking:
-        raise ValueError(f'{lacking[0]} says neither the batch size nor the learning rate of its run ({len(lacking)} of {len(folders)} lack '
-                         'them): trainer_state.json has only where the schedule ended. Put the arguments beside it: '
-                         "Path(args.output_dir, 'training_args.json').write_text(args.to_json_string()), and \"num_devices\" in it if there were several")
+        raise ValueError(f'{lacking[0]} says neither the batch size nor the learning rate of its run ({len(lacking)} '
+                         f'of {len(folders)} lack them): trainer_state.json has only where the schedule ended. '
+                         f'Put the arguments beside it: {SAVE_ARGUMENTS}')
     runs = [_run(n, p, a) for n,p,a in zip(folder_names(folders), states, args)]
-    if unsure := [r['name'] for r in runs if r['devices'] is None and 'total_train_batch_size' not in r['config']]:
-        warnings.warn(f'{path}: nothing says how many devices trained {len(unsure)} of {len(runs)} runs, such as {unsure[0]}: one is assumed. '
-                      'If there were more, write "num_devices": N into its training_args.json', stacklevel=4)
+    configs = [r['config'] for r in runs]
+    unsure = [r['name'] for r,c in zip(runs, configs) if c['devices'] is None and 'total_train_batch_size' not in c]
+    if unsure:
+        warnings.warn(f'{path}: nothing says how many devices trained {len(unsure)} of {len(runs)} runs, such as '
+                      f'{unsure[0]}: one is assumed. If there were more, write "num_devices": N into its '
+                      'training_args.json', stacklevel=4)
     return tool_frame(runs)

@@ -9,7 +9,6 @@ __all__ = ['recognises', 'read']
 
 # %% ../../nbs/readers/07_json_runs.ipynb #7c4fbb3a
 import json
-from pathlib import Path
 
 import pandas as pd
 
@@ -30,18 +29,20 @@ def recognises(
     return [path] if _start(path)[:1000].removeprefix(b'\xef\xbb\xbf').lstrip()[:1] in (b'{', b'[') else []
 
 # %% ../../nbs/readers/07_json_runs.ipynb #4cae23cd
+_OTHERS = {'log_history', 'nbformat'} # Of files that are known and are no tables
 _ROWS = ('header', 'rows'), ('columns', 'data')
 
 def _columns(d):
     "A table given column by column: lists of one length, or objects by row number, as pandas writes them"
     cols = list(d.values())
     if cols and all(isinstance(o, list) for o in cols) and len({*map(len, cols)}) == 1: return pd.DataFrame(d)
-    if cols and all(isinstance(o, dict) and o.keys() == cols[0].keys() for o in cols) and all(map(str.isdigit, cols[0])):
+    if not cols or not all(isinstance(o, dict) for o in cols): return
+    if all(o.keys() == cols[0].keys() for o in cols) and all(map(str.isdigit, cols[0])):
         return pd.DataFrame({k: list(v.values()) for k,v in d.items()})
 
 def _kind(d):
     "What an object is that holds no table"
-    if 'log_history' in d: return 'the state of one run of the Trainer of Hugging Face: give the folder that holds all runs'
+    if 'log_history' in d: return 'the state of a run of the Trainer of Hugging Face: give the folder of all runs'
     if 'cells' in d and 'nbformat' in d: return 'a notebook'
     return f'one object, with {", ".join(list(map(str, d))[:5])}'
 
@@ -50,16 +51,17 @@ def _table(d, path):
     if isinstance(d, list):
         odd = next((o for o in d if not isinstance(o, dict)), None)
         if odd is None and d: return pd.DataFrame([flatten(o) for o in d])
-        raise ValueError(f'{path} is a list of JSON, but not of objects, a run each: it holds {"nothing" if not d else json.dumps(odd)[:40]}')
+        held = json.dumps(odd)[:40] if d else 'nothing'
+        raise ValueError(f'{path} is a list of JSON, but not of objects, a run each: it holds {held}')
     for names,rows in _ROWS:
         if isinstance(d.get(names), list) and isinstance(d.get(rows), list):
             try: return pd.DataFrame(d[rows], columns=d[names])
             except ValueError as e: raise ValueError(f'{path}: {names} and {rows} do not fit: {e}') from None
-    for v in d.values():
+    for v in d.values() if not _OTHERS & d.keys() else ():
         if isinstance(v, list) and len(d) == 1 and v and all(isinstance(o, dict) for o in v): return _table(v, path)
-    if (table := _columns(d)) is not None: return table
-    raise ValueError(f'{path} is JSON, {_kind(d)}, and no table: expected a list of objects, a run each, or JSON lines, '
-                     'such as {"bs": 16, "lr": 0.1, "val_loss": 1.2}')
+    if not _OTHERS & d.keys() and (table := _columns(d)) is not None: return table
+    raise ValueError(f'{path} is JSON, {_kind(d)}, and no table: expected a list of objects, a run each, '
+                     'or JSON lines, such as {"bs": 16, "lr": 0.1, "val_loss": 1.2}')
 
 # %% ../../nbs/readers/07_json_runs.ipynb #ffcf3cb1
 def _is_lines(raw):

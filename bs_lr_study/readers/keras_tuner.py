@@ -31,9 +31,10 @@ def _trial(path):
     except (KeyError, TypeError, AttributeError, ValueError):
         raise ValueError(f'{path} is no trial of Keras Tuner: expected its hyperparameters and metrics') from None
     lone = any(len(m.get('observations') or []) == 1 for m in d['metrics']['metrics'].values())
-    lost = (d.get('message') or '').strip().split('\n')[-1]
-    return dict(name=f"trial {d['trial_id']}", config=d['hyperparameters']['values'], summary=metrics, status=d.get('status'),
-                message=lost or None, lone=lone)
+    message = (d.get('message') or '').strip().split('\n')[-1] or None
+    config = d['hyperparameters']['values']
+    name,status = f"trial {d['trial_id']}",d.get('status')
+    return dict(name=name, config=config, summary=metrics, status=status, message=message, lone=lone)
 
 def read(
     path, # A project's folder, or one above
@@ -41,6 +42,7 @@ def read(
     "The trials of Keras Tuner"
     trials = [_trial(p) for p in recognises(path)]
     if lone := [o['name'] for o in trials if o['lone']]:
-        warnings.warn(f'{path}: {len(lone)} of {len(trials)} trials, such as {lone[0]}, have one value for a metric: Keras Tuner keeps that of '
-                      'the best epoch, which is better by luck than the last. To have the last, keep model.fit(…).history yourself', stacklevel=4)
+        warnings.warn(f'{path}: {len(lone)} of {len(trials)} trials, such as {lone[0]}, have one value for a metric: '
+                      'Keras Tuner keeps that of the best epoch, which is better by luck than the last. To have the '
+                      'last, keep model.fit(…).history yourself', stacklevel=4)
     return tool_frame(trials)

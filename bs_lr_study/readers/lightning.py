@@ -42,9 +42,9 @@ def read(
     "The runs that Lightning's `CSVLogger` logged"
     logs = recognises(path)
     folders = [p.parent for p in logs]
-    configs = [read_yaml(o/'hparams.yaml') or {} for o in folders]
+    configs = [read_yaml(o/'hparams.yaml') for o in folders]
     if not any(configs):
-        raise ValueError(f'{logs[0].parent/"hparams.yaml"} is empty, as those of all {len(logs)} runs: nothing says their batch size and '
-                         'learning rate. Call self.save_hyperparameters() in __init__ of the module; or write them there, '
-                         'such as "batch_size: 16" and "lr: 0.01"')
+        raise ValueError(f'{folders[0]/"hparams.yaml"} is empty, as those of all {len(logs)} runs: nothing says their '
+                         'batch size and learning rate. Call self.save_hyperparameters() in __init__ of the module; '
+                         'or write them there, such as "batch_size: 16" and "lr: 0.01"')
     return tool_frame([dict(name=n, config=c, summary=_log(p)) for n,c,p in zip(folder_names(folders), configs, logs)])

@@ -10,7 +10,7 @@ __all__ = ['recognises', 'read']
 # %% ../../nbs/readers/11_mlflow.ipynb #6fd5d642
 import warnings
 
-from .tool_files import files_in, open_sqlite, read_bounded, read_yaml, sqlite_tables, tool_frame
+from .tool_files import files_in, only_one, open_sqlite, read_bounded, read_yaml, sqlite_tables, tool_frame
 
 # %% ../../nbs/readers/11_mlflow.ipynb #36dd77f7
 _TABLES = {'runs', 'params', 'metrics', 'experiments'}
@@ -29,7 +29,8 @@ def _last(path):
     "The last value in a metric's file"
     rows = [line.split() for line in read_bounded(path).decode().splitlines() if line.strip()]
     try: return float(max(rows, key=lambda o: (int(o[2]) if len(o) > 2 else 0, int(o[0])))[1])
-    except (ValueError, IndexError): raise ValueError(f'{path} is no metric of MLflow: expected lines of time, value and step') from None
+    except (ValueError, IndexError):
+        raise ValueError(f'{path} is no metric of MLflow: expected lines of time, value and step') from None
 
 def _texts(folder):
     "The parameters or tags in a folder: a file each, whose name may have a folder of its own"
@@ -47,31 +48,35 @@ def _run(meta, path, experiment):
 def _experiment(folder):
     "The name of an experiment, from what describes it"
     described = folder/'meta.yaml'
-    return (read_yaml(described) or {}).get('name', folder.name) if described.exists() else folder.name
+    return read_yaml(described).get('name', folder.name) if described.exists() else folder.name
 
 def _read_folder(paths, where):
-    metas = {p: read_yaml(p) or {} for p in paths}
+    metas = {p: read_yaml(p) for p in paths}
     kept = {p: m for p,m in metas.items() if m.get('lifecycle_stage') != 'deleted'}
-    if len(kept) < len(metas): warnings.warn(f'{where}: left out {len(metas) - len(kept)} of {len(metas)} runs, which MLflow calls deleted', stacklevel=5)
+    if gone := len(metas) - len(kept):
+        warnings.warn(f'{where}: left out {gone} of {len(metas)} runs, which MLflow calls deleted', stacklevel=5)
     experiments = {o: _experiment(o) for o in {p.parent.parent for p in kept}}
     several = len(experiments) > 1
     return tool_frame([_run(m, p, experiments[p.parent.parent] if several else None) for p,m in kept.items()])
 
 # %% ../../nbs/readers/11_mlflow.ipynb #db3d013a
-_LAST = '''SELECT run_uuid, key, value, is_nan FROM (SELECT *, row_number() OVER (PARTITION BY run_uuid, key
-           ORDER BY step DESC, timestamp DESC) AS place FROM metrics) WHERE place = 1'''
+_RUNS = '''SELECT runs.*, experiments.name AS experiment FROM runs LEFT JOIN experiments USING (experiment_id)
+           WHERE runs.lifecycle_stage = 'active' ORDER BY start_time'''
+_PARAMS = 'SELECT run_uuid, key, value FROM params'
+_METRICS = '''SELECT run_uuid, key, CASE WHEN is_nan THEN 'NaN' ELSE value END FROM (
+                SELECT *, row_number() OVER (PARTITION BY run_uuid, key ORDER BY step DESC, timestamp DESC) AS place
+                FROM metrics) WHERE place = 1'''
 
 def _read_database(path):
     with open_sqlite(path) as con:
-        experiments = {o['experiment_id']: o['name'] for o in con.execute('SELECT experiment_id, name FROM experiments')}
-        rows = con.execute("SELECT * FROM runs WHERE lifecycle_stage = 'active' ORDER BY start_time").fetchall()
-        runs = {o['run_uuid']: dict(name=o['name'] or o['run_uuid'], config={}, summary={}, status=o['status']) for o in rows}
-        for o in con.execute('SELECT run_uuid, key, value FROM params'):
-            if o['run_uuid'] in runs: runs[o['run_uuid']]['config'][o['key']] = o['value']
-        for o in con.execute(_LAST):
-            if o['run_uuid'] in runs: runs[o['run_uuid']]['summary'][o['key']] = float('nan') if o['is_nan'] else o['value']
-    if len({o['experiment_id'] for o in rows}) > 1:
-        for o in rows: runs[o['run_uuid']]['config']['experiment'] = experiments.get(o['experiment_id'])
+        rows = con.execute(_RUNS).fetchall()
+        runs = {o['run_uuid']: dict(name=o['name'] or o['run_uuid'], status=o['status']) for o in rows}
+        for run in runs.values(): run |= dict(config={}, summary={})
+        for part,query in dict(config=_PARAMS, summary=_METRICS).items():
+            for run,key,value in con.execute(query):
+                if run in runs: runs[run][part][key] = value
+    if len({o['experiment'] for o in rows}) > 1:
+        for o in rows: runs[o['run_uuid']]['config']['experiment'] = o['experiment']
     return tool_frame(list(runs.values()))
 
 def read(
@@ -80,5 +85,4 @@ def read(
     "The runs of MLflow"
     found = recognises(path)
     if found[0].name == 'meta.yaml': return _read_folder(found, path)
-    if len(found) > 1: raise ValueError(f'{path} holds {len(found)} databases of MLflow, {found[0].name} and {found[1].name}: give one of them')
-    return _read_database(found[0])
+    return _read_database(only_one(found, path, 'databases of MLflow'))

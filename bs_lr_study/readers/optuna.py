@@ -12,7 +12,7 @@ import json
 
 import pandas as pd
 
-from .tool_files import files_in, json_lines, open_sqlite, sqlite_tables
+from .tool_files import files_in, json_lines, only_one, open_sqlite, sqlite_tables
 
 # %% ../../nbs/readers/08_optuna.ipynb #833c4509
 def _outside(value, distribution):
@@ -32,10 +32,15 @@ def _values(values, names):
 
 def _row(trial, names, study):
     "A trial as a row of `trials_dataframe`"
-    reached = trial['values'] or ([] if not trial['steps'] else [trial['steps'][max(trial['steps'])]])*(trial['state'] == 'PRUNED')
+    steps,reached = trial['steps'],trial['values']
+    if trial['state'] == 'PRUNED' and steps and not reached: reached = [steps[max(steps)]]
     row = dict(number=trial['number']) | _values(reached, names)
-    row |= {f'params_{k}': v for k,v in trial['params'].items()} | {f'user_attrs_{k}': v for k,v in trial['attrs'].items()}
+    row |= {f'params_{k}': v for k,v in trial['params'].items()}
+    row |= {f'user_attrs_{k}': v for k,v in trial['attrs'].items()}
     return row | dict(state=trial['state']) | (dict(study=study) if study else {})
+
+def _trial(number, study, state):
+    return dict(number=number, study=study, state=state, values=[], params={}, attrs={}, steps={})
 
 def _table(trials, studies):
     "Trials as the table that `trials_dataframe` makes, of several studies if there are"
@@ -66,14 +71,13 @@ def _study_names(con):
 
 def _read_database(path):
     with open_sqlite(path) as con:
-        trials = {o['trial_id']: dict(number=o['number'], study=o['study_id'], state=o['state'], values=[], params={}, attrs={}, steps={})
-                  for o in _ask(con, 'trials')}
-        for o in _ask(con, 'trial_params'):
-            trials[o['trial_id']]['params'][o['param_name']] = _outside(o['param_value'], json.loads(o['distribution_json']))
-        for o in _ask(con, 'trial_values'): trials[o['trial_id']]['values'].append(_number(o, 'value'))
-        for o in _ask(con, 'trial_user_attributes'): trials[o['trial_id']]['attrs'][o['key']] = json.loads(o['value_json'])
-        for o in _ask(con, 'trial_intermediate_values'):
-            trials[o['trial_id']]['steps'][o['step']] = _number(o, 'intermediate_value')
+        trials = {o['trial_id']: _trial(o['number'], o['study_id'], o['state']) for o in _ask(con, 'trials')}
+        def rows(table): return ((trials[o['trial_id']], o) for o in _ask(con, table))
+        for trial,o in rows('trial_params'):
+            trial['params'][o['param_name']] = _outside(o['param_value'], json.loads(o['distribution_json']))
+        for trial,o in rows('trial_values'): trial['values'].append(_number(o, 'value'))
+        for trial,o in rows('trial_user_attributes'): trial['attrs'][o['key']] = json.loads(o['value_json'])
+        for trial,o in rows('trial_intermediate_values'): trial['steps'][o['step']] = _number(o, 'intermediate_value')
         return _table(list(trials.values()), _study_names(con))
 
 # %% ../../nbs/readers/08_optuna.ipynb #8f339f24
@@ -82,15 +86,18 @@ _OPS = dict(study=0, no_study=1, study_attr=3, trial=4, param=5, state=6, step=7
 
 def _new_trial(op, number):
     distributions = {k: json.loads(v) for k,v in op.get('distributions', {}).items()}
-    values = op.get('values') or ([] if op.get('value') is None else [op['value']])
-    return dict(number=number, study=op['study_id'], state=_STATES[op.get('state', 0)], values=values, attrs=dict(op.get('user_attrs', {})),
-                params={k: _outside(v, distributions[k]) for k,v in op.get('params', {}).items()},
-                steps={int(k): v for k,v in op.get('intermediate_values', {}).items()})
+    trial = _trial(number, op['study_id'], _STATES[op.get('state', 0)])
+    trial['values'] = op.get('values') or ([] if op.get('value') is None else [op['value']])
+    trial['params'] = {k: _outside(v, distributions[k]) for k,v in op.get('params', {}).items()}
+    trial['steps'] = {int(k): v for k,v in op.get('intermediate_values', {}).items()}
+    trial['attrs'] = dict(op.get('user_attrs', {}))
+    return trial
 
 def _change(trial, op):
     "What an operation makes of a trial"
     kind = op['op_code']
-    if kind == _OPS['param']: trial['params'][op['param_name']] = _outside(op['param_value_internal'], json.loads(op['distribution']))
+    if kind == _OPS['param']:
+        trial['params'][op['param_name']] = _outside(op['param_value_internal'], json.loads(op['distribution']))
     if kind == _OPS['state']: trial |= dict(state=_STATES[op['state']], values=op.get('values') or trial['values'])
     if kind == _OPS['step']: trial['steps'][op['step']] = op['intermediate_value']
     if kind == _OPS['attr']: trial['attrs'] |= op['user_attr']
@@ -115,6 +122,7 @@ def _read_journal(path):
                          "save study.trials_dataframe().to_csv('trials.csv')") from None
 
 # %% ../../nbs/readers/08_optuna.ipynb #c2ca2636
+_ENDS = ('*.db', '*.sqlite', '*.sqlite3', '*.log', '*.journal')
 _TABLES = {'studies', 'trials', 'trial_params', 'trial_values'}
 
 def _is_journal(path):
@@ -130,13 +138,12 @@ def recognises(
 ): # list of paths, the databases and journals there
     "The storages of Optuna's studies"
     if path.is_file(): return [path] if _is_either(path) else []
-    return [p for o in ('*.db', '*.sqlite', '*.sqlite3', '*.log', '*.journal') for p in files_in(path, o) if _is_either(p)]
+    return [p for o in _ENDS for p in files_in(path, o) if _is_either(p)]
 
 # %% ../../nbs/readers/08_optuna.ipynb #92489103
 def read(
     path, # A database, a journal, or the folder of one
 ): # DataFrame, a row a trial, with the names that `trials_dataframe` gives
     "The trials of Optuna's studies"
-    found = recognises(path)
-    if len(found) > 1: raise ValueError(f"{path} holds {len(found)} storages of Optuna, {found[0].name} and {found[1].name}: give one of them")
-    return _read_database(found[0]) if _is_database(found[0]) else _read_journal(found[0])
+    storage = only_one(recognises(path), path, 'storages of Optuna')
+    return _read_database(storage) if _is_database(storage) else _read_journal(storage)

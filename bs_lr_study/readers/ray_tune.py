@@ -8,15 +8,13 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/readers/ray_tune.html.md"""
 __all__ = ['recognises', 'read']
 
 # %% ../../nbs/readers/09_ray_tune.ipynb #9be23ad6
-import json
-from pathlib import Path
-
-from .tool_files import files_in, folder_names, json_lines, last_values, parse_json, read_bounded, read_json, tool_frame
+from .tool_files import files_in, folder_names, json_lines, last_values
+from .tool_files import parse_json, read_bounded, read_json, tool_frame
 
 # %% ../../nbs/readers/09_ray_tune.ipynb #67515ccb
-_OF_RAY = {'date', 'timestamp', 'pid', 'hostname', 'node_ip', 'checkpoint_dir_name', 'done', 'trial_id', 'time_this_iter_s',
-           'time_since_restore', 'iterations_since_restore', 'should_checkpoint', 'experiment_id', 'experiment_tag', 'warmup_time',
-           'timesteps_since_restore', 'config'}
+_OF_RAY = {'date', 'timestamp', 'pid', 'hostname', 'node_ip', 'checkpoint_dir_name', 'done', 'trial_id',
+           'time_this_iter_s', 'time_since_restore', 'iterations_since_restore', 'timesteps_since_restore',
+           'should_checkpoint', 'experiment_id', 'experiment_tag', 'warmup_time', 'config'}
 
 def recognises(
     path, # A file or folder
@@ -42,7 +40,7 @@ def _states(folder):
 
 def _status(trial, state, furthest):
     "How a trial ended"
-    if trial['failed'] and state in (None, 'ERROR'): return 'ERROR'
+    if trial['error'] and state in (None, 'ERROR'): return 'ERROR'
     early = trial['last'].get('done') and trial['last'].get('training_iteration', furthest) < furthest
     return 'stopped' if early and state in (None, 'TERMINATED') else state
 
@@ -50,9 +48,16 @@ def _status(trial, state, furthest):
 def _trial(folder):
     "What a trial's folder says"
     rows = json_lines(folder/'result.json')
-    error = folder/'error.txt'
-    failed = read_bounded(error).decode().strip() if error.exists() else ''
-    return dict(last=last_values(rows), config=read_json(folder/'params.json'), failed=failed)
+    config,error = read_json(folder/'params.json'),folder/'error.txt'
+    if not isinstance(config, dict): raise ValueError(f'{folder/"params.json"} holds no config of a trial')
+    lines = read_bounded(error).decode().split('\n') if error.exists() else []
+    return dict(last=last_values(rows), config=config, error=next((o for o in reversed(lines) if o.strip()), None))
+
+def _run(name, trial, states, furthest):
+    "A trial as `tool_frame` takes it"
+    status = _status(trial, states.get(trial['last'].get('trial_id')), furthest)
+    summary = {k: v for k,v in trial['last'].items() if k not in _OF_RAY}
+    return dict(name=name, config=trial['config'], summary=summary, status=status, message=trial['error'])
 
 def read(
     path, # A folder of results, or one of a trial
@@ -62,10 +67,4 @@ def read(
     trials = [_trial(o) for o in folders]
     states = {k: v for o in {p.parent for p in folders} for k,v in _states(o).items()}
     furthest = max((o['last'].get('training_iteration', 0) for o in trials), default=0)
-    runs = []
-    for name,trial in zip(folder_names(folders), trials):
-        status = _status(trial, states.get(trial['last'].get('trial_id')), furthest)
-        summary = {k: v for k,v in trial['last'].items() if k not in _OF_RAY}
-        config = trial['config'] if isinstance(trial['config'], dict) else {}
-        runs.append(dict(name=name, config=config, summary=summary, status=status, message=trial['failed'].split('\n')[-1] or None))
-    return tool_frame(runs)
+    return tool_frame([_run(n, o, states, furthest) for n,o in zip(folder_names(folders), trials)])

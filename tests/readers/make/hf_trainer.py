@@ -1,5 +1,5 @@
 """Hugging Face's Trainer: python hf_trainer.py FOLDER (transformers 5.24, torch)"""
-import logging, sys
+import sys
 from pathlib import Path
 
 import torch, transformers

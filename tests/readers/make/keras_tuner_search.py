@@ -1,6 +1,5 @@
 """Keras Tuner's folder: python keras_tuner_search.py FOLDER (keras-tuner 1.4, keras 3, torch)"""
 import os, sys
-from pathlib import Path
 
 os.environ['KERAS_BACKEND'] = 'torch'
 import keras_tuner as kt

@@ -6,7 +6,7 @@ import lightning as L, torch
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger
 
-from truth import CELLS, EPOCHS, curve, scheduled
+from truth import CELLS, EPOCHS, curve
 
 warnings.simplefilter('ignore')
 for name in ('lightning.pytorch', 'lightning.pytorch.utilities.rank_zero'): logging.getLogger(name).setLevel(logging.ERROR)

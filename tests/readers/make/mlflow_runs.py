@@ -6,7 +6,7 @@ os.environ['MLFLOW_ALLOW_FILE_STORE'] = 'true'
 os.environ['USER'] = os.environ['LOGNAME'] = 'somebody'
 import mlflow
 
-from truth import CELLS, EPOCHS, curve, scheduled
+from truth import CELLS, curve, scheduled
 
 def log(name, bs, lr):
     losses = curve(bs, lr)
