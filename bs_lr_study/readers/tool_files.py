@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import pandas as pd, yaml
 
-from .schema import read_text
+from .csv_file import read_text
 from .wandb_table import flatten, join_frames
 
 # %% ../../nbs/readers/06_tool_files.ipynb #5fd9a2f8
