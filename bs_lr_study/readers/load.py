@@ -42,9 +42,9 @@ def _as_frames(df, what):
     "What a tool knows, what was set and what was measured; of a plain table each column may be any of it"
     from bs_lr_study.readers.sources import tidy_table
     from bs_lr_study.readers.wandb_table import export_frames, is_export, split_frames
+    df = tidy_table(df)
     if df.columns.nlevels > 1: return split_frames(df)
     if is_export(df.columns): return export_frames(df, what)
-    df = tidy_table(df)
     return dict(own=df[[]], config=df, summary=df)
 
 def _read(src):
@@ -75,16 +75,22 @@ def _table(src, columns, where, measured):
     from bs_lr_study.readers.table import drop_reruns, select_where, to_table
     frames,what = _read(src),'the frame' if isinstance(src, pd.DataFrame) else src
     if frames['own'].empty and frames['config'].empty: raise ValueError(f'{what} holds no runs: expected a row per run')
-    renamed = frames['config'].attrs.get('renamed', {}) # by the reader of a tool
-    columns = {k: renamed.get(v, v) for k,v in (columns or {}).items()}
-    raw,metric,named = to_table(frames, columns, what, **_measured(src, measured))
+    measured = _objective(frames, columns or {}, _measured(src, measured))
+    raw,metric,named = to_table(frames, columns, what, **measured)
     if 'State' in frames['own']: raw = drop_reruns(raw)
     raw = select_where(raw, where, named)
     named = named.loc[raw.index]
     if 'State' in frames['own'] or where: raw,named = raw.reset_index(drop=True),named.reset_index(drop=True)
     df = _drop_constant(check_runs(raw, what, metric, named), raw)
     df.attrs['metric'] = metric
+    if told := [c for c in frames['summary'] if c not in frames['config']]: df.attrs['measured'] = told # so no settings
     return df
+
+def _objective(frames, columns, measured):
+    "What is asked of the metric, or what a tool says that it was after"
+    known = frames['config'].attrs.get('objective', {})
+    if not known or 'acc' in columns or measured['metric'] not in (None, known['metric']): return measured
+    return known | {k: v for k,v in measured.items() if v is not None}
 
 def _measured(src, measured):
     "What is asked of the metric; a frame that was loaded before knows its own"

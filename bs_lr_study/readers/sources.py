@@ -45,7 +45,10 @@ def find_reader(
     raise FileNotFoundError(nothing_in(path, FILES))
 
 # %% ../../nbs/readers/15_sources.ipynb #90b05c04
-TABLES = {}
+TABLES = {
+    "W&B's recipe": 'bs_lr_study.readers.wandb_recipe',
+    'Optuna': 'bs_lr_study.readers.optuna',
+}
 
 def tidy_table(
     df, # A table as a tool made it, or as somebody else did
