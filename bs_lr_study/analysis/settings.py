@@ -26,7 +26,8 @@ _LABELS = set('''id uuid uid number index idx row rank trial job task sweep name
     date datetime timestamp time start end started ended finished completed duration runtime elapsed unnamed cost price throughput
     n_params num_params params parameters total_params trainable_params param_count flops macs fps'''.split())
 _LABEL_ENDS = set('''id uuid time times seconds secs sec s ms minutes min hours duration runtime date timestamp datetime
-    hash sha path dir url uri host hostname ip pid user commit mb gb memory mem util utilization power energy kwh cost price throughput flops at'''.split())
+    hash sha path dir url uri host hostname ip pid user commit mb gb memory mem
+    util utilization power energy kwh cost price throughput flops at'''.split())
 _LABEL_STARTS = set('''time gpu cpu system sys mem memory peak elapsed wall datetime date timestamp timestamps created updated started
     finished completed git wandb mlflow unnamed log'''.split())
 _NO_LABEL = {'warmup', 'max', 'limit', 'budget', 'embedding', 'steps', 'scale', 'total'}
