@@ -49,7 +49,8 @@ def _as_frames(df, what):
 
 def _read(src):
     "Three frames of runs from wherever they are"
-    if isinstance(src, pd.DataFrame): return _as_frames(src.copy(), 'the frame')
+    if isinstance(src, pd.DataFrame):
+        return _as_frames(src.copy() if src.index.is_unique else src.reset_index(drop=True), 'the frame')
     if str(src).startswith('wandb:'):
         from bs_lr_study.readers.wandb_project import project_frames
         return project_frames(str(src).removeprefix('wandb:'))
