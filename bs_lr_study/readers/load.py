@@ -49,11 +49,13 @@ def _as_frames(df, what):
 
 def _read(src):
     "Three frames of runs from wherever they are"
+    from bs_lr_study.readers.sources import storage_path
     if isinstance(src, pd.DataFrame):
         return _as_frames(src.copy() if src.index.is_unique else src.reset_index(drop=True), 'the frame')
     if str(src).startswith('wandb:'):
         from bs_lr_study.readers.wandb_project import project_frames
         return project_frames(str(src).removeprefix('wandb:'))
+    if '://' in str(src): src = storage_path(src)
     by_name = isinstance(src, str) and not Path(src).suffix and not Path(src).parent.name
     if by_name and (any(o.startswith(src) for o in records()) or not Path(src).is_dir()): return _read_file(find_record(src))
     if Path(src).exists(): return _read_file(Path(src))

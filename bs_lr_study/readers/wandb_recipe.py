@@ -20,17 +20,19 @@ class _Numbers(ast.NodeTransformer):
     def visit_Name(self, node):
         return ast.Constant(float(node.id)) if node.id in ('nan', 'inf') else node
 
+def _parse(text):
+    "What JSON or Python print of a value, as the value"
+    try: return json.loads(text)
+    except (ValueError, RecursionError): return ast.literal_eval(_Numbers().visit(ast.parse(text.strip(), mode='eval')))
+
 def _as_dict(cell, where):
     "The dict in a cell"
-    if isinstance(cell, dict): return cell
-    if not isinstance(cell, str): return {}
-    try: return json.loads(cell)
-    except (ValueError, RecursionError): pass
-    try: d = ast.literal_eval(_Numbers().visit(ast.parse(cell.strip(), mode='eval')))
+    if pd.api.types.is_scalar(cell) and pd.isna(cell): return {}
+    try: d = _parse(cell) if isinstance(cell, str) else cell
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as e:
         raise ValueError(f'{where} holds no dict that can be read, but {cell[:60]!r}: {e}') from None
     if isinstance(d, dict): return d
-    raise ValueError(f'{where} holds no dict, but {cell[:60]!r}')
+    raise ValueError(f'{where} holds no dict, but {str(cell)[:60]!r}')
 
 def knows(
     names, # Columns of a table
