@@ -279,12 +279,16 @@ def main():
         if verb not in VERBS: sys.exit(f'bslr: no verb {verb!r}; choose from {", ".join(VERBS)}')
         sys.argv = [f'bslr {verb}', *sys.argv[2:]]
         warnings.filterwarnings('ignore', category=FutureWarning, module=r'torch\.jit') # which fastai's import causes
-        # settings may name models that lie here; what is installed goes first
-        if verb in ('run', 'lr-find'): sys.path.append(os.getcwd())
         _run_verb(VERBS[verb])
+
+def _here():
+    try: return os.getcwd()
+    except FileNotFoundError: raise CliError('the current folder was deleted; change to one that exists') from None
 
 def _run_verb(f):
     try:
+        # settings may name models that lie here; what is installed goes first
+        if f in (run, lr_find): sys.path.append(_here())
         args,kwargs,_ = parse_cli(f, pos=['study'])
         f(*args, **kwargs)
     except KeyboardInterrupt: sys.exit('\nbslr: stopped. What is finished is kept; the same command goes on from there.')

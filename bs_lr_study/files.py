@@ -1,4 +1,4 @@
-"""Locks, whole writes, caches and archives; texts from strangers made safe, and secrets kept out
+"""Locks, whole writes and caches; texts from strangers made safe, and secrets kept out
 
 Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/files.html.md"""
 
@@ -6,14 +6,14 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/files.html.md"""
 
 # %% auto #0
 __all__ = ['BEAT', 'STALE', 'UserError', 'DataError', 'clean', 'file_name', 'secrets', 'without_secrets', 'append_bytes',
-           'write_whole', 'Lease', 'holder', 'locked', 'unpack', 'user_cache', 'safe_path', 'SteadyFile']
+           'write_whole', 'Lease', 'holder', 'locked', 'user_cache', 'safe_path', 'SteadyFile']
 
 # %% ../nbs/01_files.ipynb #93065bea
-import errno, hashlib, lzma, os, platform, re, tarfile, tempfile, threading, warnings, zipfile, zlib
+import errno, hashlib, os, platform, re, threading, warnings
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 
 # %% ../nbs/01_files.ipynb #0f11e502
 class UserError(Exception):
@@ -149,18 +149,33 @@ class Lease:
         self.place = f"{_machine()} {'flock' if flock else 'alone'} "
         self.name = f'{self.place}{os.getpid()} {token_hex(8)}\n'
         self._released = threading.Event()
+        self._seen = 0. # When it was last seen to be ours
+        self._turn = threading.RLock()
 
-    def read(self): # str: the holder's line and its signs of life; None if nobody holds the lock
+    def read(self, tries=5): # str: the holder's line and its signs of life; None if nobody holds the lock
         try: return self.path.read_text(errors='replace')
         except FileNotFoundError: return None
+        except OSError as e: # on a network drive, the file may just have been replaced
+            if e.errno != errno.ESTALE or tries < 2: raise
+        sleep(BEAT/50)
+        return self.read(tries - 1)
 
     def held(self): # bool
-        "Whether the lease is still ours; a file that cannot be read for the moment does not end it"
-        try: return (self.read() or '').startswith(self.name)
-        except OSError: return True
+        "Whether the lease is still ours; a file that was deleted is made again, one that cannot be read now stays ours"
+        with self._turn, suppress(OSError):
+            if time() - self._seen < STALE and self.read() is None: self._make() # nobody may have taken it over yet
+            ours = (self.read() or '').startswith(self.name)
+            self._seen = time() if ours else 0.
+            return ours
+        return True
 
     def take(self): # bool
         "Take a lease that nobody has"
+        made = self._make()
+        if made: self._live()
+        return made
+
+    def _make(self):
         try: f = open(self.path, 'x')
         except FileExistsError: return False
         try:
@@ -168,7 +183,6 @@ class Lease:
         except BaseException: # half a lease would keep all others waiting
             self.path.unlink(missing_ok=True)
             raise
-        self._live()
         return True
 
     def seize(self): # bool
@@ -180,9 +194,13 @@ class Lease:
 
     def release(self):
         self._released.set()
-        if self.held(): self.path.unlink(missing_ok=True)
+        with self._turn: # no beat makes the file again
+            if self.held(): self.path.unlink(missing_ok=True)
+            self._seen = 0.
 
-    def _live(self): threading.Thread(target=self._beat, daemon=True).start()
+    def _live(self):
+        self._seen = time()
+        threading.Thread(target=self._beat, daemon=True).start()
 
     def _beat(self):
         while not self._released.wait(BEAT) and self.held():
@@ -215,6 +233,15 @@ def holder(
     return f'process {words[3]} on {words[0]}' if len(words) > 4 else 'another process'
 
 @contextmanager
+def _in_folder(path, error):
+    "Say which folder has to let files be made in it"
+    try: yield
+    except OSError as e:
+        if e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS): raise
+        raise error(f'{e.strerror}: a lock needs a file of its own in {Path(path).absolute().parent}, where this process '
+                    'may not make one: allow it to write there, or choose a file in another folder') from e
+
+@contextmanager
 def locked(
     path,    # The lock file
     timeout, # Seconds to wait for a holder that is alive
@@ -223,67 +250,18 @@ def locked(
 ): # `Lease`
     "Hold a lock between processes and machines, whether or not the file system has locks"
     until = monotonic() + timeout
-    with open(path, 'a') as file:
+    with _in_folder(path, error): file = open(path, 'a')
+    with file:
         while (flock := _flock(file)) is False and monotonic() < until: sleep(.01)
         lease = Lease(f'{path}.held', flock)
-        if flock is False or not _wait(lease, until):
-            raise error(f'{why} (lock file {lease.path}: {holder(lease.read())}; waited {timeout:g} s)')
+        with _in_folder(path, error): ours = flock is not False and _wait(lease, until)
+        if not ours:
+            waited = f'; waited {timeout:g} s' if timeout else ''
+            raise error(f'{why} (lock file {lease.path}: {holder(lease.read())}{waited})')
         try: yield lease
         finally:
             lease.release()
             if flock: _unflock(file)
-
-# %% ../nbs/01_files.ipynb #74814702
-_MOST = dict(times=20, size=2**30) # What an archive may become: times its own size, or bytes; the larger
-
-def _check_size(path, size):
-    "Refuse an archive that would become far larger than it is"
-    most = max(_MOST['times']*path.stat().st_size, _MOST['size'])
-    if size > most:
-        raise DataError(f'{path}: it would become more than {most/1e9:.1f} GB, {most/path.stat().st_size:.0f} times '
-                        'its size: if you trust it, unpack it yourself and name the folder')
-
-def _unpack_zip(path, to):
-    with zipfile.ZipFile(path) as z:
-        _check_size(path, sum(o.file_size for o in z.infolist()))
-        for name in z.namelist():
-            if not (to/name).resolve().is_relative_to(to.resolve()):
-                raise DataError(f'{path}: entry {name!r} would leave the folder')
-        z.extractall(to)
-
-def _unpack_tar(path, to):
-    size = 0
-    def plain(entry, to):
-        nonlocal size
-        if not (entry.isfile() or entry.isdir()):
-            raise DataError(f'{path}: entry {entry.name!r} is neither a file nor a folder')
-        size += entry.size
-        _check_size(path, size)
-        return tarfile.data_filter(entry, to)
-    with tarfile.open(path) as t: t.extractall(to, filter=plain)
-
-def _unpack_any(path, to):
-    if zipfile.is_zipfile(path): return _unpack_zip(path, to)
-    if tarfile.is_tarfile(path): return _unpack_tar(path, to)
-    raise DataError(f'{path}: neither a folder nor a whole zip or tar archive')
-
-def unpack(
-    path, # Archive: zip, or tar however compressed
-    to,   # Folder that it becomes; must not exist
-): # `to`
-    "Unpack an archive into a new folder; a `DataError` if an entry would leave it, or if it would become far larger"
-    path,to = Path(path),Path(to)
-    to.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=to.parent) as tmp:
-        whole = Path(tmp)/'whole'
-        whole.mkdir()
-        try: _unpack_any(path, whole)
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, RuntimeError, zlib.error, lzma.LZMAError) as e:
-            raise DataError(f'{path}: could not unpack it: {e}') from e
-        try: whole.rename(to)
-        except OSError:
-            if not to.exists(): raise # else another process was first
-    return to
 
 # %% ../nbs/01_files.ipynb #0f11e508
 def user_cache(): # Path
@@ -292,15 +270,18 @@ def user_cache(): # Path
     return xdg_cache_home()/'bs_lr_study'
 
 # %% ../nbs/01_files.ipynb #019d687e
+_STARTING = threading.RLock() # The environment is one for all threads
+
 @contextmanager
 def safe_path():
     "Python processes that are started meanwhile import nothing from the current folder, unless `sys.path` names it"
-    before = os.environ.get('PYTHONSAFEPATH')
-    os.environ['PYTHONSAFEPATH'] = '1'
-    try: yield
-    finally:
-        if before is None: os.environ.pop('PYTHONSAFEPATH', None)
-        else: os.environ['PYTHONSAFEPATH'] = before
+    with _STARTING:
+        before = os.environ.get('PYTHONSAFEPATH')
+        os.environ['PYTHONSAFEPATH'] = '1'
+        try: yield
+        finally:
+            if before is None: os.environ.pop('PYTHONSAFEPATH', None)
+            else: os.environ['PYTHONSAFEPATH'] = before
 
 # %% ../nbs/01_files.ipynb #87836483
 class SteadyFile:

@@ -85,3 +85,15 @@ def test_mistakes_are_told_in_a_line(args, told, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr('warnings.showwarning', None)
     with pytest.raises(SystemExit) as e: cli.main()
     assert str(e.value).startswith(told) and '\n' not in str(e.value)
+
+def test_a_folder_that_was_deleted(tmp_path, monkeypatch):
+    from bs_lr_study import cli
+    (tmp_path/'gone').mkdir()
+    monkeypatch.setattr(sys, 'argv', ['bslr', 'run', 's'])
+    monkeypatch.setattr('warnings.showwarning', None)
+    os.chdir(tmp_path/'gone')
+    (tmp_path/'gone').rmdir()
+    try:
+        with pytest.raises(SystemExit) as e: cli.main()
+    finally: os.chdir(tmp_path)
+    assert str(e.value) == 'bslr: the current folder was deleted; change to one that exists'

@@ -8,11 +8,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT/'bs_lr_study'
 
 # A room and the rooms it may import. What stands for a folder stands for all modules in it.
-GROUND = {'runs', 'files', 'register'}
+GROUND = {'runs', 'files', 'archives', 'register', 'metrics'}
 MAY_IMPORT = {
     'runs': set(),
     'files': set(),
+    'archives': {'files'},
     'register': set(),
+    'metrics': set(),
     'store': GROUND,
     'training': GROUND,
     'readers': GROUND | {'store'},

@@ -36,7 +36,8 @@ import pandas as pd, pytest, yaml
 from bs_lr_study import cli
 from bs_lr_study.analysis import load_runs
 from bs_lr_study.training.data import find_data
-from bs_lr_study.files import DataError, unpack
+from bs_lr_study.archives import unpack
+from bs_lr_study.files import DataError
 from bs_lr_study.sweep.board import Board
 from bs_lr_study.sweep.live import live
 from bs_lr_study.runs import Run, RunConfig, grid, run_name

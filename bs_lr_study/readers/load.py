@@ -32,24 +32,24 @@ def find_record(
 # %% ../../nbs/readers/05_load.ipynb #b619e5c4
 def _read_file(path, columns):
     "A frame of the runs in a file or folder"
-    if path.is_dir() or path.suffix == '.wandb':
-        from bs_lr_study.readers.wandb_log import offline_runs
-        return offline_runs(path, columns)
-    if path.suffix == '.jsonl':
-        from bs_lr_study.store import Store
-        return _rename(Store(path).to_df(), columns)
     from bs_lr_study.readers.schema import read_csv
+    from bs_lr_study.readers.sources import find_reader
     from bs_lr_study.readers.wandb_table import check_header
+    if reader := find_reader(path): return _from_frame(reader.read(path), columns, path)
     return _from_frame(read_csv(path, (lambda *_: None) if columns else check_header), columns, path)
 
 def _from_frame(df, columns, what):
     "A frame that somebody has, W&B's export or not"
-    from bs_lr_study.readers.wandb_table import export_runs, is_export
-    return export_runs(df, columns, what) if is_export(df.columns) else _rename(df, columns)
+    from bs_lr_study.readers.sources import tidy_table
+    from bs_lr_study.readers.wandb_table import export_runs, frames_to_table, is_export, split_frames
+    if df.columns.nlevels > 1: return frames_to_table(split_frames(df), columns, what)
+    return export_runs(df, columns, what) if is_export(df.columns) else _rename(tidy_table(df), columns)
 
 def _rename(df, columns):
     "`df` with the columns that a mapping names under the names of their fields"
-    columns = {k: v for k,v in (columns or {}).items() if v != k}
+    renamed = df.attrs.get('renamed', {}) # by the reader of a tool
+    columns = {k: renamed.get(v, v) for k,v in (columns or {}).items()}
+    columns = {k: v for k,v in columns.items() if v != k}
     for k,v in columns.items():
         if v is not None and v not in df:
             raise ValueError(f"there is no column {v!r} for {k}: there are {', '.join(df.columns)}")

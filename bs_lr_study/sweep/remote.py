@@ -12,7 +12,8 @@ import hashlib, tarfile, tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..files import DataError, locked, unpack, user_cache
+from ..archives import unpack
+from ..files import DataError, locked, user_cache
 from ..register import import_object
 from .connect import get_ray
 from ..training.data import fingerprint, image_files

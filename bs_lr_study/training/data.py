@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import DataError, unpack, user_cache
+from ..archives import unpack
+from ..files import DataError, user_cache
 
 # %% ../../nbs/training/01_data.ipynb #c288edbf
 # fastai scripts functions with torch.jit as it is imported, which torch deprecates: nothing a user could act on

@@ -6,7 +6,8 @@ import numpy as np, pytest
 from PIL import Image
 
 from bs_lr_study.training.data import check_folder, find_data, get_dls
-from bs_lr_study.files import DataError, unpack
+from bs_lr_study.archives import unpack
+from bs_lr_study.files import DataError
 from bs_lr_study.runs import RunConfig
 from bs_lr_study.training.learner import train
 
