@@ -14,16 +14,17 @@ from itertools import product
 
 import numpy as np
 
-# %% ../../nbs/suggest/02_surrogate.ipynb #f7ac97b5
+# %% ../../nbs/suggest/02_surrogate.ipynb #4f29e5c6
 @dataclass(frozen=True)
 class Squeeze:
     "A scale that is linear near the top and logarithmic far below it"
     top: float
     width: float # Distance from the top at which the one goes over into the other
+    worst: float # Of the values seen; nothing is worse
 
     def __call__(self, y): return -np.arcsinh((self.top - y)/self.width)
 
-    def back(self, z): return self.top + self.width*np.sinh(np.clip(z, -30, 6))
+    def back(self, z): return self.top + self.width*np.sinh(np.clip(z, self(self.worst), 5))
 
 def squeeze_of(
     y, # Values, the more the better
@@ -32,7 +33,7 @@ def squeeze_of(
     y = np.asarray(y, float)
     top = y.max()
     width = np.median(top - y)/4
-    return Squeeze(top, max(width, 1e-6*max(abs(top), 1e-6)))
+    return Squeeze(top, max(width, 1e-6*max(abs(top), 1e-6)), y.min())
 
 # %% ../../nbs/suggest/02_surrogate.ipynb #703c6b55
 REACH_BS,REACH_LR = (2., 4., 8.),(1., 2., 4.) # Of the process: doublings, half decades
@@ -58,7 +59,7 @@ def _priors(lattice):
     def prior(reach): return quadratic + _matern(np.sqrt(((apart/reach)**2).sum(-1)))
     return np.stack([prior(reach) for reach in product(REACH_BS, REACH_LR)])
 
-# %% ../../nbs/suggest/02_surrogate.ipynb #e0f1c16e
+# %% ../../nbs/suggest/02_surrogate.ipynb #2c084c66
 @dataclass(frozen=True)
 class Surface:
     "What is known of all cells of a lattice: one Student t process for each set of parameters"
@@ -112,15 +113,18 @@ def surface(
     z = squeeze(np.asarray(y, float))
     return _posterior(_priors(lattice), at, z, np.ones(len(at)) if noise is None else np.asarray(noise, float), squeeze)
 
-def _posterior(priors, at, z, noise, squeeze):
-    prior,ratio = np.repeat(priors, len(NOISE), 0),np.tile(NOISE, len(priors))
-    n,level = len(at),z.mean()
-    root = np.linalg.cholesky(prior[:, at][:, :, at] + ratio[:, None, None]*np.diag(noise))
-    half = np.linalg.solve(root, prior[:, at]) # L⁻¹K, so that its square is what the runs explain
+def _posterior(priors, at, z, noise, squeeze, least=.01):
+    "Over the sets of parameters that explain the runs at least somewhat"
+    n,ratio = len(at),np.tile(NOISE, len(priors))
+    prior,level = np.repeat(np.arange(len(priors)), len(NOISE)),z.mean()
+    among = priors[:, at[:, None], at]
+    root = np.linalg.cholesky(among[prior] + ratio[:, None, None]*np.diag(noise))
     white = np.linalg.solve(root, np.broadcast_to(z - level, (len(ratio), n))[..., None])[..., 0]
-    explained = half.transpose(0, 2, 1) @ half
     rest = DOF*PRIOR_SD**2 + (white**2).sum(-1)
     fit = -np.log(np.diagonal(root, axis1=1, axis2=2)).sum(-1) - (n + DOF)/2*np.log(rest)
     weights = np.exp(fit - fit.max())
-    scales,means = rest/(n + DOF),level + np.einsum('hnk,hn->hk', half, white)
-    return Surface(weights/weights.sum(), means, prior - explained, scales, ratio*scales, n + DOF, squeeze)
+    some = weights > least*weights.max()
+    weights,prior,root,white,scales,ratio = (o[some] for o in (weights, prior, root, white, rest/(n + DOF), ratio))
+    half = np.linalg.solve(root, priors[prior][:, at]) # L⁻¹K, so that its square is what the runs explain
+    means,explained = level + np.einsum('hnk,hn->hk', half, white),half.transpose(0, 2, 1) @ half
+    return Surface(weights/weights.sum(), means, priors[prior] - explained, scales, ratio*scales, n + DOF, squeeze)
