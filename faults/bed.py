@@ -69,7 +69,7 @@ def prepare():
     for o in (fast, train, stub): o.train_many = watched(o.train_many)
     workers._context = lambda *_: get_context('fork') # workers, too, start at once
     os.fork = calmly(os.fork)
-    cli._report = lambda *_, **__: print('reported')  # tables and plots are not what is tried here
+    cli.sweeps.show_report = lambda *_, **__: print('reported')  # tables and plots are not what is tried here
 
 class Sweep:
     "A process of its own that runs `bslr`"

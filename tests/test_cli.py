@@ -69,7 +69,7 @@ def test_modules_that_lie_around_are_not_run(bslr, tmp_path):
     assert not (tmp_path/'was_run').exists()
 
 @pytest.mark.parametrize('args,told', [
-    (['dance'], "bslr: no verb 'dance'; choose from studies, run, report, lr-find, merge, sync"),
+    (['dance'], "bslr: no verb 'dance'; choose from run, studies, merge, sync"),
     (['run', 's', '--limit', '0'], 'bslr: limit is 0: at least one run'),
     (['run', 's', '--budget', 'soon'], "bslr: budget: 'soon' is no length of time; say 90m, 2h or 1h30m"),
     (['run', 's', '--only', 'bs'], 'bslr: only: expected FIELD=VALUE, such as bs=8,16 or model=small, not bs'),

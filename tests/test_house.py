@@ -8,12 +8,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT/'bs_lr_study'
 
 # A room and the rooms it may import. What stands for a folder stands for all modules in it.
-GROUND = {'runs', 'files', 'archives', 'register', 'metrics'}
+GROUND = {'runs', 'files', 'archives', 'register', 'metrics', 'needs'}
 MAY_IMPORT = {
     'runs': set(),
     'files': set(),
     'archives': {'files'},
     'register': set(),
+    'needs': set(),
     'metrics': set(),
     'store': GROUND,
     'training': GROUND,
@@ -26,6 +27,7 @@ MAY_IMPORT = {
     'suggest': GROUND | {'store', 'training', 'readers', 'analysis', 'sweep', 'probe', 'report'},
     'lab': GROUND | {'store', 'training', 'readers', 'tracking', 'analysis', 'report', 'sweep', 'probe', 'suggest'},
     'cli': {'*'},
+    '__main__': {'cli'},
 }
 
 def module_name(path):

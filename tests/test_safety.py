@@ -416,11 +416,11 @@ def test_plots_stay_in_their_folder(tmp_path, name):
 def test_settings_of_runs_stay_in_their_folder(tmp_path, monkeypatch):
     "A report on runs of several settings has a folder for each; here they are named by a stranger"
     made = []
-    monkeypatch.setattr(cli, '_report_one', lambda df, out, *_: made.append(Path(out)))
+    monkeypatch.setattr(cli.reports, '_report_one', lambda df, out, *_: made.append(Path(out)))
     rows = [dict(run=f'r{i}{d}', acc=.5, model='m', bs=8, lr=.1, data=d)
             for i in range(2) for d in ('../../../evil', '/etc/x', EVIL)]
     df = load_runs(pd.DataFrame(rows).drop_duplicates('data'))
-    cli._report(df, str(tmp_path/'plots'), 'x')
+    cli.reports.show_report(df, str(tmp_path/'plots'), 'x')
     assert len(set(made)) == 3 and all(o.parent == tmp_path/'plots' and not ODD.search(str(o)) for o in made)
 
 # workflows

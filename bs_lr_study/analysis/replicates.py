@@ -40,6 +40,12 @@ class RunSd:
         q = chi2.ppf([(1+level)/2, (1-level)/2], self.dof)
         return tuple(float(o) for o in self.sd*np.sqrt(self.dof/q))
 
+    def at(self,
+        c, # Cells, as `cells` gives them
+    ): # Two arrays: the standard deviation of a run of each cell, and its degrees of freedom
+        "The one error, for each of some cells"
+        return np.full(len(c), self.sd),np.full(len(c), self.dof)
+
 CELL = ['model', 'lr', 'bs']
 
 def _replicates(df):

@@ -12,13 +12,13 @@ from functools import partial
 from inspect import signature
 
 from ..register import EXECUTORS
-from .workers import check_timeout, default_workers, get_engine, in_batches
+from .workers import check_timeout, default_workers, get_engine, in_batches, train_group
 
 # %% ../../nbs/sweep/05_executors.ipynb #0ab3f216
 def _in_this_process(groups, train_many, opts, begun):
     for group in groups:
         if begun: begun(group)
-        yield from train_many(group, **opts)
+        yield from train_group(train_many, group, opts)
 
 def here(
     groups, # Lists of `RunConfig`

@@ -134,7 +134,6 @@ def _probe_of(m, gen):
 def _probed(model, x, k):
     "Outputs of `k` members, and the norm of each one's gradient of a fixed function of its outputs"
     out = model.train()(x.clone())
-    out = out if out.dim() == 3 else out[:,None]
     (out*torch.linspace(-1, 1, out[:,0].numel()).to(out).view_as(out[:,:1])).sum().backward()
     norms = sum(p.grad.reshape(k, -1).square().sum(1) for p in model.parameters() if p.grad is not None).sqrt()
     model.zero_grad()
@@ -147,24 +146,30 @@ def _draws(model, x):
     with torch.no_grad(): model.train()(x.clone())
     return not all(map(torch.equal, before, states()))
 
-def _same(ms, xs, of):
+def _same(ms, xs, of, join):
     "Whether members side by side do what they do one by one"
-    out,grads = _probed(Members(ms, xs, of), xs, len(ms))
-    outs,norms = zip(*(_probed(m, xs if of is None else xs[:,i], 1) for i,m in enumerate(ms)))
+    out,grads = _probed(join(ms, xs, of), xs, len(ms))
+    outs,norms = zip(*(_probed(join([m], xs), xs if of is None else xs[:,i], 1) for i,m in enumerate(ms)))
     close = lambda a,b: torch.allclose(a, b, rtol=1e-8, atol=1e-9)
     return close(out, torch.cat(outs, 1)) and close(grads, torch.cat(norms))
 
+def _others(x, n, gen):
+    "`x` in `n` streams, each of other images or tokens"
+    if not x.is_floating_point(): return torch.stack([x.roll(i, -1) for i in range(n)], 1)
+    return torch.stack([x + torch.randn(x.shape, generator=gen, dtype=x.dtype).to(x.device) for _ in range(n)], 1)
+
 def check_members(
     ms, # The members
-    x,  # Some images
+    x,  # Some images, or tokens
+    join=Members, # What puts them side by side
 ):
     "A `NotStackable` if side by side the members give other outputs or gradients than one by one"
     gen = torch.Generator().manual_seed(0)
     try:
-        ms,x = [_probe_of(m, gen) for m in ms],x.double()
-        streams = torch.stack([x + torch.randn(x.shape, generator=gen, dtype=x.dtype).to(x.device) for _ in ms], 1)
+        ms,x = [_probe_of(m, gen) for m in ms],x.double() if x.is_floating_point() else x
+        streams = _others(x, len(ms), gen)
         if _draws(ms[0], x): raise NotStackable('it draws random numbers')
-        same = _same([copy.deepcopy(m) for m in ms], x, None) and _same(ms, streams, list(range(len(ms))))
+        same = _same([copy.deepcopy(m) for m in ms], x, None, join) and _same(ms, streams, list(range(len(ms))), join)
     except (NotStackable, MemoryError, torch.OutOfMemoryError): raise
     except Exception as e: raise NotStackable(f'side by side the members fail: {e}') from e
     if not same: raise NotStackable('side by side the members give other results')

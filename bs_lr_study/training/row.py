@@ -30,6 +30,7 @@ from .norms import CALIBRATED, N_CALIBRATE, calibrate
 from .options import train_options
 from .outcome import check_updates
 from .smoothing import smoothed
+from .token_members import TokenMembers
 
 # %% ../../nbs/training/14_row.ipynb #0a97a054
 class Digits:
@@ -97,12 +98,16 @@ def batches(
 
 # %% ../../nbs/training/14_row.ipynb #5c13bd91
 def member_losses(
-    out, # Outputs, shape (images, members, outputs)
-    y,   # Labels, shape (images,) or (images, members)
+    out, # Outputs, shape (examples, members, …, outputs), such as (sequences, members, places, tokens)
+    y,   # Labels, shape (examples, …) or (examples, members, …)
 ): # Tensor (members,)
     "Mean loss of each member"
-    y = (y[:,None] if y.dim() == 1 else y).expand(out.shape[:2])
-    return F.cross_entropy(out.flatten(0, 1), y.flatten(), reduction='none').view(out.shape[:2]).mean(0)
+    out,y = out.transpose(0, 1),_of_members(y, out).transpose(0, 1) # which lie in this order for language models
+    return F.cross_entropy(out.flatten(0, -2), y.flatten(), reduction='none').view(len(out), -1).mean(1)
+
+def _of_members(y, out):
+    "The labels of each member's outputs"
+    return (y if y.dim() == out.dim() - 1 else y[:,None]).expand(out.shape[:-1])
 
 # %% ../../nbs/training/14_row.ipynb #35761708
 class _Graphed:
@@ -171,10 +176,11 @@ class Row:
 
     def _members(self, source):
         ms,x = [self._fresh(source, s) for s in self.seeds],_two_images(source)
-        if len(self.of) == 1: return Members(ms, x)
-        check_members((ms*2)[:2], x)
+        join = Members if x.is_floating_point() else TokenMembers
+        if len(self.of) == 1: return join(ms, x)
+        check_members((ms*2)[:2], x, join)
         of = self.of.tolist()
-        return Members([copy.deepcopy(ms[i]) for i in of], x, of if len(ms) > 1 else None)
+        return join([copy.deepcopy(ms[i]) for i in of], x, of if len(ms) > 1 else None)
 
     @torch.no_grad()
     def _channels_last(self, members, source):
@@ -198,7 +204,7 @@ class Row:
 
     def _gradients(self, x, y, share):
         "Add the gradients of a part of a batch to those of the parts before; each member's part of the loss"
-        losses = member_losses(self.outputs(x), y if y.dim() == 1 else y[:,self.of])*share
+        losses = member_losses(self.outputs(x), y if len(self.seeds) == 1 else y[:,self.of])*share
         losses.sum().backward()
         return losses.detach()
 
@@ -230,8 +236,9 @@ def validate(self:Row,
     for x,y in source.valid_batches():
         out = self.outputs(self._streams(self.members, x))
         loss = loss + member_losses(out, y)*len(y)
-        right = right + (out.argmax(2) == y[:,None]).sum(0)
-    return (loss/source.n_valid).tolist(), [o/source.n_valid for o in right.tolist()]
+        hits = out.argmax(-1) == y[:,None]
+        right = right + hits.transpose(0, 1).flatten(1).sum(1)/hits[0, 0].numel() # of a sequence, the share of its places
+    return (loss/source.n_valid).tolist(), (right.double()/source.n_valid).tolist()
 
 @patch
 @contextmanager

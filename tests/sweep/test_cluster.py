@@ -283,10 +283,10 @@ class Head:
 
 class Fake:
     "What a crew needs of Ray: machines, and workers that do as told"
-    def __init__(self, behave, machines=2, begin=lambda machine: None, cpus=1, replaced=True):
+    def __init__(self, behave, machines=2, begin=lambda machine: None, cpus=1, replaced=True, lacking=()):
         from ray import exceptions
         self.exceptions,self.behave,self.begin,self.cpus,self.replaced = exceptions,behave,begin,cpus,replaced
-        self.alive,self.busy = [f'm{i}' for i in range(machines)],{}
+        self.alive,self.busy,self.lacking = [f'm{i}' for i in range(machines)],{},lacking
 
     def nodes(self):
         return [dict(NodeID=o, Alive=True, Resources=dict(CPU=float(self.cpus)), NodeManagerAddress=o) for o in self.alive]
@@ -297,6 +297,7 @@ class Fake:
 
     def remote(self, cls): return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda: FakeActor(self)))
     def kill(self, actor): self.busy.pop(actor, None)
+    def put(self, part): return part
 
     def wait(self, waiting, num_returns=1, timeout=None):
         end = time.monotonic() + timeout
@@ -328,7 +329,8 @@ class FakeActor:
     "A worker: it has a machine to itself, prepares, and trains"
     def __init__(self, ray):
         self.ray = ray
-        self.machine,self.prepare,self.train = [SimpleNamespace(remote=f) for f in (self.find_machine, self.begin, self.runs)]
+        self.machine,self.prepare,self.fetch_images,self.train = [
+            SimpleNamespace(remote=f) for f in (self.find_machine, self.begin, self.fetch, self.runs)]
 
     def find_machine(self):
         def find():
@@ -338,7 +340,8 @@ class FakeActor:
             return free[0] if free else None
         return Answer(find)
 
-    def begin(self, task): return Answer(lambda: self.ray.begin(self.ray.busy[self]) or True)
+    def begin(self, task): return Answer(lambda: self.ray.begin(self.ray.busy[self]) or self.ray.busy[self] not in self.ray.lacking)
+    def fetch(self, name, sha, parts): return Answer(lambda: True)
 
     def runs(self, group): return Answers(self.answers(group), self)
 
@@ -367,7 +370,7 @@ def crew(monkeypatch):
         told = [] if told is None else told
         monkeypatch.setattr(cluster.warnings, 'warn', told.append)
         seen(ray := Fake(behave, **kw))
-        crew = cluster._Crew(ray, Groups(groups), cluster.Task('', {}), told.append, head=head)
+        crew = cluster._Crew(ray, Groups(groups), cluster.Task('', dict(path='images'), ('colours', '')), told.append, head=head)
         for runs in crew.batches(): told += runs
         return told
     return run
@@ -443,6 +446,24 @@ class TestCrew:
         assert sum('could not begin' in o for o in told if isinstance(o, str)) == 1
         with pytest.raises(ClusterError, match='could not begin(.|\n)*no module of that name'): crew([[c] for c in cfgs(20)], begin=broken)
 
+    @pytest.mark.parametrize('error', [None, OSError('no space left'), DataError('broken image')])
+    def test_recording_goes_on_while_images_are_packed(self, crew, monkeypatch, error):
+        "Whoever has them trains meanwhile; if they cannot be packed, what was done is kept"
+        five_done,waited,told = threading.Event(),[],[]
+        def pack(path, file):
+            waited.append(five_done.wait(10))
+            if error: raise error
+            return 'sha'
+        def behave(c):
+            if c and c.bs == 6: five_done.set()
+        monkeypatch.setattr(remote, 'pack_images', pack)
+        sweep = lambda: crew([[c] for c in cfgs(12)], behave, told=told, lacking=['m1'])
+        if error:
+            with pytest.raises(WorkerError, match=f'the images could not be packed: {error}'): sweep()
+        else: sweep()
+        ended = Counter(r.status for r in told if isinstance(r, Run))
+        assert waited == [True] and (ended == Counter(ok=12) if not error else 5 <= ended['ok'] < 12)
+
     def test_nobody_is_there(self, crew):
         with pytest.raises(ClusterError, match='no machine of the cluster has what a worker takes, 1 CPU: there are $'):
             crew([cfgs(1)], machines=0)
@@ -515,6 +536,24 @@ class TestAddress:
 def test_without_ray(monkeypatch):
     monkeypatch.setitem(sys.modules, 'ray', None)
     with pytest.raises(ClusterError, match=r"not installed \(pip install 'ray>="): flat(on_cluster([cfgs(1)], 'fast', {}))
+
+def test_packing_can_be_ended_at_any_time(tmp_path, monkeypatch):
+    "The thread is gone at once, however much there was to pack"
+    (tmp_path/'red').mkdir()
+    for i in range(20): (tmp_path/'red'/f'{i}.png').write_bytes(bytes(10))
+    packed,begun = [],threading.Event()
+    def put(part): packed.append(part)
+    addfile = remote.tarfile.TarFile.addfile
+    def slowly(*args):
+        begun.set()
+        time.sleep(.02)
+        return addfile(*args)
+    monkeypatch.setattr(remote.tarfile.TarFile, 'addfile', slowly)
+    packing = remote.Packing(tmp_path, put)
+    assert begun.wait(10)
+    packing.close()
+    with pytest.raises(ValueError, match='closed file'): packing.packed.result(10)
+    assert packed == []
 
 def test_images_that_were_changed_on_the_way(tmp_path, colours):
     sha = remote.pack_images(colours, f := io.BytesIO())

@@ -5,6 +5,7 @@ import pytest
 
 import bs_lr_study.sweep.workers as workers
 from bs_lr_study.runs import Run, grid
+from bs_lr_study.sweep import make_study, run
 from bs_lr_study.sweep.executors import here
 from bs_lr_study.sweep.workers import WorkerError, in_workers
 
@@ -131,6 +132,37 @@ def test_the_current_folder_is_not_run(tmp_path):
     r = subprocess.run([sys.executable, '../elsewhere/script.py'], cwd=tmp_path/'here', capture_output=True, text=True, timeout=300)
     assert r.stdout == "['ok', 'ok']\n", r.stderr
     assert sorted(o.name for o in (tmp_path/'here').iterdir()) == sorted(f'{o}.py' for o in names)
+
+LAZY = """
+from dataclasses import replace
+from bs_lr_study.runs import Run
+def train_many(cfgs, **opts):
+    for c in cfgs:
+        if c.lr < .1: yield Run(c, 'diverged')
+def twice(cfgs, **opts):
+    for c in cfgs + cfgs: yield Run(c, 'diverged')
+def others(cfgs, **opts):
+    for c in cfgs: yield Run(replace(c, seed=9), 'diverged')
+"""
+
+@pytest.fixture
+def lazy(tmp_path, monkeypatch):
+    (tmp_path/'lazy_engine.py').write_text(LAZY)
+    monkeypatch.syspath_prepend(tmp_path)
+
+@pytest.mark.parametrize('n', [0, 1])
+def test_an_engine_that_returns_too_few_or_others(lazy, tmp_path, n):
+    "What it leaves out is recorded as failed; what nobody has asked for is an error that names it"
+    study = make_study('s', tmp_path/'s.jsonl', data='digits', models='small', batch_sizes=[8], lrs=[1e-3, 1e-2, 1e-1])
+    ended = run(study, workers=n, engine='lazy_engine:train_many', show=False)
+    known = study.store.runs()
+    assert ended == {'diverged': 2, 'failed': 1} and len(known) == 3
+    assert [(r.cfg.lr, r.message) for r in known.values() if r.status == 'failed'] == [(.1, 'the engine returned no result for this run')]
+    for engine,kept in (('twice', 1), ('others', 0)):
+        other = make_study('t', tmp_path/f'{engine}.jsonl', data='digits', models='small', batch_sizes=[8], lrs=[1e-3])
+        with pytest.raises((ValueError, WorkerError), match='a run that was not asked for'):
+            run(other, workers=n, engine=f'lazy_engine:{engine}', show=False)
+        assert len(other.store.read()[0]) == kept
 
 SCRIPT = """
 from bs_lr_study.sweep import make_study, run
