@@ -7,7 +7,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/suggest/answer.html.md"""
 # %% auto #0
 __all__ = ['lr_power', 'Answer', 'answer', 'as_part']
 
-# %% ../../nbs/suggest/06_answer.ipynb #4f2e5d8f
+# %% ../../nbs/suggest/06_answer.ipynb #0b04d878
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -18,10 +18,10 @@ from ..metrics import Metric
 from ..report.page import Part, Text, as_table
 from ..runs import fmt_lr
 from .confirm import judge
-from .search import FRESH, in_unit, is_open, view
+from .search import in_unit, is_open, view
 from ..sweep.plan import fmt_seconds
 
-# %% ../../nbs/suggest/06_answer.ipynb #b6412172
+# %% ../../nbs/suggest/06_answer.ipynb #b93dcb20
 def _best_lrs(lattice, drawn):
     "log10 of the best learning rate at each batch size, for each surface drawn"
     by_row = drawn.reshape(len(drawn), len(lattice.bs), len(lattice.lr))
@@ -32,7 +32,7 @@ def lr_power(
     drawn, # Array (draws, cells) of what surfaces may be
     tried, # Batch sizes with runs; beyond them nothing is claimed
     level=.9, # Share of such intervals that hold the exponent
-): # dict: `exponent` of the batch size that the best learning rate follows, `lo`, `hi`, and the best `lrs` by batch size; or None
+): # dict: `exponent` of bs that the best lr follows, `lo`, `hi`, and the best `lrs` by bs; None of less than three
     "How the best learning rate moves with the batch size"
     rows = [i for i,bs in enumerate(lattice.bs) if bs in tried]
     if len(rows) < 3: return None
@@ -127,7 +127,7 @@ def _leader(lattice, runs, strategy):
 
 def _expected(drawn, lattice, best, metric): return metric.sign*float(np.median(drawn[:, lattice.index(*best)]))
 
-# %% ../../nbs/suggest/06_answer.ipynb #d766550e
+# %% ../../nbs/suggest/06_answer.ipynb #103ed7a5
 def _cell(bs, lr): return f'bs {bs}, lr {fmt_lr(lr)}'
 
 def _how(setting):
@@ -143,7 +143,9 @@ def _worth(a):
     "What to expect of the setting"
     m,runs = a.metric,f'{100*a.level:.0f} %'
     said = f'{m.title} {m.text(a.expected)}'
-    if a.interval: said += f' ({m.number(a.interval[0])} to {m.number(a.interval[1])}, {runs}; {a.finalists[0]["n"]} fresh runs)'
+    if a.interval:
+        lo,hi = map(m.number, a.interval)
+        said += f' ({lo} to {hi}, {runs}; {a.finalists[0]["n"]} fresh runs)'
     else: said += ' by the search alone: there was no time for fresh runs, so this is likely too good'
     return f'{said}; a run takes {fmt_seconds(a.seconds)}{_memory(a.memory)}'
 
@@ -159,8 +161,9 @@ def _others(a):
 
 def _bounds(a):
     m = a.metric
-    lines = [] if a.short is None else [f'It is at most {m.points(a.short)} short of the best finalist ({100*a.level:.0f} %).']
-    return lines + [f'Of all settings weighed, tried or not, none is likely to be better by more than {m.points(a.beyond)}.']
+    all_ = f'Of all settings weighed, tried or not, none is likely to be better by more than {m.points(a.beyond)}.'
+    if a.short is None: return [all_]
+    return [f'It is at most {m.points(a.short)} short of the best finalist ({100*a.level:.0f} %).', all_]
 
 def _law(a):
     if not a.law: return []
@@ -173,7 +176,8 @@ def _cost(a):
     n = sum(a.tried.values())
     lost = ', '.join(f'{v} {k}' for k,v in a.tried.items() if k != 'ok')
     lines = [f'{n} runs{f" ({lost})" if lost else ""}, {fmt_seconds(a.spent)} of training. {a.why_ended}'.strip()]
-    if a.halving and a.short: lines.append(f'About {fmt_seconds(a.halving)} more would halve the {a.metric.points(a.short)}.')
+    if a.halving and a.short:
+        lines.append(f'About {fmt_seconds(a.halving)} more would halve the {a.metric.points(a.short)}.')
     return lines
 
 def _lines(a):
@@ -182,7 +186,7 @@ def _lines(a):
         head.append('Nothing was told apart: of what loses little, this is the fastest.')
     return [*head, *_bounds(a), *_others(a), *_law(a), *_cost(a)]
 
-# %% ../../nbs/suggest/06_answer.ipynb #ecc1c315
+# %% ../../nbs/suggest/06_answer.ipynb #f2917419
 def as_part(
     a, # `Answer`
 ): # `Part`
@@ -193,7 +197,8 @@ def as_part(
         import pandas as pd
         t = pd.DataFrame(a.finalists)
         t = t.assign(in_set=t.in_set.map({True: 'may be the best', False: 'worse'}), seconds=t.seconds.map(fmt_seconds))
-        t = t.rename(columns=dict(n='fresh runs', mean=m.axis, lo='from', hi='to', in_set='verdict', seconds='a run takes'))
+        names = dict(n='fresh runs', mean=m.axis, lo='from', hi='to', in_set='verdict', seconds='a run takes')
+        t = t.rename(columns=names)
         fmt = {m.axis: m.number, 'from': m.number, 'to': m.number}
         body.append(as_table('The finalists, by fresh runs alone', t.drop(columns='p'), lr=fmt_lr, **fmt))
     return Part('Which setting to use', body, str(a))

@@ -7,8 +7,8 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/suggest/confirm.html.md"""
 # %% auto #0
 __all__ = ['MOST', 'SEEDS', 'finalists', 'fresh_buys', 'Verdict', 'judge']
 
-# %% ../../nbs/suggest/04_confirm.ipynb #8545e45f
-from dataclasses import dataclass, replace
+# %% ../../nbs/suggest/04_confirm.ipynb #240e8046
+from dataclasses import dataclass
 
 import numpy as np, pandas as pd
 from scipy.optimize import brentq
@@ -17,7 +17,7 @@ from scipy.stats import t as t_dist
 from ..analysis.stats import best_p
 from .search import FRESH, Buy, in_unit, is_open, of_search, view
 
-# %% ../../nbs/suggest/04_confirm.ipynb #36350f7a
+# %% ../../nbs/suggest/04_confirm.ipynb #102c9943
 MOST,SEEDS = 6,(3, 8) # Finalists at most; fresh runs of each, at least if there is money, and at most
 
 def _ranking(lattice, runs, strategy, price):
@@ -63,7 +63,8 @@ def finalists(
     leader,chance,loss = _ranking(lattice, runs, strategy, price)
     within = _within(view(lattice, of_search(runs), strategy.metric), strategy, leader)
     may = is_open(lattice, runs)
-    order = [leader, *(i for o in strategy.tries if may[i := lattice.index(*o)]), _fastest(lattice, loss, within, price)]
+    tries = [i for o in strategy.tries if may[i := lattice.index(*o)]]
+    order = [leader, *tries, _fastest(lattice, loss, within, price)]
     for i in np.argsort(-chance, kind='stable'):
         if chance[list(dict.fromkeys(order))].sum() >= .9 or not chance[i]: break
         order.append(int(i))
@@ -83,13 +84,14 @@ def fresh_buys(
         for bs,lr in cells:
             if (bs, lr, seed) not in made: todo.setdefault((bs, seed if row == 1 else 0), []).append((lr, seed))
     size = max(row, 1)
-    return [Buy(bs, tuple(pairs[i:i + size]), 'confirm') for (bs,_),pairs in todo.items() for i in range(0, len(pairs), size)]
+    rows = [(bs, pairs[i:i + size]) for (bs,_),pairs in todo.items() for i in range(0, len(pairs), size)]
+    return [Buy(bs, tuple(pairs), 'confirm') for bs,pairs in rows]
 
-# %% ../../nbs/suggest/04_confirm.ipynb #46af3881
+# %% ../../nbs/suggest/04_confirm.ipynb #b05fbe1b
 @dataclass(frozen=True)
 class Verdict:
     "What the fresh runs say of the finalists"
-    table: pd.DataFrame # A row a finalist, the recommended first: `bs`, `lr`, `n`, `mean`, `lo`, `hi`, `in_set`, `p`, `seconds`
+    table: pd.DataFrame # The recommended first: `bs`, `lr`, `n`, `mean`, `lo`, `hi`, `in_set`, `p`, `seconds`
     short: float        # So much the recommended one may be worse than the best of them at most, in the metric's unit
     level: float
     told_apart: bool    # Is any finalist worse for certain?

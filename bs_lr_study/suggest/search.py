@@ -8,14 +8,13 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/suggest/search.html.md"""
 __all__ = ['FRESH', 'MOST_LOST', 'Tried', 'Buy', 'Stop', 'of_search', 'is_open', 'Strategy', 'start_cells', 'view', 'in_unit',
            'decide']
 
-# %% ../../nbs/suggest/03_search.ipynb #75238360
+# %% ../../nbs/suggest/03_search.ipynb #ff6a5a5c
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from ..metrics import Metric, metric
-from .lattice import Lattice
 from .surrogate import surface
 
 # %% ../../nbs/suggest/03_search.ipynb #1c1b495a
