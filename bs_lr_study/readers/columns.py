@@ -16,16 +16,11 @@ import numpy as np, pandas as pd
 from .ask import AskError, AskWarning
 from .schema import as_numbers, parse_names, same_values
 from ..runs import CONFIG_FIELDS
+from ..words import WORDS
 
 # %% ../../nbs/readers/22_columns.ipynb #b86f3f5a
-FIELD_NAMES = {k: v.split() for k,v in dict(
+FIELD_NAMES = {k: WORDS[k] for k in ('model', 'bs', 'lr', 'seed', 'epochs')} | {k: v.split() for k,v in dict(
     run='run name run_name trial_name display_name exp_name experiment_name trial run_id trial_id id uid number',
-    model='model model_name arch architecture net network backbone',
-    bs='bs batch_size batchsize batch train_batch_size',
-    lr='lr learning_rate learningrate lr_max max_lr peak_lr peak_learning_rate max_learning_rate initial_lr init_lr '
-       'initial_learning_rate learning_rate_init lr0 base_lr base_learning_rate',
-    seed='seed random_seed rng_seed manual_seed global_seed random_state repeat replicate repetition',
-    epochs='epochs n_epochs num_epochs max_epochs num_train_epochs total_epochs nb_epochs',
     status='status state trial_status run_status trial_state',
     message='message error_message failure_reason').items()}
 
