@@ -17,7 +17,7 @@ from scipy.stats import t as t_dist
 from ..analysis.stats import best_p
 from .search import FRESH, Buy, in_unit, is_open, of_search, view
 
-# %% ../../nbs/suggest/04_confirm.ipynb #102c9943
+# %% ../../nbs/suggest/04_confirm.ipynb #82e40ea5
 MOST,SEEDS = 6,(3, 8) # Finalists at most; fresh runs of each, at least if there is money, and at most
 
 def _ranking(lattice, runs, strategy, price):
@@ -44,6 +44,7 @@ def _within(seen, strategy, leader):
 
 def _affordable(cells, price, left):
     "As many of the first finalists as there is money for, and how many runs of each"
+    cells = [o for o in cells if price(o[0], 2) <= left] or cells
     for n_runs in range(SEEDS[0], 0, -1):
         cost = np.cumsum([price(bs, n_runs) for bs,_ in cells])
         n = int((cost <= left).sum())

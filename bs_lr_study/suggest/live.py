@@ -7,12 +7,13 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/suggest/live.html.md"""
 # %% auto #0
 __all__ = ['SHARE', 'Progress', 'searched', 'suggest']
 
-# %% ../../nbs/suggest/09_live.ipynb #711972d4
+# %% ../../nbs/suggest/09_live.ipynb #4ad49bfe
 import time
 from dataclasses import dataclass, replace
 
+from ..readers.load import load_runs
 from ..runs import fmt_lr
-from .answer import answer
+from .answer import answer, as_part
 from .confirm import finalists, fresh_buys
 from .lattice import Lattice, doublings, half_decades, widened
 from .search import Buy, Strategy, decide, of_search, view
@@ -21,7 +22,7 @@ from .workshop import Workshop, probed
 from ..sweep.plan import fmt_seconds, in_seconds
 from ..training.options import TrainOptions, train_options
 
-# %% ../../nbs/suggest/09_live.ipynb #332e661e
+# %% ../../nbs/suggest/09_live.ipynb #1da6bce3
 SHARE = .7 # Of the budget, for searching
 
 @dataclass
@@ -56,10 +57,14 @@ class Progress:
         while True:
             runs = self.shop.look()
             strategy = self.strategy = replace(self.strategy, metric=self.shop.metric)
-            share = self.left - (1 - SHARE)*self.budget - self.overhead
-            buy = decide(self.weighed(runs), runs, strategy, self.shop.price, share)
+            share = self.left - (1 - SHARE)*self.budget*bool(runs) - self.overhead # the first run may take all
+            buy = decide(self.weighed(runs), runs, strategy, self.shop.price, share, self._dearest())
             if not isinstance(buy, Buy): return buy.why
             self._make(buy, runs)
+
+    def _dearest(self):
+        "A run that costs more could not be confirmed by two fresh ones"
+        return max((1 - SHARE)*self.budget/2, self.shop.price(self.strategy.usual[0]))
 
     def _make(self, buy, before):
         "One purchase, and what is said of it"
@@ -115,7 +120,7 @@ def _lost(progress, runs, why):
     return (f'{why}: of {len(runs)} runs at learning rates from {fmt_lr(min(lrs))} to {fmt_lr(max(lrs))} {ended}. '
             f'{progress.shop.why_lost()}')
 
-# %% ../../nbs/suggest/09_live.ipynb #532b26c6
+# %% ../../nbs/suggest/09_live.ipynb #5ea051db
 def _pairs(tries):
     "Settings in use, as (bs, lr)"
     def pair(o):
@@ -144,6 +149,7 @@ def suggest(
     store=None,    # File to keep the runs in; by default runs/NAME-suggest.jsonl
     limit=None,    # Bytes that training may take; on a GPU all that is free
     level=.9,      # Probability that a set, an interval or a bound holds
+    html=None,     # File for the answer and a report on the runs, as one page
     tell=print,    # Called with each message; None for silence
     how=None,      # `TrainOptions`
     **fields,      # Fields of `RunConfig`, such as `epochs`, `size`, `schedule`; of `TrainOptions`, such as `device`
@@ -161,4 +167,13 @@ def suggest(
     shop.look()
     strategy = Strategy(metric=shop.metric, row=shop.row, within=within, tries=tries)
     progress = Progress(shop, strategy, _first_lattice(n), budget, tell, started=started)
-    return searched(progress, level)
+    found = searched(progress, level)
+    if html: _page(shop, found).save(html)
+    return found
+
+def _page(shop, found):
+    "The answer, and a report on the runs behind it"
+    from bs_lr_study.report.compose import report
+    df = load_runs(shop.frame())
+    df.attrs['metric'] = shop.metric
+    return report(df, f'Which batch size and learning rate: {shop.task.base.model}', parts=[as_part(found)])

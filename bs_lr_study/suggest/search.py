@@ -108,7 +108,7 @@ def in_unit(
     "Values as the metric counts, with the sign that makes more better"
     return metric.sign*metric.uneven(metric.sign*values)
 
-# %% ../../nbs/suggest/03_search.ipynb #7aa448b1
+# %% ../../nbs/suggest/03_search.ipynb #b5b260cd
 def _gains(drawn, leader): return np.maximum(drawn - drawn[:, [leader]], 0).mean(0)
 
 def _more_telling(seen, a, b, price):
@@ -144,11 +144,12 @@ def _anything(lattice, runs, strategy):
     def first(o): return (o[1] if diverged else abs(np.log(o[1]/lr)), abs(np.log(o[0]/bs)))
     return Buy((cell := min(left, key=first))[0], ((cell[1], 0),), 'does anything train?')
 
-def _search(lattice, runs, strategy, price):
+def _search(lattice, runs, strategy, price, most):
     if not any(o.status == 'ok' for o in runs): return _anything(lattice, runs, strategy)
     may,seen = is_open(lattice, runs),view(lattice, runs, strategy.metric)
-    if not may.any(): return Stop('nothing is left to try')
     cost = np.array([price(bs) for bs,_ in lattice.cells])
+    may &= cost <= most
+    if not may.any(): return _USED_UP
     drawn = seen.draws(strategy.n_draws, np.random.default_rng(len(runs)))
     leader = int(np.where(may, seen.mean, -np.inf).argmax())
     gains = _gains(in_unit(drawn, strategy.metric), leader)*may
@@ -159,17 +160,20 @@ def _search(lattice, runs, strategy, price):
     chosen = _more_telling(seen, leader, challenger, cost) if gains[challenger] > 0 else leader
     return _row(runs, lattice, chosen, gains, strategy.row, 'leader' if chosen == leader else 'challenger')
 
+_USED_UP = Stop('the time for searching is used up')
+
 def decide(
     lattice, # `Lattice`
     runs,    # `Tried`s so far
     strategy=Strategy(), # `Strategy`
-    price=lambda bs, n=1: 1., # Function of a batch size and a number of runs: what these cost together
+    price=lambda bs, n=1: float(n), # Function of a batch size and a number of runs: what these cost together
     left=np.inf, # What may be spent
+    most=np.inf, # What a run may cost
 ): # `Buy` or `Stop`
     "What to try next"
     runs = of_search(runs)
-    next_ = _start(lattice, runs, strategy) or _search(lattice, runs, strategy, price)
+    next_ = _start(lattice, runs, strategy) or _search(lattice, runs, strategy, price, min(left, most))
     if isinstance(next_, Stop): return next_
     while price(next_.bs, len(next_.pairs)) > left and len(next_.pairs) > 1:
         next_ = next_._replace(pairs=next_.pairs[:-1])
-    return next_ if price(next_.bs, len(next_.pairs)) <= left else Stop('the time for searching is used up')
+    return next_ if price(next_.bs, len(next_.pairs)) <= left else _USED_UP

@@ -127,7 +127,7 @@ def _largest(learn, limit):
     except DoesNotFit as e: raise SuggestError(f'the model cannot be trained here: {e}') from e
     return None if found >= n_items(learn.dls.train) else 2**int(math.log2(found))
 
-# %% ../../nbs/suggest/08_workshop.ipynb #0d57c7bc
+# %% ../../nbs/suggest/08_workshop.ipynb #ebf2310a
 class Workshop:
     "Trains what is bought"
     def __init__(self,
@@ -211,6 +211,11 @@ class Workshop:
         usual = {k: v for k,v in asdict(self.task.base).items() if k != 'seed'}
         study = Study('suggest', {run_name(c, **usual): c for c in cfgs}, self.task.store)
         run(study, self.task.data, self.task.how, engine=self.engine, workers=0, show=False)
+
+    def frame(self):
+        "The runs of this task as `Store.to_df` has them"
+        df,ours = self.task.store.to_df(),{o.id for o in self.records()}
+        return df[df.id.isin(ours)].reset_index(drop=True)
 
     def memory(self, bs):
         "Bytes of a run, where they were measured"
