@@ -15,7 +15,6 @@ from bs_lr_study.readers.load import load_runs
 from bs_lr_study.store import Store
 from bs_lr_study.suggest.confirm import finalists, fresh_buys, judge
 from bs_lr_study.suggest.answer import answer
-from bs_lr_study.suggest.lattice import Lattice
 from bs_lr_study.suggest.search import Strategy
 from bs_lr_study.suggest.tables import Remake, Replay, delivered, favourite, grid_of, play
 
