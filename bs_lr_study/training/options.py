@@ -10,6 +10,7 @@ __all__ = ['MEMBERS', 'TrainOptions', 'train_options', 'together']
 # %% ../../nbs/training/08_options.ipynb #fc23c377
 from dataclasses import dataclass, replace
 
+from ..register import enter
 from .checkpoint import Checkpoints
 
 # %% ../../nbs/training/08_options.ipynb #155f5f67
@@ -26,6 +27,10 @@ class TrainOptions:
     measure: object = None # What to record besides each epoch: a name such as 'noise', or for some runs: id = name
     checkpoints: Checkpoints|None = None # Where unfinished runs are kept, to resume those that were killed
     graph: bool = False    # Fast engine on a GPU: replay updates from CUDA graphs
+    metrics: dict|None = None # Metrics besides accuracy: name = function of predictions and targets, or its name
+    registered: dict|None = None # What is registered in the main program, as `registered` gives it
+
+    def __post_init__(self): enter(self.registered or {})
 
     def measure_of(self,
         cfg, # `RunConfig`
