@@ -53,7 +53,8 @@ def _is_measure(key, name):
 
 _SETTINGS = {*ACCUMULATION, *'''optimizer optim opt weight_decay wd l1 l2 dropout momentum mom betas eps epsilon warmup
     scheduler lr_scheduler schedule label_smoothing smoothing clip grad_clip mixup cutmix augmentation augment aug ema gamma alpha decay
-    activation precision amp fp16 bf16 dataset data layers depth width hidden units heads size resolution norm normalization pretrained freeze budget
+    activation precision amp fp16 bf16 dataset data layers depth width hidden units heads size resolution norm normalization
+    pretrained freeze budget
     epochs steps patience criterion loss_fn fold split'''.split()}
 _SETTING_ENDS = set('''decay dropout rate momentum beta beta1 beta2 eps epsilon warmup ratio smoothing clip gamma alpha size
     dim layers units depth width heads hidden factor coef coefficient lambda reg penalty patience budget epochs steps iters fraction frac
