@@ -200,7 +200,7 @@ class Run:
     cfg: RunConfig
     status: Status = 'ok'
     message: str = ''                            # Why it ended, unless `ok`
-    metrics: list = field(default_factory=list)  # One dict an epoch: `epoch`, `train_loss`, `valid_loss`, `acc`
+    metrics: list = field(default_factory=list)  # One dict an epoch: `epoch`, and whatever was measured by name: `valid_loss`, `acc`
     cost: dict = field(default_factory=dict)     # `seconds`, `steps` (updates), `examples` and more
     env: dict = field(default_factory=dict)      # Engine, device, versions, fingerprint of the data
     name: str = ''                               # The name its study gave it
@@ -213,8 +213,8 @@ class Run:
 
     @property
     def acc(self):
-        "Accuracy after the last epoch, in 0…1; None unless the run is `ok`"
-        return self.metrics[-1]['acc'] if self.status == 'ok' else None
+        "Accuracy after the last epoch, in 0…1; None unless the run is `ok` and has one"
+        return self.metrics[-1].get('acc') if self.status == 'ok' and self.metrics else None
 
 # %% ../nbs/00_runs.ipynb #fda2a1c7
 def _finite(o):
