@@ -19,6 +19,7 @@ from .common import study_words
 from .parser import complete, nearest, parse
 from .probes import lr_find
 from .reports import report
+from .suggest import suggest
 from .sweeps import merge, run, studies, sync
 from ..files import SteadyFile, UserError, clean, without_secrets
 from ..needs import extra_of, missing_text
@@ -41,6 +42,9 @@ def completion(
 
 # %% ../../nbs/cli/09_command.ipynb #8d508422
 TABLE = {
+    'Find a setting': {
+        'suggest': (suggest, 'bslr suggest photos/flowers --model xresnet18 --budget 20m',
+                    'bslr suggest --learner mynets:make --budget 30m --metric valid_loss --try 64,1e-3')},
     'Make runs': {
         'run': (run, 'bslr run digits', 'bslr run flowers --data photos/flowers --only bs=8,16 --budget 2h'),
         'studies': (studies, 'bslr studies', 'bslr studies --settings other.ini'),
@@ -62,15 +66,15 @@ def examples(
     "Command lines that show what a verb is for"
     return next((o for verbs in TABLE.values() if verb in verbs for _,*o in [verbs[verb]]), [])
 
-# %% ../../nbs/cli/09_command.ipynb #2b8752c2
+# %% ../../nbs/cli/09_command.ipynb #12c079c7
 _HELP = '''usage: bslr VERB [options]
 
 Which batch size and learning rate suit a model? Train a grid of runs, and see.
 {groups}
 
-Begin with `bslr run`: handwritten digits, a minute or two. A study of your own is
-a section of settings.ini, whose models and Learners are imported, so run only
-settings that you trust.                                     bs_lr_study {version}'''
+Begin with `bslr run`: handwritten digits, a minute or two. A study of your own
+is a section of settings.ini. Its models and Learners are imported, so run only
+settings that you trust.                                    bs_lr_study {version}'''
 
 def _group(title, verbs):
     "A group of verbs, with the first example of each"
@@ -82,7 +86,7 @@ def overview(): # str
     "All verbs in groups"
     return _HELP.format(groups='\n'.join(_group(k, v) for k,v in TABLE.items()), version=__version__)
 
-# %% ../../nbs/cli/09_command.ipynb #a5983195
+# %% ../../nbs/cli/09_command.ipynb #a70492c8
 # A package that is not installed can be mended, too
 _MENDABLE = CliError,UserError,ValueError,OSError,ImportError
 
@@ -111,7 +115,7 @@ def _no_verb(verb):
     else: hint = nearest(verb, VERBS, 'bslr {}')
     raise CliError(f'no verb {verb!r}{hint}; choose from {", ".join(VERBS)}')
 
-IMPORTS_FROM_HERE = 'run','lr-find'
+IMPORTS_FROM_HERE = 'run','lr-find','suggest'
 
 def _here():
     try: return os.getcwd()
@@ -138,7 +142,7 @@ def _answer(verb='help', *args):
 
 def main():
     "Run the verb that the command line names"
-    if '_ARGCOMPLETE' in os.environ: return complete(VERBS, study=study_words)
+    if '_ARGCOMPLETE' in os.environ: return complete(VERBS, study=study_words, verb=lambda: list(VERBS))
     warnings.showwarning = _show_warning
     with _steady():
         try: _answer(*sys.argv[1:])

@@ -235,7 +235,8 @@ def check_show(
 def _view(board, show, console):
     "The context in which a board is shown"
     if show == 'lines': return _line_by_line(board, console)
-    if show == 'bar' or not (console.is_terminal or console.is_jupyter): return _with_bar(board, console)
+    if show == 'bar': return _with_bar(board, console)
+    if not (console.is_terminal or console.is_jupyter): return _line_by_line(board, console) # a file has no lines to repaint
     return _in_notebook(board) if console.is_jupyter else _on_terminal(board, console)
 
 def _console():

@@ -329,8 +329,11 @@ def forecast(
     return Forecast(cfgs, [times.of(c) for c in cfgs], spans, workers, _rests_on(times, known), budget, left)
 
 def _rests_on(times, known):
-    "How many finished runs there are to tell, and where they were made"
+    "How many finished runs there are to tell, and where they were made; and what was timed besides"
     n = sum(len(secs) for row in times.seen.values() for secs in row.values())
     envs = [o.env for o in known.values() if o.status == 'ok']
-    places = sorted({f'{env.get("engine", "?")}, {env.get("device_name", "?")}' for env in envs})
-    return clean(f'{n} finished runs ({"; ".join(places)})')
+    n_timed = sum('timed' in env for env in envs)
+    places = sorted({f'{env.get("engine", "?")}, {env.get("device_name", "?")}' for env in envs if 'timed' not in env})
+    finished = [f'{n - n_timed} finished runs ({"; ".join(places)})']*(n > n_timed)
+    timed = ['a few updates timed just now']*bool(n_timed)
+    return clean(' and '.join(finished + timed) or '0 finished runs')
