@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest
 from bs_lr_study.analysis import load_runs
 from bs_lr_study.report import report, save_plots, tables
 from bs_lr_study.report.plots import plot_acc, plot_curves, plot_heatmap, plot_lines
-from bs_lr_study.runs import Run, RunConfig, grid
+from bs_lr_study.runs import Run, grid
 from bs_lr_study.store import Store
 from bs_lr_study.sweep.board import Board
 from bs_lr_study.sweep.live import board_lines, run_line
