@@ -36,7 +36,7 @@ _NO_LABEL = {'warmup', 'max', 'limit', 'budget', 'embedding', 'steps', 'scale', 
 def _is_label(key, name):
     "Whether a column is called a name, an id, a time, a host or a cost"
     words = key.split('_')
-    if str(name).startswith('_') or key in _LABELS: return True
+    if str(name).startswith('_') or key in _LABELS or key in _LABEL_ENDS and len(key) > 3: return True
     if _NO_LABEL & {*words} and words[-1] not in ('seconds', 's', 'id', 'memory'): return False
     return words[0] in _LABEL_STARTS or len(words) > 1 and words[-1] in _LABEL_ENDS
 
