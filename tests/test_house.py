@@ -25,7 +25,8 @@ MAY_IMPORT = {
     'report': GROUND | {'readers', 'analysis'},
     'sweep': GROUND | {'store', 'training', 'tracking', 'analysis.tables'},
     'probe': GROUND | {'store', 'training', 'readers', 'analysis', 'sweep'},
-    'lab': GROUND | {'store', 'training', 'readers', 'tracking', 'analysis', 'report', 'sweep', 'probe'},
+    'suggest': GROUND | {'store', 'training', 'readers', 'analysis', 'sweep', 'probe', 'report'},
+    'lab': GROUND | {'store', 'training', 'readers', 'tracking', 'analysis', 'report', 'sweep', 'probe', 'suggest'},
     'cli': {'*'},
     '__main__': {'cli'},
 }

@@ -19,6 +19,7 @@ from .common import study_words
 from .parser import complete, nearest, parse
 from .probes import lr_find
 from .reports import report
+from .suggest import suggest
 from .sweeps import merge, run, studies, sync
 from ..files import SteadyFile, UserError, clean, without_secrets
 from ..needs import extra_of, missing_text
@@ -41,6 +42,9 @@ def completion(
 
 # %% ../../nbs/cli/09_command.ipynb #8d508422
 TABLE = {
+    'Find a setting': {
+        'suggest': (suggest, 'bslr suggest photos/flowers --model xresnet18 --budget 20m',
+                    'bslr suggest --learner mynets:make --budget 30m --metric valid_loss --try 64,1e-3')},
     'Make runs': {
         'run': (run, 'bslr run digits', 'bslr run flowers --data photos/flowers --only bs=8,16 --budget 2h'),
         'studies': (studies, 'bslr studies', 'bslr studies --settings other.ini'),
@@ -111,7 +115,7 @@ def _no_verb(verb):
     else: hint = nearest(verb, VERBS, 'bslr {}')
     raise CliError(f'no verb {verb!r}{hint}; choose from {", ".join(VERBS)}')
 
-IMPORTS_FROM_HERE = 'run','lr-find'
+IMPORTS_FROM_HERE = 'run','lr-find','suggest'
 
 def _here():
     try: return os.getcwd()

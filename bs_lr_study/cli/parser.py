@@ -19,6 +19,7 @@ OPTIONS = {
     'Which runs': dict(
         settings='FILE', store='FILE', data='PATH', seeds='N', only='FIELD=VALUE', retry='STATUS', limit='N', budget='TIME',
         dry_run=''),
+    'What is asked': dict(model='NAME', metric='NAME', within='X', try_='BS,LR', epochs='N', size='N', memory='GB'),
     'How to train': dict(
         engine='NAME', learner='FUNCTION', device='NAME', amp='TYPE', num_workers='N', on_oom='WHAT', checkpoint='TIME',
         log_every='N', num_it='N'),
@@ -65,7 +66,8 @@ def _add(group, name, param, metavar):
     if choices and len('|'.join(choices)) < 12: metavar = '|'.join(choices)
     value = dict(type=_one_of(choices) if choices else _TYPES.get(kind), default=param.default, metavar=metavar)
     if kind is bool: value = dict(action='store_true')
-    action = group.add_argument(f'--{name.replace("_", "-")}', help=param.docment, **value | more)
+    option = name.rstrip('_').replace('_', '-') # `try_` is --try, which Python has no name for
+    action = group.add_argument(f'--{option}', dest=name, help=param.docment, **value | more)
     if choices: action.completer = lambda **_: choices
 
 def _is_word(param): return param.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)

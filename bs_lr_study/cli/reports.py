@@ -46,7 +46,8 @@ def show_report(
     html=None, md=None, # Files for the page; by default report.html with the plots
 ):
     "Print tables, draw plots and write a page of runs, those of each setting by themselves"
-    from bs_lr_study.analysis.tables import answer_oom, by_setting
+    from bs_lr_study.analysis.settings import by_setting
+    from bs_lr_study.analysis.tables import answer_oom
     for setting,part in by_setting(answer_oom(df)).items():
         setting = clean(setting)
         if not setting: _report_one(part, out, title, fmt, dark, parts, html, md)

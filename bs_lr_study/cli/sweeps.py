@@ -70,7 +70,7 @@ def run(
     from bs_lr_study.sweep.study import load_study
     from bs_lr_study.training.options import TrainOptions
     study = which_study(study, settings)
-    whole,out = load_study(study, settings, store, seeds),out or f'plots/{study}'
+    whole,out = load_study(study, settings, store, seeds, learner),out or f'plots/{study}'
     check_folder(out)
     part = plan.only(whole, **plan.parse_only(only))
     how = TrainOptions(device=device, amp=amp, num_workers=num_workers, learner=learner, log_every=log_every)
@@ -80,7 +80,8 @@ def run(
     with _events_alone() if json else nullcontext() as events:
         now = f'; {len(left)} of them now' if only or limit else ''
         print(f'{study}: {runner.standing(whole, stop.retry, known)}{now}', flush=True)
-        if dry_run: return _forecast(part, left, known, data, how, 'fastai' if learner else engine, workers, budget)
+        if whole.learner or whole.cfgs[0].learner: engine = 'fastai'
+        if dry_run: return _forecast(part, left, known, data, how, engine, workers, budget)
         execute = _executor(on, workers, address, gpus, timeout)
         place = runner.PlaceOptions(engine, execute, checkpoint=seconds(checkpoint, 'checkpoint'))
         show = events or dict(table=True, none=False).get(show, show)

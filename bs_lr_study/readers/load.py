@@ -49,7 +49,8 @@ def _as_frames(df, what):
 
 def _read(src):
     "Three frames of runs from wherever they are"
-    if isinstance(src, pd.DataFrame): return _as_frames(src.copy(), 'the frame')
+    if isinstance(src, pd.DataFrame):
+        return _as_frames(src.copy() if src.index.is_unique else src.reset_index(drop=True), 'the frame')
     if str(src).startswith('wandb:'):
         from bs_lr_study.readers.wandb_project import project_frames
         return project_frames(str(src).removeprefix('wandb:'))
@@ -86,6 +87,19 @@ def _table(src, columns, where, measured):
     df.attrs['metric'] = metric
     return df
 
+def _joined(frames):
+    "The runs of several sources, of which all measure the same; of a run of this project that is in several the last counts"
+    metrics = {k: df.attrs['metric'] for k,df in frames.items()}
+    first,*rest = dict.fromkeys(metrics.values())
+    if rest:
+        each = ', '.join(f'{m.name} in {k}' for k,m in metrics.items())
+        raise ValueError(f'these sources are about different metrics, {each}: say which by metric, or read each by itself')
+    df = pd.concat(frames.values(), ignore_index=True)
+    df.attrs['metric'] = first
+    if 'id' not in df: return df
+    ours = df.id.astype(str).str.fullmatch('[0-9a-f]{16}')
+    return df[~ours | ~df.duplicated(['id'], keep='last')].reset_index(drop=True)
+
 def _measured(src, measured):
     "What is asked of the metric; a frame that was loaded before knows its own"
     told = getattr(src, 'attrs', {}).get('metric')
@@ -93,7 +107,7 @@ def _measured(src, measured):
     return measured | dict(metric=told) if known else measured
 
 def load_runs(
-    src='2025-06-04', # A record's name or its start, a path, `wandb:ENTITY/PROJECT`, or a DataFrame
+    src='2025-06-04', # A record's name or its start, a path, `wandb:ENTITY/PROJECT`, or a DataFrame; or a list of these
     columns=None, # Which column is what: field = column, such as `dict(acc='val/acc')`; None for no column
     metric=None, # Which column is the metric, or what it measures: 'val_loss', 'loss'; by default the one that names itself
     lower=None, # Is less of it better? To be said where its name does not tell
@@ -101,4 +115,6 @@ def load_runs(
     where=None, # Only runs with these values: column = value, several values, or a range such as '0.1..0.5'
 ): # DataFrame: `run`, the metric (accuracy as `acc`), `model`, `bs`, `lr`, then what else is known, a row a run; `attrs` has the `Metric`
     "Runs, checked and ready for the tables"
-    return _table(src, columns, where, dict(metric=metric, lower=lower, unit=unit))
+    measured = dict(metric=metric, lower=lower, unit=unit)
+    if not isinstance(src, (list, tuple)): return _table(src, columns, where, measured)
+    return _joined({str(o): _table(o, columns, where, measured) for o in src})

@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ..runs import CONFIG_FIELDS
+from ..runs import flat
 from ..store import known_run
 from .plan import Times, relative_cost
 
@@ -39,7 +39,7 @@ SIGNS = {'·': 'waiting', '…': 'in training', '×': 'diverged', '!': 'failed',
 # %% ../../nbs/sweep/09_board.ipynb #a795271f
 def _kind(cfg):
     "What alike runs share: all but learning rate and seed"
-    return tuple(getattr(cfg, k) for k in CONFIG_FIELDS if k not in ('lr', 'seed'))
+    return tuple(o for o in flat(cfg).items() if o[0] not in ('lr', 'seed'))
 
 class Pace:
     "How fast a sweep goes, and how long it still takes; called with each `Run`"
@@ -98,15 +98,16 @@ def _varied(cfgs):
     "The fields in which runs of one model differ beside those that a crosstab shows"
     values = {}
     for c in cfgs:
-        for f in CONFIG_FIELDS: values.setdefault((c.model, f), set()).add(getattr(c, f))
+        for f,v in flat(c).items(): values.setdefault((c.model, f), set()).add(v)
     many = {f for (_,f),vs in values.items() if len(vs) > 1}
-    return [f for f in CONFIG_FIELDS if f in many - {'bs', 'lr', 'seed'}]
+    fields = dict.fromkeys(f for c in cfgs for f in flat(c))
+    return [f for f in fields if f in many - {'bs', 'lr', 'seed'}]
 
 def _by_cell(cfgs):
     "Ids of runs by title of their crosstab, then by learning rate and batch size"
     varied,tabs = _varied(cfgs),{}
     for c in cfgs:
-        title = ', '.join([c.model, *(f'{f} {getattr(c, f)}' for f in varied)])
+        title = ', '.join([c.model, *(f'{f} {flat(c).get(f)}' for f in varied)])
         tabs.setdefault(title, {}).setdefault((c.lr, c.bs), []).append(c.id)
     return tabs
 

@@ -26,6 +26,7 @@ from .checks import check
 from .executors import get_executor, is_local
 from .live import check_show, live
 from .plan import done_ids, in_order, in_seconds
+from .study import with_learner
 from ..tracking.send import tracked
 from ..training.checkpoint import Checkpoints
 from ..training.options import TrainOptions
@@ -217,6 +218,8 @@ def run(
 ): # Counter of the statuses of the runs made
     "Train the runs of a study that are not done, and record each as it is done"
     how,stop,place,watch = (_take(o, opts) for o in (how, stop, place, watch))
+    study = with_learner(study, how.learner)
+    how = replace(how, learner=how.learner or study.learner or study.cfgs[0].learner)
     place = replace(place, engine='fastai' if how.learner else place.engine, on=place.executor())
     how = replace(how, measure=study.measure or how.measure, checkpoints=_checkpoints(study, place))
     here,in_time,answered = is_local(place.on),stop.timer(),stop.on_oom == 'accumulate'
