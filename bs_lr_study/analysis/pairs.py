@@ -7,17 +7,17 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/analysis/pairs.html.md"""
 # %% auto #0
 __all__ = ['paired_grid', 'pairs_text']
 
-# %% ../../nbs/analysis/12_pairs.ipynb #2c2f9bef
+# %% ../../nbs/analysis/12_pairs.ipynb #ad2ac0b9
 import numpy as np, pandas as pd
 from scipy.stats import t as t_dist
 
 from .stats import each_level
-from .tables import comparable
+from .settings import comparable, settings_of
 from .variances import fit_prior, moderated
 from ..metrics import metric_of
 from ..runs import CONFIG_DEFAULTS
 
-# %% ../../nbs/analysis/12_pairs.ipynb #adeef8d9
+# %% ../../nbs/analysis/12_pairs.ipynb #3cd1e98d
 _AXES = 'model','lr','bs'
 
 def _label(v): return 'none' if pd.isna(v) else f'{v:g}' if isinstance(v, float) else str(v)
@@ -35,11 +35,12 @@ def _order(values):
         return (0, number) if isinstance(number, float) else (1, 0.)
     return sorted(labels, key=lambda k: (size(k), k))
 
-def _settings(df, by, pair):
+def _compared(df, by, pair):
     "The values of what is compared, in order; a ValueError names what could be"
-    if by not in df:
-        varied = [c for c in df if c not in ('run', 'id', pair) and 1 < df[c].nunique(dropna=False) <= 20]
-        raise ValueError(f'by is {by!r}: no such column, or all runs have the same; what varies is {", ".join(varied) or "nothing"}')
+    if by not in df or by == pair:
+        varied = [o for o in ('model', *settings_of(df)) if o in df and df[o].nunique(dropna=False) > 1]
+        why = 'which setting is compared?' if by is None else f'by is {by!r}, of which the runs do not have several:'
+        raise ValueError(f'{why} what varies is {", ".join(varied) or "nothing"}')
     values = _order(df[by].unique())
     if len(values) > 1: return values
     raise ValueError(f'all runs have {by} {values[0]}: there is nothing to compare it with')
@@ -53,7 +54,7 @@ def _reference(by, values, against):
     if named in values: return named
     raise ValueError(f'against is {against!r}: no run has {by} {named}; choose from {", ".join(values)}')
 
-# %% ../../nbs/analysis/12_pairs.ipynb #cb3f0b09
+# %% ../../nbs/analysis/12_pairs.ipynb #c2198a12
 def _good_values(df, m):
     "The metric of the runs that went well"
     return df[m.name].astype(float).where(df.status.isna() | (df.status == 'ok')) if 'status' in df else df[m.name].astype(float)
@@ -66,8 +67,8 @@ def _check_single(df, keys):
 
 def _differences(df, by, old, axes, pair, m):
     "A row a pair that was made: its cell, the setting, its difference, missing where a run did not end well, and the old value"
-    if pair not in df: raise ValueError(f'paired is {pair!r}: the runs have no column {pair} to pair them by')
-    keys = [*axes, pair]
+    if pair not in df and pair != 'seed': raise ValueError(f'paired is {pair!r}: the runs have no column {pair} to pair them by')
+    keys = [*axes, *[pair]*(pair in df)] # without seeds a cell has one run, which is its pair
     _check_single(df, [*keys, by])
     runs = df[[*keys, by]].assign(value=_good_values(df, m))
     first = runs[runs[by] == old].drop(columns=by).rename(columns=dict(value='old'))
@@ -98,7 +99,7 @@ def paired_grid(
     metric=None, # Column or `Metric` to tell of; the one `df` is about if left out
 ): # DataFrame, a row a cell and setting: `diff`, `lo`, `hi`, `n` pairs, `lost` ones, `clear`; `attrs` say of what
     "What another setting changes in each cell, pair by pair"
-    m,values = metric_of(df, metric),_settings(df, by, pair)
+    m,values = metric_of(df, metric),_compared(df, by, pair)
     old = _reference(by, values, against)
     axes = [o for o in _AXES if o != by]
     df = df.assign(**{by: df[by].map(_label)})

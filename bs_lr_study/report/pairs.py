@@ -13,7 +13,7 @@ import matplotlib as mpl, matplotlib.pyplot as plt, numpy as np, pandas as pd, s
 from .style import save_figure
 from ..runs import fmt_lr
 
-# %% ../../nbs/report/07_pairs.ipynb #ca8e237a
+# %% ../../nbs/report/07_pairs.ipynb #d7b19bc0
 def _cell(o, m):
     "A difference, how far it may err, whether it is clear, and pairs that were lost"
     lost = f' ×{o.lost}' if o.lost else ''
@@ -32,7 +32,7 @@ def _parts(t):
     "The cells of each crosstab, by its title"
     by,old = t.attrs['by'],t.attrs['against']
     rows,columns = _sides(t)
-    apart = [by] + [o for o in ('model',) if o in t and o not in (rows, columns)]
+    apart = [by] + [o for o in ('model',) if o in t and o not in (rows, columns, by)]
     for key,cells in t.groupby(apart, sort=False):
         model = f'{key[1]}: ' if len(key) > 1 else ''
         yield f'{model}{by} {key[0]} less {by} {old}',cells
@@ -51,16 +51,17 @@ def pairs_crosstabs(
     return {title: _pivot(cells, [_cell(o, t.attrs['metric']) for o in cells.itertuples()], rows, columns).fillna('')
             for title,cells in _parts(t)}
 
-# %% ../../nbs/report/07_pairs.ipynb #ec443709
+# %% ../../nbs/report/07_pairs.ipynb #78b59720
 def pairs_note(
     t, # As `paired_grid` gives it
 ): # str
     "What the numbers and signs of a crosstab of differences mean"
     m,level = t.attrs['metric'],t.attrs['level']
-    signs = ['* clear'] + ['× pairs lost with a run that did not end well']*bool(t.lost.sum())
-    how = f'± holds for all cells at once, at {level:.0%}' if t.lo.notna().any() else 'one pair a cell, so no interval'
+    how = [f'{t.attrs["pair"]} by {t.attrs["pair"]}', f'± holds for all cells at once, at {level:.0%}']
+    if t.lo.isna().all(): how = ['one pair a cell, so no interval']
+    how += ['* clear']*bool(t.clear.any()) + ['× pairs lost with a run that did not end well']*bool(t.lost.sum())
     what = f'Differences of {m.label}{" in points"*m.in_points} ({"less" if m.lower else "more"} is better)'
-    return f'{what}, {t.attrs["pair"]} by {t.attrs["pair"]}; {how}; {"; ".join(signs)}'
+    return '; '.join([what, *how])
 
 # %% ../../nbs/report/07_pairs.ipynb #ab71103b
 def _draw_pairs(ax, cells, m, rows, columns, most):
