@@ -161,7 +161,7 @@ _BY_ALIAS = {alias: label for label,(aliases,_) in KNOWN.items() for alias in al
 _VALIDATION = 'val', 'valid', 'validation', 'validate', 'dev', 'eval', 'evaluation', 'evaluate', 'holdout'
 _PARTS = dict.fromkeys(_VALIDATION, 'validation')
 _PARTS |= dict(test='test', testing='test') | dict.fromkeys(('train', 'training', 'trn'), 'training')
-_SET_ASIDE = {'metric', 'metrics', 'summary', 'final', 'last', 'epoch', 'ptl'}
+_SET_ASIDE = {'metric', 'metrics', 'values', 'summary', 'final', 'last', 'epoch', 'ptl'}
 _SET_ASIDE |= {'mean', 'avg', 'average', 'macro', 'micro', 'weighted'}
 _BEST = {'best', 'max', 'min'} # of all epochs
 _PER_CENT = {'pct', 'percent', 'percentage', 'perc'}

@@ -115,9 +115,9 @@ def settings_of(
     df, # Runs, as `load_runs` gives them
 ): # list of columns
     "The columns beside model, bs, lr and seed that hold settings which vary between the runs"
-    told = getattr(df.attrs.get('metric'), 'name', None)
+    told = {getattr(df.attrs.get('metric'), 'name', None), *df.attrs.get('measured', ())} # by a tool that knows
     ours = _OURS <= set(df)
-    cols = [c for c in df if c not in _KEYS and c != told and (c in CONFIG_FIELDS or not ours)]
+    cols = [c for c in df if c not in _KEYS and c not in told and (c in CONFIG_FIELDS or not ours)]
     return [c for c in cols if _varies(df[c]) and _is_setting(df, c)]
 
 # %% ../../nbs/analysis/01_settings.ipynb #9fdb356c
