@@ -170,7 +170,7 @@ def train(
     try:
         env = _env(cfg, how)
         measure = MEASURES.load(how.measure_of(cfg))() if 'measure' in env else None
-        env['data_fingerprint'] = None if how.learner and not how.path else fingerprint(cfg.data, how.path)
+        env['data_fingerprint'] = None if how.learner and not how.path else fingerprint(cfg.data, how.path, cfg.valid)
         with no_random(cfg.seed, reproducible=False):
             learn = make_learner(cfg, how)
             if measure: learn.add_cb(measure)
