@@ -54,10 +54,11 @@ def _reference(by, values, against):
     if named in values: return named
     raise ValueError(f'against is {against!r}: no run has {by} {named}; choose from {", ".join(values)}')
 
-# %% ../../nbs/analysis/12_pairs.ipynb #c2198a12
+# %% ../../nbs/analysis/12_pairs.ipynb #465cef71
 def _good_values(df, m):
     "The metric of the runs that went well"
-    return df[m.name].astype(float).where(df.status.isna() | (df.status == 'ok')) if 'status' in df else df[m.name].astype(float)
+    values = df[m.name].astype(float)
+    return values.where(df.status.isna() | (df.status == 'ok')) if 'status' in df else values
 
 def _check_single(df, keys):
     twice = df.duplicated(keys)
@@ -66,8 +67,9 @@ def _check_single(df, keys):
     raise ValueError(f'there are two runs of {where}, so it is not clear what pairs with what: leave one out')
 
 def _differences(df, by, old, axes, pair, m):
-    "A row a pair that was made: its cell, the setting, its difference, missing where a run did not end well, and the old value"
-    if pair not in df and pair != 'seed': raise ValueError(f'paired is {pair!r}: the runs have no column {pair} to pair them by')
+    "A row a pair: its cell, the setting, its difference, missing where a run did not end well, and the old value"
+    if pair not in df and pair != 'seed':
+        raise ValueError(f'paired is {pair!r}: the runs have no column {pair} to pair them by')
     keys = [*axes, *[pair]*(pair in df)] # without seeds a cell has one run, which is its pair
     _check_single(df, [*keys, by])
     runs = df[[*keys, by]].assign(value=_good_values(df, m))
@@ -78,8 +80,8 @@ def _differences(df, by, old, axes, pair, m):
 def _cells(pairs, by, axes):
     "Of each cell and setting the mean difference, its variance as of one pair, pairs, pairs lost, and the cell's level"
     cells = pairs.groupby([by, *axes], sort=False)
-    t = cells.agg(diff=('d', 'mean'), var=('d', 'var'), n=('d', 'count'), made=('d', 'size'), at=('old', 'mean')).reset_index()
-    return t.assign(lost=t.made - t.n)
+    t = cells.agg(diff=('d', 'mean'), var=('d', 'var'), n=('d', 'count'), made=('d', 'size'), at=('old', 'mean'))
+    return t.assign(lost=t.made - t.n).reset_index()
 
 def _moderated(at, var, n):
     "Variances and degrees of freedom of cells; missing where no cell has two runs"
@@ -105,7 +107,7 @@ def paired_grid(
     df = df.assign(**{by: df[by].map(_label)})
     comparable(df.assign(**{by: old if by == 'model' else df[by].iloc[0]}))
     t = _cells(_differences(df, by, old, axes, pair, m), by, axes)
-    if t.empty: raise ValueError(f'no cell has runs of one {pair} with {by} {old} and with another {by}: there are no pairs')
+    if t.empty: raise ValueError(f'no cell has runs of one {pair} with {by} {old} and with another: there are no pairs')
     t = t.assign(order=t[by].map(values.index)).sort_values(['order', *axes], ignore_index=True)
     v,dof = _moderated(t['at'].to_numpy(float), t['var'].to_numpy(float), t.n.to_numpy(float))
     half = t_dist.ppf((1 + each_level(level, int((t.n > 0).sum())))/2, dof)*np.sqrt(v/t.n.where(t.n > 0))
@@ -114,7 +116,7 @@ def paired_grid(
     t.attrs = dict(metric=m, by=by, against=old, level=level, pair=pair)
     return t
 
-# %% ../../nbs/analysis/12_pairs.ipynb #cd424c92
+# %% ../../nbs/analysis/12_pairs.ipynb #9db58a3c
 def pairs_text(
     t, # As `paired_grid` gives it
 ): # str
@@ -125,7 +127,8 @@ def pairs_text(
         better = (m.sign*known['diff'] > 0).sum()
         clear = known[known.clear]
         n_up = int((m.sign*clear['diff'] > 0).sum())
-        sure = f'{n_up} clearly better and {len(clear) - n_up} clearly worse' if known.lo.notna().any() else 'one pair a cell, so none is sure'
+        sure = f'{n_up} clearly better and {len(clear) - n_up} clearly worse'
+        if known.lo.isna().all(): sure = 'one pair a cell, so none is sure'
         lost = f'; {cells.lost.sum()} pairs were lost with a run that did not end well' if cells.lost.sum() else ''
         return (f'{by} {new} against {old}: {m.label} better in {better} of {len(known)} cells, {sure}; '
                 f'on average {m.points(known["diff"].mean())}{lost}.')

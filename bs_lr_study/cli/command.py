@@ -40,7 +40,7 @@ def completion(
     shell = shell or os.path.basename(os.environ.get('SHELL', 'bash'))
     print(argcomplete.shellcode(['bslr'], shell=shell))
 
-# %% ../../nbs/cli/09_command.ipynb #111a2c60
+# %% ../../nbs/cli/09_command.ipynb #e6263a41
 TABLE = {
     'Find a setting': {
         'suggest': (suggest, 'bslr suggest photos/flowers --model xresnet18 --budget 20m',
@@ -52,15 +52,15 @@ TABLE = {
         'sync': (sync, 'bslr sync digits --project batch-sizes')},
     'Look at runs': {
         'report': (report, 'bslr report runs.csv',
-                   'bslr report runs.csv --metric val_loss --columns bs=batch,lr=params_lr --model none --where optimizer=adam'),
+                   'bslr report runs.csv --metric val_loss --columns bs=batch,lr=rate --where opt=adam'),
         'compare': (compare, 'bslr compare runs/wd.jsonl --by wd --to differences.pdf'),
-        'export': (export, 'bslr export runs.csv --to table.tex', 'bslr export runs.csv --to tidy.csv --where optimizer=adam'),
+        'export': (export, 'bslr export runs.csv --to table.tex', 'bslr export runs.csv --to tidy.csv --where opt=adam'),
         'cite': (cite, 'bslr cite')},
     'Measure a model': {
         'lr-find': (lr_find, 'bslr lr-find digits', 'bslr lr-find flowers --data photos/flowers --num-it 200')},
     'Help': {
         'help': (show_help, 'bslr help run'),
-        'completion': (completion, 'eval "$(bslr completion)"', 'bslr completion fish > ~/.config/fish/completions/bslr.fish')}}
+        'completion': (completion, 'eval "$(bslr completion)"', 'bslr completion fish > ~/.config/fish/completions/b.fish')}}
 
 VERBS = {verb: f for verbs in TABLE.values() for verb,(f,*_) in verbs.items()}
 

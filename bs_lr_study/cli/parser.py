@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from fastcore.docments import ann_parts, docments
 from fastcore.script import CliError
 
-# %% ../../nbs/cli/01_parser.ipynb #5e211bcf
+# %% ../../nbs/cli/01_parser.ipynb #ec662a57
 OPTIONS = {
     'Which runs': dict(
         settings='FILE', store='FILE', data='PATH', seeds='N', only='FIELD=VALUE', retry='STATUS', limit='N', budget='TIME',
@@ -26,7 +26,9 @@ OPTIONS = {
         engine='NAME', learner='FUNCTION', device='NAME', amp='TYPE', num_workers='N', on_oom='WHAT', checkpoint='TIME',
         log_every='N', num_it='N'),
     'Where': dict(on='WHERE', workers='N', address='HOST:PORT', gpus='N', timeout='TIME'),
-    'What to show': dict(show='HOW', json='', out='FOLDER', fmt='TYPE', dark='', html='FILE', md='FILE', to='FILE', table='NAME'),
+    'What to show': dict(
+        show='HOW', json='', out='FOLDER', fmt='TYPE', dark='', html='FILE', md='FILE', to='FILE',
+        table='NAME'),
     'Weights & Biases': dict(wandb='HOW', project='NAME')}
 
 # %% ../../nbs/cli/01_parser.ipynb #ca81c2ff
@@ -93,7 +95,7 @@ def _word_usage(name, param):
     if param.kind == inspect.Parameter.VAR_POSITIONAL: return f'{name.removesuffix("S")} …'
     return name if param.default is inspect.Parameter.empty else f'[{name}]'
 
-# %% ../../nbs/cli/01_parser.ipynb #1cfdb8e7
+# %% ../../nbs/cli/01_parser.ipynb #b9913b87
 class _Help(argparse.HelpFormatter):
     "One option a line where the terminal is wide enough"
     def __init__(self, prog):
@@ -105,7 +107,8 @@ class _Help(argparse.HelpFormatter):
 def _options_of(f):
     "The parameters of a function that are options, by the title of their group"
     params = {k: v for k,v in docments(f, full=True, returns=False, eval_str=True).items() if not _is_word(v)}
-    if odd := params.keys() - {k for names in OPTIONS.values() for k in names}: raise KeyError(f'no group in OPTIONS for {odd}')
+    odd = params.keys() - {k for names in OPTIONS.values() for k in names}
+    if odd: raise KeyError(f'no group in OPTIONS for {odd}')
     return {title: {k: params[k] for k in names if k in params} for title,names in OPTIONS.items()}
 
 def verb_parser(
@@ -116,7 +119,8 @@ def verb_parser(
     "The options that the parameters of a function declare, in groups"
     usage = ' '.join([prog, *(_word_usage(k, v) for k,v in words_of(f).items()), '[options]'])
     shown = '\n  '.join(['Examples:', *examples]) if examples else None
-    p = _Parser(prog=prog, usage=usage, description=inspect.getdoc(f), epilog=shown, add_help=False, formatter_class=_Help)
+    texts = dict(prog=prog, usage=usage, description=inspect.getdoc(f), epilog=shown)
+    p = _Parser(**texts, add_help=False, formatter_class=_Help)
     p.add_argument('-h', '--help', action='store_true', help=argparse.SUPPRESS)
     for title,params in _options_of(f).items():
         if not params: continue

@@ -101,14 +101,15 @@ def _report_one(df, out, title, fmt, dark, parts, html, md):
     page = report(df, f'Batch size and learning rate: {title}', parts=parts)
     print(f'Report: {", ".join(str(page.save(o)[0]) for o in (html or f"{out}/report.html", md) if o)}')
 
-# %% ../../nbs/cli/03_reports.ipynb #962076b4
+# %% ../../nbs/cli/03_reports.ipynb #1346f7f4
 TABLES = ['runs', 'crosstab', 'inflections', 'optima']
 
 def _check_to(to, files, suffixes):
     "A CliError unless something can be written there"
     if not to: raise CliError(f'where to? Say --to FILE, whose ending says the form: {", ".join(suffixes)}')
     for o in to:
-        if Path(o).suffix not in suffixes: raise CliError(f'--to {o}: its ending says the form; choose from {", ".join(suffixes)}')
+        if Path(o).suffix not in suffixes:
+            raise CliError(f'--to {o}: its ending says the form; choose from {", ".join(suffixes)}')
         if any(Path(f).exists() and Path(o).exists() and os.path.samefile(f, o) for f in files):
             raise CliError(f'--to {o} would write over the runs that are read; choose another name')
 
@@ -135,7 +136,7 @@ def export(
     model:str=None,   # Column of the models; none: there is one model
     where:Annotated[pair, dict(nargs='+')]=None, # Only runs with these values: optimizer=adam
 ):
-    "Write a table of runs for another program or a paper: CSV, LaTeX, Markdown, PDF"
+    "Write a table of runs as CSV, LaTeX or Markdown, or a heatmap"
     from bs_lr_study.report.files import TABLE_SUFFIXES
     _check_to(to, files, (*TABLE_SUFFIXES, *(f'.{o}' for o in FORMATS)))
     df = read_runs(files, columns, model, where, metric, lower, unit)
@@ -151,11 +152,13 @@ def _export_one(df, path, table):
     if suffix[1:] in FORMATS:
         models = df.model.unique()
         return [save_figure(lambda m=m: plot_heatmap(df, m), _apart(path, m, len(models) > 1)) for m in models]
-    if table == 'runs': return [save_table(df.set_index('run').astype(object).where(df.set_index('run').notna(), ''), path)]
+    if table == 'runs':
+        runs = df.set_index('run').astype(object)
+        return [save_table(runs.where(runs.notna(), ''), path)]
     frames = _frames(df, table)
     return [save_table(t, _apart(path, k, len(frames) > 1), k) for k,t in frames.items()]
 
-# %% ../../nbs/cli/03_reports.ipynb #4e39f9e4
+# %% ../../nbs/cli/03_reports.ipynb #9824f42b
 def compare(
     *files:str,       # As for `report`, or a study that has a store here
     by:str=None,      # The setting whose values are compared, as wd
@@ -170,7 +173,7 @@ def compare(
     model:str=None,   # Column of the models; none: there is one model
     where:Annotated[pair, dict(nargs='+')]=None, # Only runs with these values: optimizer=adam
 ):
-    "Compare two settings in every cell, seed by seed: a crosstab of differences"
+    "Compare settings in every cell, seed by seed: a crosstab"
     from bs_lr_study.analysis.pairs import paired_grid, pairs_text
     from bs_lr_study.analysis.tables import answer_oom
     from bs_lr_study.report.files import TABLE_SUFFIXES
@@ -196,7 +199,7 @@ def _save_pairs(t, path):
     tables = pairs_crosstabs(t)
     return [save_table(v, _apart(path, k, len(tables) > 1), f'{k}. {pairs_note(t)}') for k,v in tables.items()]
 
-# %% ../../nbs/cli/03_reports.ipynb #1dc0545a
+# %% ../../nbs/cli/03_reports.ipynb #73dfe2c8
 _CITE = '''If this was of use, please cite the package and the study that it rebuilds:
 
 @software{{bs_lr_study,
@@ -216,5 +219,5 @@ _CITE = '''If this was of use, please cite the package and the study that it reb
 }}'''
 
 def cite():
-    "Print how to cite the package and the study that it rebuilds, as BibTeX"
+    "Print how to cite this, as BibTeX"
     print(_CITE.format(version=__version__, url=REPOSITORY))

@@ -7,12 +7,10 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/report/files.html.md"""
 # %% auto #0
 __all__ = ['TABLE_SUFFIXES', 'to_latex', 'to_markdown', 'to_html', 'save_table']
 
-# %% ../../nbs/report/06_files.ipynb #3fa12f05
+# %% ../../nbs/report/06_files.ipynb #1b82d345
 import re
 from html import escape
 from pathlib import Path
-
-import pandas as pd
 
 from ..files import write_whole
 
@@ -51,13 +49,14 @@ def to_markdown(
     lines = [row(_head(t)), row(['---', *['--:']*t.shape[1]]), *map(row, _rows(t))]
     return '\n'.join([*[caption, '']*bool(caption), *lines]) + '\n'
 
-# %% ../../nbs/report/06_files.ipynb #11cacaf5
+# %% ../../nbs/report/06_files.ipynb #32e59b00
 def to_html(
     t, # Frame of text
     caption='', # Above it
 ): # str
     "A table for a page"
-    return t.style.set_caption(escape(caption)).format(escape='html').format_index(escape='html').format_index(escape='html', axis=1).to_html()
+    style = t.style.format(escape='html').format_index(escape='html').format_index(escape='html', axis=1)
+    return style.set_caption(escape(caption)).to_html()
 
 # %% ../../nbs/report/06_files.ipynb #c7d61cd3
 _WRITERS = {'.tex': to_latex, '.md': to_markdown, '.html': to_html}

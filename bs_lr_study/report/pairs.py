@@ -7,13 +7,12 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/report/pairs.html.md"""
 # %% auto #0
 __all__ = ['pairs_crosstabs', 'pairs_note', 'plot_pairs']
 
-# %% ../../nbs/report/07_pairs.ipynb #6559174c
-import matplotlib as mpl, matplotlib.pyplot as plt, numpy as np, pandas as pd, seaborn as sns
+# %% ../../nbs/report/07_pairs.ipynb #19406c7d
+import matplotlib as mpl, matplotlib.pyplot as plt, numpy as np, seaborn as sns
 
-from .style import save_figure
 from ..runs import fmt_lr
 
-# %% ../../nbs/report/07_pairs.ipynb #d7b19bc0
+# %% ../../nbs/report/07_pairs.ipynb #1f3a68d7
 def _cell(o, m):
     "A difference, how far it may err, whether it is clear, and pairs that were lost"
     lost = f' ×{o.lost}' if o.lost else ''
@@ -41,7 +40,8 @@ def _shown_axis(values, name): return [fmt_lr(o) if name == 'lr' else str(o) for
 
 def _pivot(cells, values, rows, columns):
     t = cells.assign(value=values).pivot(index=rows, columns=columns, values='value')
-    return t.set_axis(_shown_axis(t.index, rows)).set_axis(_shown_axis(t.columns, columns), axis=1).rename_axis(index=rows, columns=columns)
+    t = t.set_axis(_shown_axis(t.index, rows)).set_axis(_shown_axis(t.columns, columns), axis=1)
+    return t.rename_axis(index=rows, columns=columns)
 
 def pairs_crosstabs(
     t, # As `paired_grid` gives it
@@ -63,7 +63,7 @@ def pairs_note(
     what = f'Differences of {m.label}{" in points"*m.in_points} ({"less" if m.lower else "more"} is better)'
     return '; '.join([what, *how])
 
-# %% ../../nbs/report/07_pairs.ipynb #ab71103b
+# %% ../../nbs/report/07_pairs.ipynb #ed75fbde
 def _draw_pairs(ax, cells, m, rows, columns, most):
     "One crosstab as colours about zero, what is not clear in pale ink"
     diff,clear = (_pivot(cells, cells[o], rows, columns) for o in ('diff', 'clear'))
@@ -92,5 +92,6 @@ def plot_pairs(
         _draw_pairs(ax, cells, m, rows, columns, most)
         ax.set(title=title, xlabel=_AXIS[columns], ylabel=_AXIS[rows])
     bar = mpl.cm.ScalarMappable(mpl.colors.Normalize(-most, most), 'RdBu' if not m.lower else 'RdBu_r')
-    fig.colorbar(bar, ax=axs, label=f'{m.label[:1].upper()}{m.label[1:]}, difference' + ' (points)'*m.in_points, aspect=30)
+    label = f'{m.label[:1].upper()}{m.label[1:]}, difference' + ' (points)'*m.in_points
+    fig.colorbar(bar, ax=axs, label=label, aspect=30)
     return fig
