@@ -40,11 +40,11 @@ def completion(
     shell = shell or os.path.basename(os.environ.get('SHELL', 'bash'))
     print(argcomplete.shellcode(['bslr'], shell=shell))
 
-# %% ../../nbs/cli/09_command.ipynb #e6263a41
+# %% ../../nbs/cli/09_command.ipynb #5e68bbf4
 TABLE = {
     'Find a setting': {
         'suggest': (suggest, 'bslr suggest photos/flowers --model xresnet18 --budget 20m',
-                    'bslr suggest --learner mynets:make --budget 30m --metric valid_loss --try 64,1e-3')},
+                    'bslr suggest --learner mynets:make --metric valid_loss --try 64,1e-3')},
     'Make runs': {
         'run': (run, 'bslr run digits', 'bslr run flowers --data photos/flowers --only bs=8,16 --budget 2h'),
         'studies': (studies, 'bslr studies', 'bslr studies --settings other.ini'),

@@ -47,22 +47,22 @@ def read_runs(
     if 'id' in df: df = df[df.id.isna() | ~df.duplicated(['id'], keep='last')]
     return df.reset_index(drop=True)
 
-# %% ../../nbs/cli/03_reports.ipynb #662f9182
+# %% ../../nbs/cli/03_reports.ipynb #7cc466d9
 FORMATS = ['png', 'svg', 'pdf']
 _YES = dict(choices=['true', 'false'], nargs='?', const='true')
 
 def report(
     *files:str,       # Stores (.jsonl), CSV files of runs, or sets that ship with the package
-    metric:str=None,  # Column of what counts, as val_loss; by default it names itself
+    metric:str=None,  # What counts, as val_loss; or it names itself
     lower:Annotated[str, _YES]=None, # Less of it is better; --lower false: more is
-    unit:str=None,    # share, percent, plain or log, where values do not tell
+    unit:str=None,    # share, percent, plain or log
     columns:Annotated[pair, dict(nargs='+')]=None, # Which column is what: bs=batch,lr=params_lr
     model:str=None,   # Column of the models; none: there is one model
     where:Annotated[pair, dict(nargs='+')]=None, # Only runs with these values: optimizer=adam
     out:str='plots',  # Folder for the plots
     fmt:Annotated[str, dict(choices=FORMATS)]='png', # Format of the plots
     dark:bool=False,  # Draw for a dark page
-    html:str=None,    # File for the page; by default report.html with the plots
+    html:str=None,    # File for the page; by default report.html
     md:str=None,      # Write it as Markdown too, to this file
 ):
     "Print the tables of any runs, draw their plots, write one page"
@@ -101,7 +101,7 @@ def _report_one(df, out, title, fmt, dark, parts, html, md):
     page = report(df, f'Batch size and learning rate: {title}', parts=parts)
     print(f'Report: {", ".join(str(page.save(o)[0]) for o in (html or f"{out}/report.html", md) if o)}')
 
-# %% ../../nbs/cli/03_reports.ipynb #1346f7f4
+# %% ../../nbs/cli/03_reports.ipynb #902edabe
 TABLES = ['runs', 'crosstab', 'inflections', 'optima']
 
 def _check_to(to, files, suffixes):
@@ -129,9 +129,9 @@ def export(
     *files:str,       # As for `report`
     to:Annotated[str, dict(action='append')]=None, # Such as tidy.csv, table.tex, table.md, page.html, plot.pdf
     table:Annotated[str, dict(choices=TABLES)]=None, # runs, crosstab, inflections or optima
-    metric:str=None,  # Column of what counts, as val_loss; by default it names itself
+    metric:str=None,  # What counts, as val_loss; or it names itself
     lower:Annotated[str, _YES]=None, # Less of it is better; --lower false: more is
-    unit:str=None,    # share, percent, plain or log, where values do not tell
+    unit:str=None,    # share, percent, plain or log
     columns:Annotated[pair, dict(nargs='+')]=None, # Which column is what: bs=batch,lr=params_lr
     model:str=None,   # Column of the models; none: there is one model
     where:Annotated[pair, dict(nargs='+')]=None, # Only runs with these values: optimizer=adam
@@ -158,7 +158,7 @@ def _export_one(df, path, table):
     frames = _frames(df, table)
     return [save_table(t, _apart(path, k, len(frames) > 1), k) for k,t in frames.items()]
 
-# %% ../../nbs/cli/03_reports.ipynb #9824f42b
+# %% ../../nbs/cli/03_reports.ipynb #0c7e2955
 def compare(
     *files:str,       # As for `report`, or a study that has a store here
     by:str=None,      # The setting whose values are compared, as wd
@@ -166,9 +166,9 @@ def compare(
     paired:str='seed', # Column of what pairs runs
     level:float=.9,   # Probability that all intervals hold at once
     to:Annotated[str, dict(action='append')]=None, # Write it: diff.tex, diff.md, diff.csv, diff.pdf
-    metric:str=None,  # Column of what counts, as val_loss; by default it names itself
+    metric:str=None,  # What counts, as val_loss; or it names itself
     lower:Annotated[str, _YES]=None, # Less of it is better; --lower false: more is
-    unit:str=None,    # share, percent, plain or log, where values do not tell
+    unit:str=None,    # share, percent, plain or log
     columns:Annotated[pair, dict(nargs='+')]=None, # Which column is what: bs=batch,lr=params_lr
     model:str=None,   # Column of the models; none: there is one model
     where:Annotated[pair, dict(nargs='+')]=None, # Only runs with these values: optimizer=adam

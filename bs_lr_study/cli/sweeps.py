@@ -151,11 +151,15 @@ def merge(
         print(f'{path}: {len(merged.added)} added, {len(merged.replaced)} in place of runs that had not ended well, '
               f'{len(merged.kept)} kept as they are')
         for ours,theirs in merged.conflicts:
-            print(f'  {_name(ours)}: accuracy {_acc(ours):.4f} in {store}, {_acc(theirs):.4f} in {path}')
+            print(f'  {_name(ours)}: {_result(ours)} in {store}, {_result(theirs)} in {path}')
     if n_conflicts: raise CliError(f'{n_conflicts} runs have two results; those of {store} were kept')
 
 def _name(record): return clean(record['name'] or record['id'])
-def _acc(record): return record['metrics'][-1]['acc']
+def _result(record):
+    "What a run came to, in a few words: its accuracy, or else all that was measured"
+    last = record['metrics'][-1]
+    shown = dict(accuracy=last['acc']) if 'acc' in last else {k: v for k,v in last.items() if k != 'epoch'}
+    return ', '.join(f'{k} {v:.4f}' for k,v in shown.items())
 
 # %% ../../nbs/cli/04_sweeps.ipynb #e3b2f4f3
 def sync(

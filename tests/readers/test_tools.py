@@ -1,5 +1,5 @@
 "Readers of tools on files of the tools themselves: the last value of each curve, the learning rate that was given, how each run ended"
-import gzip, json, os, pickle, shutil, sqlite3, warnings
+import gzip, json, os, pickle, re, shutil, sqlite3, warnings
 from pathlib import Path
 
 import pandas as pd, pytest
@@ -432,3 +432,38 @@ class TestLoadRuns:
         monkeypatch.chdir(left/'optuna')
         for o in ('sqlite:///optuna.db', f'sqlite:///{left}/optuna/optuna.db'): assert len(load_runs(o)) == 9
         with pytest.raises(ValueError, match='postgresql://here/x is on a server, which is not asked: save its runs as CSV'): load_runs('postgresql://here/x')
+
+
+GUIDE = Path(__file__).parents[2]/'nbs'/'guides'/'05_bring_your_own.ipynb'
+NOT_HERE = 'wandb:', "'wandb'", 'parquet' # a server, a log that wandb writes (see test_wandb), a package that is not installed
+
+def lines_of_the_guide():
+    "The last column of its table"
+    text = '\n'.join(''.join(o['source']) for o in json.loads(GUIDE.read_text(encoding='utf-8'))['cells'])
+    return re.findall(r'^\| .* \| .* \| `(load_runs\(.*\))` \|$', text, re.MULTILINE)
+
+@pytest.fixture(scope='module')
+def desk(left, tmp_path_factory):
+    "The files of all tools in one folder, under the names that the guide uses"
+    desk = tmp_path_factory.mktemp('desk')
+    for tool in left.iterdir():
+        for o in tool.iterdir(): (shutil.copytree if o.is_dir() else shutil.copy)(o, desk/o.name)
+    rows = pd.DataFrame([dict(batch_size=bs, lr=lr, val_loss=v) for (bs,lr),v in TRUTH.items()])
+    rows.to_csv(desk/'runs.csv', index=False)
+    rows.to_json(desk/'runs.jsonl', orient='records', lines=True)
+    rows.assign(Name='calm-sea', State='finished').to_csv(desk/'wandb_export.csv', index=False)
+    config = [str(dict(batch_size=bs, optimizer=dict(lr=lr))) for bs,lr in TRUTH]
+    pd.DataFrame(dict(summary=[str(dict(val_loss=v)) for v in TRUTH.values()], config=config, name='calm-sea')).to_csv(desk/'project.csv')
+    return desk
+
+def test_the_guide_names_all_tools():
+    lines = lines_of_the_guide()
+    assert len(lines) >= 19 and len([o for o in lines if not any(w in o for w in NOT_HERE)]) >= 16
+
+@pytest.mark.filterwarnings("ignore:W&B's recipe")
+@pytest.mark.parametrize('line', [o for o in lines_of_the_guide() if not any(w in o for w in NOT_HERE)])
+def test_each_line_of_the_guide(desk, monkeypatch, line):
+    monkeypatch.chdir(desk)
+    df = eval(line, dict(load_runs=load_runs, pd=pd, df=pd.read_csv('runs.csv')))
+    y = df.attrs['metric'].name
+    assert losses(df[df[y].notna()], 'bs', 'lr', y) == {k: v for k,v in TRUTH.items() if k[0] == 16 or 'trainer' not in line}
