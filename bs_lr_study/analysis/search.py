@@ -12,7 +12,6 @@ import numpy as np, pandas as pd
 from scipy.interpolate import RBFInterpolator
 
 from ..metrics import metric_of
-from ..readers.rates import bin_rates, is_search
 
 # %% ../../nbs/analysis/11_search.ipynb #60d3ffae
 _STIFF = (1e-3, 1e-2, .1, 1, 10)

@@ -9,12 +9,13 @@ __all__ = ['plot_search']
 
 # %% ../../nbs/report/08_search.ipynb #beed2d5c
 import numpy as np
-from matplotlib.ticker import LogFormatterSciNotation
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ..analysis.search import surface
 from ..analysis.tables import pick_model
 from ..metrics import metric_of
 from .style import given_or_new, log2_axis
+from ..runs import fmt_lr
 
 # %% ../../nbs/report/08_search.ipynb #b8a2ae6c
 def plot_search(
@@ -37,7 +38,10 @@ def plot_search(
     ax.figure.colorbar(points, ax=ax, label=m.axis)
     log2_axis(ax, df.bs)
     ax.set_yscale('log')
-    ax.yaxis.set_major_formatter(LogFormatterSciNotation())
+    ax.set_ylim(df.lr.min()/1.5, df.lr.max()*1.5)
+    ax.yaxis.set_major_locator(LogLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda lr, _: fmt_lr(lr)))
+    ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set(ylabel='Learning rate', title=df.model.iloc[0])
     ax.grid(False)
     return ax
