@@ -92,8 +92,9 @@ _MENDABLE = CliError,UserError,ValueError,OSError,ImportError
 
 def _message(e):
     "What an exception or a warning says, and which line installs what is missing"
+    from bs_lr_study.readers.ask import for_shell
     missing = isinstance(e, ModuleNotFoundError) and extra_of(e.name) and 'pip install' not in str(e)
-    return clean(without_secrets(missing_text(e.name) if missing else str(e)))
+    return clean(without_secrets(missing_text(e.name) if missing else for_shell(e)))
 
 def _show_warning(w, *args, **kwargs):
     "A warning without the line of code that warned"

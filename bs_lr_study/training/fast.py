@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import torch
 from fastai.torch_core import no_random
-from fastcore.meta import delegates
 
 from ..files import user_cache, write_whole
 from ..runs import Run, examples_seen
@@ -27,7 +26,7 @@ from .learner import train_many as reference
 from .member_opt import MEMBER_OPTS
 from .members import NotStackable
 from .models import build_model
-from .options import TrainOptions, together, train_options
+from .options import takes_options, together, train_options
 from .outcome import check_config, ending, free_memory, machine, on_device, peak_memory
 from .row import AMP, Row, batches, get_source, train_row
 
@@ -226,7 +225,7 @@ def left_out(
     return ''
 
 # %% ../../nbs/training/15_fast.ipynb #5d95af61
-@delegates(TrainOptions)
+@takes_options
 def train_many(
     cfgs,     # `RunConfig`s
     how=None, # `TrainOptions`
