@@ -9,5 +9,5 @@ __all__ = ['report', 'save_plots', 'save_table', 'styled', 'tables', 'tables_of'
 
 # %% ../../nbs/report/00_report.ipynb #09401f91
 from .compose import report, save_plots, tables
-from .export import save_table, styled, tables_of, to_latex, to_markdown
+from .files import save_table, styled, tables_of, to_latex, to_markdown
 _all_ = ['report', 'save_plots', 'save_table', 'styled', 'tables', 'tables_of', 'to_latex', 'to_markdown']
