@@ -66,7 +66,7 @@ def _with_labels(t):
 
 def _sides(t):
     "For each column whether it holds numbers, which stand flush right"
-    return [t[c].astype(str).str.fullmatch(r'[\d.,e±() –−-]+').all() for c in t]
+    return [t[c].astype(str).str.fullmatch(r'[\d.,e±() –−*>×!…/-]*').all() for c in t]
 
 def to_markdown(
     table, # Any table of this package, runs, or a frame of text
@@ -78,7 +78,7 @@ def to_markdown(
     rule = '|' + '|'.join('--:' if right else '---' for right in _sides(t)) + '|'
     return '\n'.join([*[md_text(caption), '']*bool(caption), row(t.columns), rule, *map(row, t.to_numpy().tolist())]) + '\n'
 
-_TEX = {'−': '$-$', '×': r'$\times$', '±': r'$\pm$', '≤': r'$\le$', '≥': r'$\ge$', '…': r'\dots{}', '²': '$^2$', '–': '--'}
+_TEX = {'−': '$-$', '<': '$<$', '>': '$>$', '÷': r'$\div$', '×': r'$\times$', '±': r'$\pm$', '≤': r'$\le$', '≥': r'$\ge$', '…': r'\dots{}', '²': '$^2$', '–': '--'}
 
 def _signs(text):
     "A text whose signs are those of LaTeX"
