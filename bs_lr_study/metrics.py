@@ -53,12 +53,26 @@ class Metric:
     def in_points(self): return self.unit in _FACTOR
 
     @property
+    def one(self):
+        "One of it: `an accuracy`, `a loss`, `an F1`"
+        first,acronym = self.title[:1],self.title[:2].isupper() or self.title[1:2].isdigit()
+        return f"a{'n'*(first in ('AEFHILMNORSX' if acronym else 'aeiouAEIOU'))} {self.title}"
+
+    @property
     def axis(self):
         "What to write beside an axis"
         return self.title[:1].upper() + self.title[1:] + ' (%)'*self.in_points
 
     @property
     def best_word(self): return 'lowest' if self.lower else 'highest'
+
+    @property
+    def above(self):
+        "Where a better value lies, seen from a worse one"
+        return 'below' if self.lower else 'above'
+
+    @property
+    def too_good(self): return 'too low' if self.lower else 'too high'
 
     @property
     def betters(self):
@@ -86,6 +100,10 @@ class Metric:
         "A difference with its unit"
         return self.apart(d) + ' points'*self.in_points
 
+    def span(self, lo, hi):
+        "Two differences as a range, without its unit"
+        return f'{self.apart(lo)} to {self.apart(hi)}'
+
     def even(self, y, n=None): return _to_even(self, np.asarray(y, float), n)
 
     def uneven(self, z): return _from_even(self, np.asarray(z, float))
@@ -107,15 +125,16 @@ def _from_even(metric, z):
 _SHARE,_LOWER = dict(unit='share'),dict(unit='log', lower=True)
 
 KNOWN = { # What a metric is called = names that tools give it, and what is known of it
-    'accuracy': ('acc accuracy top1 top_1 acc_1 acc1 accuracy_1 acc_top1 acc_top_1 accuracy_top_1 accuracy_top1 top1_acc top_1_acc '
-                 'top1_accuracy top_1_accuracy categorical_accuracy sparse_categorical_accuracy binary_accuracy accuracy_score '
-                 'multiclass_accuracy binary_acc', dict(unit='share', counted=True)),
+    'accuracy': ('acc accuracy top1 top_1 acc_1 acc1 accuracy_1 acc_top1 acc_top_1 accuracy_top_1 accuracy_top1 '
+                 'top1_acc top_1_acc top1_accuracy top_1_accuracy categorical_accuracy sparse_categorical_accuracy '
+                 'binary_accuracy accuracy_score multiclass_accuracy binary_acc', dict(unit='share', counted=True)),
     'top-5 accuracy': ('top5 top_5 acc_5 acc5 acc_top5 acc_top_5 top5_acc top_5_acc top5_accuracy top_5_accuracy', _SHARE),
     'balanced accuracy': ('balanced_accuracy balanced_acc bal_acc balanced_accuracy_score', _SHARE),
     'error': ('error err error_rate err_rate top1_error top1_err top_1_error classification_error misclassification '
               'misclassification_rate', dict(unit='share', lower=True, counted=True)),
-    'loss': ('loss nll nll_loss cross_entropy crossentropy cross_entropy_loss ce ce_loss xent bce bce_loss log_loss logloss '
-             'total_loss lm_loss objective_loss categorical_crossentropy sparse_categorical_crossentropy binary_crossentropy', _LOWER),
+    'loss': ('loss nll nll_loss cross_entropy crossentropy cross_entropy_loss ce ce_loss xent bce bce_loss log_loss '
+             'logloss total_loss lm_loss objective_loss categorical_crossentropy sparse_categorical_crossentropy '
+             'binary_crossentropy', _LOWER),
     'perplexity': ('perplexity ppl', _LOWER),
     'bits per byte': ('bpb bits_per_byte', _LOWER),
     'bits per character': ('bpc bits_per_character', _LOWER),
@@ -139,11 +158,14 @@ KNOWN = { # What a metric is called = names that tools give it, and what is know
 }
 
 _BY_ALIAS = {alias: label for label,(aliases,_) in KNOWN.items() for alias in aliases.split()}
-_PARTS = dict.fromkeys(('val', 'valid', 'validation', 'validate', 'dev', 'eval', 'evaluation', 'evaluate', 'holdout'), 'validation')
+_VALIDATION = 'val', 'valid', 'validation', 'validate', 'dev', 'eval', 'evaluation', 'evaluate', 'holdout'
+_PARTS = dict.fromkeys(_VALIDATION, 'validation')
 _PARTS |= dict(test='test', testing='test') | dict.fromkeys(('train', 'training', 'trn'), 'training')
-_SET_ASIDE = {'metric', 'metrics', 'summary', 'final', 'last', 'epoch', 'mean', 'avg', 'average', 'macro', 'micro', 'weighted', 'ptl'}
+_SET_ASIDE = {'metric', 'metrics', 'summary', 'final', 'last', 'epoch', 'ptl'}
+_SET_ASIDE |= {'mean', 'avg', 'average', 'macro', 'micro', 'weighted'}
 _BEST = {'best', 'max', 'min'} # of all epochs
 _PER_CENT = {'pct', 'percent', 'percentage', 'perc'}
+_TAKEN = {'run', 'model', 'bs', 'lr', 'seed', 'status', 'std', 'n', 'runs', 'tested', 'where', 'lo', 'hi'}
 _SETTINGS = {'precision', 'ap', 'map', 'ce', 'fbeta'} # names that mean something else as often, unless they say of which data
 
 def _words(name):
@@ -178,6 +200,7 @@ def metric(
 ): # `Metric`
     "The metric in a column"
     if isinstance(name, Metric): return name
+    if name in _TAKEN: raise ValueError(f'{name!r} is a column of every table: give the metric a name of its own')
     known = known_metric(name)
     if known is None and lower is None: raise ValueError(
         f'{name!r} is no metric that is known here: say whether less of it is better, lower=True, or more, lower=False. '
@@ -221,4 +244,5 @@ def _asked_for(df, asked, told):
 
 def _fitting(df, metric):
     "The metric, without a logarithm where its values do not allow one"
-    return replace(metric, unit='plain') if metric.unit == 'log' and not (df[metric.name].dropna() > 0).all() else metric
+    if metric.unit != 'log' or (df[metric.name].dropna() > 0).all(): return metric
+    return replace(metric, unit='plain')

@@ -73,7 +73,7 @@ def test_modules_that_lie_around_are_not_run(bslr, tmp_path):
     (['run', 's', '--limit', '0'], 'bslr: limit is 0: at least one run'),
     (['run', 's', '--budget', 'soon'], "bslr: budget: 'soon' is no length of time; say 90m, 2h or 1h30m"),
     (['run', 's', '--only', 'bs'], 'bslr: only: expected FIELD=VALUE, such as bs=8,16 or model=small, not bs'),
-    (['run', 's', '--only', 'batch_size=8'], 'bslr: only: no field \'batch_size\' (did you mean bs?); choose from data, model, bs,'),
+    (['run', 's', '--only', 'batch_sise=8'], "bslr: only: no field 'batch_sise'; choose from data, model, bs,"),
     (['run', 's', '--engine', 'fats'], "bslr: no engine 'fats'; choose from fastai, fast, package.module:name"),
     (['run', 't'], "bslr: settings.ini: no study 't'; there are s"),
 ])

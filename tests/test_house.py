@@ -8,12 +8,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT/'bs_lr_study'
 
 # A room and the rooms it may import. What stands for a folder stands for all modules in it.
-GROUND = {'runs', 'files', 'archives', 'register', 'metrics'}
+GROUND = {'runs', 'files', 'archives', 'register', 'metrics', 'needs', 'words'}
 MAY_IMPORT = {
     'runs': set(),
     'files': set(),
     'archives': {'files'},
     'register': set(),
+    'needs': set(),
+    'words': set(),
     'metrics': set(),
     'store': GROUND,
     'training': GROUND,

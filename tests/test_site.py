@@ -114,7 +114,7 @@ def test_posts_run_where_only_their_first_cell_installs(post, wheel, tmp_path):
     (there/'others.pth').write_text(f'{Path(pytest.__file__).parents[1]}\n')
     assert run(python, '-c', 'import bs_lr_study').returncode == 1
     text = post.read_text(encoding='utf-8')
-    there = f'git+{notebooks.addresses()[0]}'
+    there = f"'bs_lr_study[train] @ git+{notebooks.addresses()[0]}'"
     assert there in text
     (tmp_path/'post.ipynb').write_text(text.replace(there, f'--no-deps --no-index --ignore-installed {wheel}'), encoding='utf-8')
     r = run(python, '-c', FRESH, str(ROOT/'tools'))
@@ -135,10 +135,10 @@ def code(path):
     cells = [c.source for c in notebooks.read_nb(path).cells if c.cell_type == 'code']
     return ast.parse(re.sub(r'^\s*[%!].*', '', '\n'.join(cells), flags=re.M)).body
 
-@pytest.fixture(scope='module')
-def brought():
-    "What can be imported once the package is installed without extras: its requirements, theirs, and so on"
-    todo = [Requirement(o) for o in tomllib.loads((ROOT/'pyproject.toml').read_text(encoding='utf-8'))['project']['dependencies']]
+def brought(*extras):
+    "What can be imported once the package is installed with extras: its requirements, theirs, and so on"
+    project = tomllib.loads((ROOT/'pyproject.toml').read_text(encoding='utf-8'))['project']
+    todo = [Requirement(r) for o in (project['dependencies'], *map(project['optional-dependencies'].get, extras)) for r in o]
     seen = set()
     while todo:
         req = todo.pop()
@@ -150,17 +150,28 @@ def brought():
     modules = {k for k,v in packages_distributions().items() if names & set(map(canonicalize_name, v))}
     return modules | set(sys.stdlib_module_names) | {'bs_lr_study'}
 
+@pytest.fixture(scope='module')
+def base(): return brought()
+
+@pytest.fixture(scope='module')
+def with_train(): return brought('train')
+
 @pytest.mark.parametrize('post', POSTS, ids=lambda o: o.stem)
-def test_posts_import_only_what_an_installation_brings(post, brought):
+def test_posts_import_only_what_an_installation_brings(post, with_train):
     "No library that is here for the tests alone"
     names = set(imported(code(post)))
-    assert {'bs_lr_study', 'pandas'} <= names and names - brought - KERNEL == set()
+    assert {'bs_lr_study', 'pandas'} <= names and names - with_train - KERNEL == set()
 
-def test_modules_import_only_what_an_installation_brings(brought):
-    "Libraries of the extras are imported by the functions that need them, when they need them"
-    assert not {'ray', 'wandb', 'playwright', 'nbdev'} & brought
+TRAINS = 'training','probe','tracking' # rooms of which some modules cannot do without a framework
+
+def test_modules_import_only_what_an_installation_brings(base, with_train):
+    "Libraries of the extras are imported by the functions that need them, when they need them; training takes its own for granted"
+    heavy = {'torch', 'torchvision', 'fastai', 'sklearn', 'PIL'}
+    assert not {'ray', 'wandb', 'playwright', 'nbdev'} & with_train and heavy <= with_train
+    assert not heavy - {'PIL'} & base # which matplotlib brings
     top = lambda path: [o for o in ast.parse(path.read_text(encoding='utf-8')).body if isinstance(o, (ast.Import, ast.ImportFrom))]
-    lost = {str(p): set(imported(top(p))) - brought for p in (ROOT/'bs_lr_study').rglob('*.py')}
+    def has(p): return with_train if p.relative_to(ROOT/'bs_lr_study').parts[0] in TRAINS else base
+    lost = {str(p): set(imported(top(p))) - has(p) for p in (ROOT/'bs_lr_study').rglob('*.py')}
     assert len(lost) > 40 and {k: v for k,v in lost.items() if v} == {}
 
 @pytest.fixture(scope='module')

@@ -13,6 +13,7 @@ import numpy as np, pandas as pd
 from .replicates import run_sd
 from .stats import each_level, margin
 from .tables import cells
+from ..metrics import metric_of
 
 # %% ../../nbs/analysis/04_curves.ipynb #fd97c525
 def _walk_cov(a, b):
@@ -36,17 +37,18 @@ def _smoothers(x, var, at, taus):
 
 def draw_curves(
     bs, # Batch sizes, ascending
-    acc, # Accuracy at each
-    sd, # Error of each accuracy, one number or an array
+    y, # The metric at each
+    sd, # Error of each, one number or an array
     at=None, # Batch sizes to draw at; eight a doubling if left out
     draws=2000, # How many curves
     dof=np.inf, # Degrees of freedom of `sd`
     seed=0, # Of the random numbers
+    scale=1, # About how far values lie apart: 1 for shares
 ): # Batch sizes, and an array (draws, batch sizes) of curves
-    "Draw smooth curves of accuracy against log₂ batch size that the cells leave possible"
-    x,y = np.log2(np.asarray(bs, float)),np.asarray(acc, float)
+    "Draw smooth curves of a metric against log₂ batch size that the cells leave possible"
+    x,y = np.log2(np.asarray(bs, float)),np.asarray(y, float)
     u = x[0] + np.arange(0, x[-1] - x[0] + 1e-9, 1/8) if at is None else np.log2(np.asarray(at, float))
-    taus,var = np.geomspace(1e-3, .5, 25),np.broadcast_to(np.asarray(sd, float)**2, y.shape)
+    taus,var = scale*np.geomspace(1e-3, .5, 25),np.broadcast_to(np.asarray(sd, float)**2, y.shape)
     W,P,log_det = _smoothers(x - x[0], var, u - x[0], taus)
     ll = log_det - np.einsum('i,tij,j->t', y, P, y)/2
     weight,rng = np.exp(ll - ll.max()),np.random.default_rng(seed)
@@ -61,9 +63,10 @@ def draw_curves(
 def peaks(
     bs, # Batch sizes of the curves, eight a doubling
     curves, # Array (draws, batch sizes)
-): # Batch size of each curve's peak, and the accuracy there
-    "Where each curve is highest"
-    i = curves.argmax(1)
+    lowest=False, # Is the lowest value the best?
+): # Batch size of each curve's best, and the value there
+    "Where each curve is best"
+    i = curves.argmin(1) if lowest else curves.argmax(1)
     return bs[i],curves[np.arange(len(curves)), i]
 
 # %% ../../nbs/analysis/04_curves.ipynb #bebc5688
@@ -71,8 +74,10 @@ def tapers(
     curves, # Array (draws, batch sizes)
     doublings, # Over how many doublings past the peak
     per=1, # Batch sizes a doubling
-): # Array (draws): accuracy lost per doubling; NaN where the peak is the last point
-    "How fast each curve falls past its peak"
+    lowest=False, # Is the lowest value the best?
+): # Array (draws): what is lost per doubling; NaN where the best is the last point
+    "How fast each curve gets worse past its best"
+    curves = -curves if lowest else curves
     peak,last = curves.argmax(1),curves.shape[1] - 1
     end,draw = np.minimum(peak + round(per*doublings), last),np.arange(len(curves))
     with np.errstate(invalid='ignore'): return (curves[draw, peak] - curves[draw, end])*per/(end - peak)
@@ -85,13 +90,18 @@ def row_curves(
     reach=(1, 5), # How many doublings below and above a row's best cell the curve takes in
     least=4, # Rows of fewer cells are left out
     seed=0, # Of the random numbers
+    metric=None, # Column or `Metric` to tell of; the one `df` is about if left out
 ): # dict of (model, lr) and what `draw_curves` gives
     "Curves for each model and learning rate"
-    err = run_sd(df, sd)
-    c = cells(df).query('n > 0')
-    best = c.loc[c.groupby(['model', 'lr']).acc.transform('idxmax'), 'bs'].to_numpy()
+    m = metric_of(df, metric)
+    err,c = run_sd(df, sd, metric=m),cells(df, metric=m).query('n > 0')
+    c['gain'] = m.sign*c[m.name]
+    best = c.loc[c.groupby(['model', 'lr']).gain.transform('idxmax'), 'bs'].to_numpy()
     near = c[(c.bs >= best/2**reach[0]) & (c.bs <= best*2**reach[1])]
-    def draw(o, seed): return draw_curves(o.bs, o.acc, err.sd/np.sqrt(o.n), draws=draws, dof=err.dof, seed=seed)
+    def draw(o, seed):
+        scale = 100/m.factor if m.in_points else np.ptp(o.gain) or 1
+        bs,gain = draw_curves(o.bs, o.gain, err.sd/np.sqrt(o.n), draws=draws, dof=err.dof, seed=seed, scale=scale)
+        return bs,m.sign*gain
     return {k: draw(o, seed + i) for i,(k,o) in enumerate(near.groupby(['model', 'lr'], sort=False)) if len(o) >= least}
 
 def _middle(x, level):
@@ -104,12 +114,13 @@ def peak_table(
     sd=None, # Run-to-run standard deviation to assume, or a `RunSd`; from the replicates if left out
     doublings=4, # Over how many doublings past the peak the taper is measured
     level=.9, # Of the intervals
-): # DataFrame, a row a model and lr: `peak` (bs), `acc`, `taper`, each with `_lo` and `_hi`; the share of curves highest `at_end`
+    metric=None, # Column or `Metric` to tell of; the one `df` is about if left out
+): # DataFrame, a row a model and lr: `peak` (bs), the metric there, `taper`, each with `_lo` and `_hi`; the share of curves best `at_end`
     "Peak and taper of every row with their intervals"
-    rows = []
-    for (model,lr),(bs,curves) in row_curves(df, sd).items():
-        peak,acc = peaks(bs, curves)
-        read = dict(peak=peak, acc=acc, taper=tapers(curves[:, ::8], doublings))
+    rows,m = [],metric_of(df, metric)
+    for (model,lr),(bs,curves) in row_curves(df, sd, metric=m).items():
+        peak,value = peaks(bs, curves, m.lower)
+        read = {'peak': peak, m.name: value, 'taper': tapers(curves[:, ::8], doublings, lowest=m.lower)}
         row = {k + end: v for k,o in read.items() for end,v in zip(('', '_lo', '_hi'), _middle(o, level))}
         rows.append(dict(model=model, lr=lr) | row | dict(at_end=np.isin(peak, bs[[0, -1]]).mean()))
     return pd.DataFrame(rows)
@@ -120,9 +131,12 @@ def taper_differences(
     sd=None, # Run-to-run standard deviation to assume, or a `RunSd`; from the replicates if left out
     doublings=4, # Over how many doublings past the peak
     level=.9, # Probability that all intervals hold at once
+    metric=None, # Column or `Metric` to tell of; the one `df` is about if left out
 ): # DataFrame: `lr`, models `a` and `b`, `diff` (below 0: a falls more slowly), its `lo` and `hi`, the `share` of draws below 0
     "Which model falls off more slowly past its peak, learning rate by learning rate"
-    taper = {k: tapers(curves[:, ::8], doublings) for k,(_,curves) in row_curves(df, sd).items()}
+    m = metric_of(df, metric)
+    curves = row_curves(df, sd, metric=m)
+    taper = {k: tapers(o[:, ::8], doublings, lowest=m.lower) for k,(_,o) in curves.items()}
     pairs = [(lr, a, b) for i,(a,lr) in enumerate(taper) for b,other in list(taper)[i+1:] if other == lr]
     rows = []
     for lr,a,b in sorted(pairs, key=lambda o: o[0]):
@@ -135,14 +149,16 @@ def lr_spread(
     df, # Runs, as `load_runs` gives them
     sd=None, # Run-to-run standard deviation to assume, or a `RunSd`; from the replicates if left out
     level=.9, # Of the intervals
-): # DataFrame, a row a model and bs: `spread` of accuracy over the `lrs` (how many) tried at all batch sizes, its `lo` and `hi`
+    metric=None, # Column or `Metric` to tell of; the one `df` is about if left out
+): # DataFrame, a row a model and bs: `spread` of the metric over the `lrs` (how many) tried at all batch sizes, its `lo` and `hi`
     "How much the learning rate matters at each batch size"
-    err = run_sd(df, sd)
+    m = metric_of(df, metric)
+    err = run_sd(df, sd, metric=m)
     def one(c):
-        acc = c.pivot(index='lr', columns='bs', values='acc').dropna()
-        n = c.pivot(index='lr', columns='bs', values='n').loc[acc.index].min()
-        half = margin(err, len(acc), level, n, n)
-        spread = acc.max() - acc.min()
-        return pd.DataFrame(dict(spread=spread, lo=(spread - half).clip(lower=0), hi=spread + half, lrs=len(acc)))
-    by_model = cells(df).query('n > 0').groupby('model', sort=False)
+        value = c.pivot(index='lr', columns='bs', values=m.name).dropna()
+        n = c.pivot(index='lr', columns='bs', values='n').loc[value.index].min()
+        half = margin(err, len(value), level, n, n)
+        spread = value.max() - value.min()
+        return pd.DataFrame(dict(spread=spread, lo=(spread - half).clip(lower=0), hi=spread + half, lrs=len(value)))
+    by_model = cells(df, metric=m).query('n > 0').groupby('model', sort=False)
     return pd.concat({model: one(c) for model,c in by_model}, names=['model', 'bs']).reset_index()

@@ -19,6 +19,7 @@ from .replicates import CELL, run_error, run_sd
 from .stats import best_sets, margin, may_win, winners_curse
 from .tables import cells, optima
 from .wording import sentence
+from ..metrics import Metric, known_metric, metric_of
 
 # %% ../../nbs/analysis/08_findings.ipynb #2c47a61e
 CERTAINTY = {'fact': 'counted, not inferred',
@@ -38,6 +39,7 @@ class Finding:
     values: dict   # Numbers, by name
     assumed: float = None # The run-to-run standard deviation that it rests on, if that is assumed
     frail: bool = False   # Would it not be clear if that were twice as large?
+    metric: Metric = known_metric('acc') # Of which the numbers are
 
     @property
     def topic(self): return _TOPIC.get(self.kind, self.kind)
@@ -45,20 +47,21 @@ class Finding:
     def __str__(self): return sentence(self)
 
 # %% ../../nbs/analysis/08_findings.ipynb #367c546d
-def _halves(df):
+def _halves(df, c, m):
     "The errors of the better and the other half of the cells, if runs of the better ones scatter less"
-    c = cells(df).query('n > 1')
+    c = c.query('n > 1')
     if len(c) < 8: return
-    better = c[c.acc >= c.acc.median()]
+    gain = m.sign*c[m.name]
+    better = c[gain >= gain.median()]
     good = df.set_index(CELL).index.isin(better.set_index(CELL).index)
-    a,b = run_sd(df[good]),run_sd(df[~good])
-    if f_dist.sf((b.sd/max(a.sd, 1e-9))**2, b.dof, a.dof) < .05: return a,b
+    a,b = run_sd(df[good], metric=m),run_sd(df[~good], metric=m)
+    if f_dist.sf((b.sd/max(a.sd, 1e-9*b.sd, 1e-300))**2, b.dof, a.dof) < .05: return a,b
 
 def _noise(err, halves):
     "How far a run moves, where from that is known, and whether it moves alike in all cells"
     lo,hi = err.interval()
     values = dict(sd=err.sd, dof=err.dof, lo=lo, hi=hi, how=err.how, assumed=err.assumed)
-    yield Finding('noise', '', 'open' if err.assumed else 'clear', values)
+    yield Finding('noise', '', 'clear' if err.known and not err.assumed else 'open', values)
     if halves: yield Finding('halves', '', 'clear', {k: o.sd for k,o in zip(('better', 'other'), halves)})
 
 # %% ../../nbs/analysis/08_findings.ipynb #5b9563cd
@@ -79,9 +82,9 @@ def _missing(c):
 
 # %% ../../nbs/analysis/08_findings.ipynb #955f53cf
 def _lost(c):
-    c = c.assign(n_blank=c.runs - c.n - c.n_diverged - c.n_failed)
+    c = c.assign(n_blank=c.runs - c.n - c.n_diverged - c.n_unfinished - c.n_failed)
     bss,lrs = sorted(c.bs.unique()),sorted(c.lr.unique())
-    for how in ('diverged', 'failed', 'blank'):
+    for how in ('diverged', 'unfinished', 'failed', 'blank'):
         for model,o in c[c[f'n_{how}'] > 0].groupby('model', sort=False):
             n = o[f'n_{how}']
             lost,runs = int(n.sum()),int(c.runs[c.model == model].sum())
@@ -103,29 +106,30 @@ def _ends(c, top):
     if top.bs == 1 and ends.get('bs') == ('smallest', False): del ends['bs']
     return {along: end for along,end in ends.items() if end}
 
-def _winner(c, err, level, luck, model=''):
+def _winner(c, m, err, level, luck, model=''):
     "The best cell of `c`, and those not to be told from it; `luck` is the error near the top"
-    good,best = c[c.n > 0],may_win(c, err, level)
+    good,best = c[c.n > 0],may_win(c, err, level, m)
     top,rest = best.iloc[0],best.iloc[1:]
-    curse = winners_curse(good.acc, luck, good.n.to_numpy(), draws=min(20_000, 5_000_000//len(good)))
+    draws = min(20_000, 5_000_000//len(good))
+    curse = winners_curse(good[m.name], luck, good.n.to_numpy(), draws=draws, lowest=m.lower)
     ends = _ends(c, top)
-    values = dict(bs=int(top.bs), lr=top.lr, acc=top.acc, rivals=len(rest), **curse)
+    values = {'bs': int(top.bs), 'lr': top.lr, m.name: top[m.name], 'rivals': len(rest), **curse}
     values |= dict(winner=top.model, cells=len(good), rival_cells=[*zip(rest.model, rest.bs, rest.lr)], ends=ends)
     return Finding('best cell', model, 'open' if ends else 'within noise' if len(rest) else 'clear', values)
 
-def _winners(c, err, level, luck):
+def _winners(c, m, err, level, luck):
     models = c.model.unique()
-    if len(models) > 1: yield _winner(c, err, level, luck)
-    for m in models:
-        mine = c[c.model == m]
-        if (mine.n > 0).sum() > 1: yield _winner(mine, err, level, luck, m)
+    if len(models) > 1: yield _winner(c, m, err, level, luck)
+    for model in models:
+        mine = c[c.model == model]
+        if (mine.n > 0).sum() > 1: yield _winner(mine, m, err, level, luck, model)
 
 # %% ../../nbs/analysis/08_findings.ipynb #cde20e43
-def _models(c, err, level):
-    good = c[c.n > 0].sort_values('acc', ascending=False, kind='stable')
+def _models(c, m, err, level):
+    good = c[c.n > 0].assign(gain=m.sign*c[m.name]).sort_values('gain', ascending=False, kind='stable')
     first,*rest = good.drop_duplicates('model').itertuples()
     for o in rest:
-        diff,half = first.acc - o.acc,margin(err, len(good), level, first.n, o.n)
+        diff,half = first.gain - o.gain,margin(err, len(good), level, first.n, o.n)
         values = dict(a=first.model, b=o.model, diff=diff, lo=diff-half, hi=diff+half)
         yield Finding('models', '', 'within noise' if diff < half else 'clear', values)
 
@@ -140,37 +144,38 @@ def _row_certainty(bs, low_edge, high_edge, end, **_):
 
 def _turns_back(line, best, half):
     "The largest step against the way a row goes, if it is beyond noise: how far, and the batch sizes above and below"
-    pairs = list(combinations(zip(line.bs, line.acc), 2))
+    pairs = list(combinations(zip(line.bs, line.gain), 2))
     climb = [(y - y2, bs, bs2) for (bs,y),(bs2,y2) in pairs if bs2 <= best]
     fall = [(y2 - y, bs2, bs) for (bs,y),(bs2,y2) in pairs if bs >= best]
     return max([o for o in climb + fall if o[0] > half], default=None)
 
-def _row(o, line, n_rows, err, level):
+def _row(o, line, m, n_rows, err, level):
     "What can be said of one row; `o` is its line of `best_sets`"
-    ran = line[line.tested]
-    if len(ran) == 1: return Finding('one cell', o.model, 'open', dict(lr=o.lr, bs=o.bs, acc=o.acc, tried=len(line)))
+    ran = line[line.tested].assign(gain=m.sign*line[m.name])
+    best = {k: o[k] for k in ('lr', 'bs', m.name)}
+    if len(ran) == 1: return Finding('one cell', o.model, 'open', best | dict(tried=len(line)))
     n = ran.n.min()
     half = margin(err, len(ran), level**(1/n_rows), n, n) if n else np.inf
-    past = ran.acc[ran.bs > o.bs]
-    values = {k: getattr(o, k) for k in ('lr', 'bs', 'acc', 'lo', 'hi', 'low_edge', 'high_edge', 'candidates')}
+    past = ran.gain[ran.bs > o.bs]
+    values = best | {k: o[k] for k in ('lo', 'hi', 'low_edge', 'high_edge', 'candidates')}
     values |= dict(back=_turns_back(ran, o.bs, half), diverges=bool(len(past) and past.isna().all()))
     values |= dict(end=_end(o.bs, line, 'bs'), tried=ran.bs.tolist())
     return Finding('row', o.model, _row_certainty(**values), values)
 
-def _rows(c, sets, err, level):
+def _rows(c, sets, m, err, level):
     "A finding for each row, but one for all rows of a single cell if there are many"
     lines = {k: o for k,o in c.sort_values('bs').groupby(['model', 'lr'])}
-    found = [_row(o, lines[o.model, o.lr], len(sets), err, level) for o in sets.itertuples()]
+    found = [_row(o, lines[o.model, o.lr], m, len(sets), err, level) for _,o in sets.iterrows()]
     single = sum(o.kind == 'one cell' for o in found)
     yield from (o for o in found if o.kind == 'row' or single < 5)
     if single > 4: yield Finding('single cells', '', 'open', dict(rows=single))
 
-def _lost_rows(df, c):
-    "Rows without an accuracy"
-    best = optima(df)
-    for o in best[best.acc.isna()].itertuples():
+def _lost_rows(df, c, m):
+    "Rows without a value"
+    best = optima(df, metric=m)
+    for o in best[best[m.name].isna()].itertuples():
         line = c[(c.model == o.model) & (c.lr == o.lr)]
-        how = 'failed' if line.n_failed.all() else 'blank'
+        how = 'failed' if line.n_failed.all() else 'unfinished' if line.n_unfinished.all() else 'blank'
         if o.where == 'diverged' and not line.n_failed.any(): how = 'diverged'
         yield Finding('lost row', o.model, 'fact', dict(lr=o.lr, how=how, bss=sorted(line.bs)))
 
@@ -225,12 +230,12 @@ def _best_lrs(sets, c):
         yield from _edges(o, c, model)
 
 # %% ../../nbs/analysis/08_findings.ipynb #1245a324
-def _spreads(df, c, err, level):
+def _spreads(df, c, m, err, level):
     "How far the best and the worst learning rate of each model lie apart, where that is least and where it is most"
     for model,o in c[c.n > 0].groupby('model', sort=False):
-        lrs = o.pivot(index='lr', columns='bs', values='acc').dropna().index
+        lrs = o.pivot(index='lr', columns='bs', values=m.name).dropna().index
         if len(lrs) < 2 or o.bs.nunique() < 2: continue
-        t = lr_spread(df[df.model == model], err, level**(1/o.bs.nunique())).sort_values('spread')
+        t = lr_spread(df[df.model == model], err, level**(1/o.bs.nunique()), m).sort_values('spread')
         least,most = t.iloc[0],t.iloc[-1]
         values = dict(least_bs=int(least.bs), least=least.spread, least_lo=least.lo, least_hi=least.hi)
         values |= dict(most_bs=int(most.bs), most=most.spread, most_lo=most.lo, most_hi=most.hi)
@@ -249,11 +254,12 @@ def _budget(df):
 # Kinds that rest on an error
 _ON_ERROR = {'best cell', 'models', 'row', 'best batch size', 'bs moves', 'best learning rate', 'lr moves', 'spread'}
 
-def _inferred(df, c, err, level, luck):
+def _inferred(df, c, m, err, level, luck):
     "The findings that follow from an error"
-    rows,columns = (best_sets(df, along, level, err, family=True) for along in ('bs', 'lr'))
-    return [*_winners(c, err, level, luck), *_models(c, err, level), *_rows(c, rows, err, level), *_lost_rows(df, c),
-            *_best_bss(rows), *_best_lrs(columns, c), *_spreads(df, c, err, level)]
+    rows,columns = (best_sets(df, along, level, err, family=True, metric=m) for along in ('bs', 'lr'))
+    cell_wise = *_winners(c, m, err, level, luck),*_models(c, m, err, level)
+    row_wise = *_rows(c, rows, m, err, level),*_lost_rows(df, c, m)
+    return [*cell_wise, *row_wise, *_best_bss(rows), *_best_lrs(columns, c), *_spreads(df, c, m, err, level)]
 
 def _on_assumed(o, sd, wide):
     "A finding that rests on an assumed error; not clear if it is not so in `wide`, the finding with twice the error"
@@ -262,24 +268,29 @@ def _on_assumed(o, sd, wide):
     frail = o.certainty == 'clear' and not same
     return replace(o, assumed=sd, frail=frail, certainty='within noise' if frail else o.certainty)
 
-def _all_inferred(df, c, err, level, halves, given):
+def _all_inferred(df, c, m, err, level, halves, given):
     "The findings that follow from an error; if that is assumed, and not `given` by the caller, clear is what is so with twice as much"
-    if not err.assumed: return _inferred(df, c, err, level, err if given or not halves else halves[0])
-    found,twice = _inferred(df, c, err, level, err),replace(err, sd=2*err.sd)
-    wide = found if given else _inferred(df, c, twice, level, twice)
+    if not err.assumed: return _inferred(df, c, m, err, level, err if given or not halves else halves[0])
+    found,twice = _inferred(df, c, m, err, level, err),replace(err, sd=2*err.sd)
+    wide = found if given else _inferred(df, c, m, twice, level, twice)
     return [_on_assumed(o, err.sd, w) for o,w in zip(found, wide, strict=True)]
 
 def findings(
     df, # Runs, as `load_runs` gives them
-    sd=None, # Run-to-run standard deviation to assume (a share), or a `RunSd`; as `run_error` has it if left out
+    sd=None, # Run-to-run standard deviation to assume, or a `RunSd`; as `run_error` has it if left out
     level=.9, # Probability that all findings of a topic hold at once
+    metric=None, # Column or `Metric` to tell of; the one `df` is about if left out
 ): # DataFrame, a row a finding: `topic`, `model`, `sentence`, `certainty` (see `CERTAINTY`), `evidence` (its numbers), `kind`
     "What a careful reader would write under these runs"
-    c,err,halves = cells(df),run_error(df, sd),_halves(df)
+    m = metric_of(df, metric)
+    c,err = cells(df, metric=m),run_error(df, sd, m)
+    halves = _halves(df, c, m)
     found = [*_runs(df, c), *_missing(c), *_lost(c)]
     if (c.n > 0).any():
-        found += [*_noise(err, halves), *_all_inferred(df, c, err, level, halves, given=sd is not None), *_budget(df)]
-    else: found += _lost_rows(df, c)
+        inferred = _all_inferred(df, c, m, err, level, halves, given=sd is not None)
+        found += [*_noise(err, halves), *inferred, *_budget(df)]
+    else: found += _lost_rows(df, c, m)
+    found = [replace(o, metric=m) for o in found]
     rows = [(o.topic, o.model, str(o), o.certainty, o.values, o.kind) for o in found]
     return pd.DataFrame(rows, columns=['topic', 'model', 'sentence', 'certainty', 'evidence', 'kind'])
 

@@ -14,6 +14,7 @@ from functools import cache
 import numpy as np, pandas as pd
 from scipy.stats import chi2, f as f_dist
 
+from ..metrics import metric_of
 from ..readers.load import load_runs
 
 # %% ../../nbs/analysis/02_replicates.ipynb #4fbd8ddc
@@ -28,12 +29,16 @@ def binomial_sd(
 @dataclass(frozen=True)
 class RunSd:
     "The run-to-run standard deviation, and what is known of it"
-    sd: float  # In accuracy, a share
+    sd: float  # In the unit of the metric; infinite if nothing is known of it
     dof: float # Degrees of freedom; infinite if `sd` was assumed
     how: str   # Where it comes from, in words; begins with 'assumed' if nobody measured it
 
     @property
     def assumed(self): return self.how.startswith('assumed')
+
+    @property
+    def known(self): return bool(np.isfinite(self.sd))
+
     def interval(self, level=.95):
         "Chi-square interval of the standard deviation"
         if np.isinf(self.dof): return self.sd,self.sd
@@ -48,13 +53,13 @@ class RunSd:
 
 CELL = ['model', 'lr', 'bs']
 
-def _replicates(df):
-    "Runs with an accuracy in cells that have several, and their deviation from the mean of their cell"
-    good = df.acc.notna()
+def _replicates(df, m):
+    "Runs with a value in cells that have several, and their deviation from the mean of their cell"
+    good = df[m.name].notna()
     if 'status' in df: good &= df.status.isna() | (df.status == 'ok')
     d = df[good]
-    by = d.groupby(CELL).acc
-    return d.assign(dev=d.acc - by.transform('mean'))[by.transform('size') > 1]
+    by = d.groupby(CELL)[m.name]
+    return d.assign(dev=d[m.name] - by.transform('mean'))[by.transform('size') > 1]
 
 def _within(rep, batch):
     "Sum of squares left within batches of a model, and how many effects were taken out"
@@ -64,18 +69,26 @@ def _within(rep, batch):
     effects,_,rank,_ = np.linalg.lstsq(x, dev, rcond=1e-9)
     return float(((dev - x @ effects)**2).sum()),int(rank)
 
-def _given(sd):
-    if not 0 < sd < .5: raise ValueError(f'sd is {sd!r}: give a share above 0 and below 0.5, such as 0.008 for 0.8 points')
+def _given(sd, m):
+    "What the caller assumes"
+    half = .5*100/m.factor
+    if m.in_points and not 0 < sd < half: raise ValueError(
+        f'sd is {sd!r}: give a {m.unit} above 0 and below {half:g}, such as {.8/m.factor:g} for 0.8 points')
+    if not 0 < sd < np.inf: raise ValueError(
+        f'sd is {sd!r}: give how far the {m.title} of a run moves, a number above 0')
     return RunSd(float(sd), np.inf, 'assumed')
+
 def run_sd(
     df, # Runs, as `load_runs` gives them
     sd=None, # The standard deviation to assume; from the replicates if left out
     batch=None, # A column that says which runs were made together, if such batches may differ
+    metric=None, # Column or `Metric` to tell of; the one `df` is about if left out
 ): # `RunSd`
-    "How much the accuracy of a run moves when it is made again"
+    "How much the metric of a run moves when it is made again"
     if isinstance(sd, RunSd): return sd
-    if sd is not None: return _given(sd)
-    rep = _replicates(df)
+    m = metric_of(df, metric)
+    if sd is not None: return _given(sd, m)
+    rep = _replicates(df, m)
     n_cells = rep.groupby(CELL).ngroups
     dof = len(rep) - n_cells
     if dof == 0: raise ValueError('no cell has two runs, so nothing says how much a run moves when it is made again: '
@@ -92,14 +105,16 @@ def run_sd(
 def batch_effects(
     df, # Runs
     batch, # A column with two values: which runs were made together
+    metric=None, # Column or `Metric` to tell of; the one `df` is about if left out
 ): # DataFrame by model: `effect`, of the batch that sorts last less the first, its `se`, `n` cells, and `p` that all effects are zero
     "Whether runs made together are shifted, model by model"
-    rep = _replicates(df)
+    m = metric_of(df, metric)
+    rep = _replicates(df, m)
     n = rep[batch].nunique()
     if n != 2: raise ValueError(f'{batch} has {n} values among the runs of repeated cells: two are needed')
     first,last = sorted(rep[batch].dropna().unique())
-    acc = rep.pivot_table(index=CELL, columns=batch, values='acc')
-    by = (acc[last] - acc[first]).dropna().groupby('model', sort=False)
+    value = rep.pivot_table(index=CELL, columns=batch, values=m.name)
+    by = (value[last] - value[first]).dropna().groupby('model', sort=False)
     rss,used = _within(rep, batch)
     if not used: raise ValueError(f'no cell has runs of both {first!r} and {last!r}, so nothing says how they differ')
     dof = len(rep) - rep.groupby(CELL).ngroups - used
@@ -113,21 +128,26 @@ def published_sd(): # `RunSd`
     both = run_sd(pd.concat([load_runs('2025-06-04'), load_runs('2025-06-01')], ignore_index=True))
     return replace(both, how='assumed: so much did nine Imagenette cells of the published study move that were run twice')
 
-def _least_sd(df):
+def _least_sd(df, m):
     "The run-to-run error to assume where runs show none: the published one, or the binomial one if that is larger"
-    err = published_sd()
-    if 'n_valid' not in df or df.n_valid.isna().all(): return err
+    if not m.counted: return RunSd(np.inf, np.inf, 'unknown: no two runs of a cell differ')
+    err,whole = published_sd(),100/m.factor
+    if 'n_valid' not in df or df.n_valid.isna().all(): return replace(err, sd=whole*err.sd)
     n = df.n_valid.astype(float)
-    chance = float(np.sqrt((binomial_sd(df.acc, n)**2).mean()))
-    if not chance > err.sd: return err
-    return replace(err, sd=chance, how=f'assumed: so much does chance move an accuracy on {n.min():.0f} validation images')
+    chance = float(np.sqrt((binomial_sd(df[m.name]/whole, n)**2).mean()))
+    if not chance > err.sd: return replace(err, sd=whole*err.sd)
+    how = f'assumed: so much does chance move {m.one} on {n.min():.0f} validation images'
+    return replace(err, sd=whole*chance, how=how)
 
 def run_error(
     df, # Runs, as `load_runs` gives them
-    sd=None, # Run-to-run standard deviation to assume (a share), or a `RunSd`
+    sd=None, # Run-to-run standard deviation to assume, or a `RunSd`
+    metric=None, # Column or `Metric` to tell of; the one `df` is about if left out
 ): # `RunSd`
-    "The run-to-run error that `df` shows; one that is `assumed` where it shows none"
-    if sd is not None: return run_sd(df, sd)
-    try: err = run_sd(df)
-    except ValueError: return _least_sd(df) # no cell has two runs
-    return err if err.sd > 1e-6 else _least_sd(df) # runs that agree to the last digit say nothing either
+    "The run-to-run error that `df` shows; where it shows none, one that is `assumed`, or not `known` at all"
+    m = metric_of(df, metric)
+    if sd is not None: return run_sd(df, sd, metric=m)
+    try: err = run_sd(df, metric=m)
+    except ValueError: return _least_sd(df, m) # no cell has two runs
+    agree = err.sd <= 1e-6*df[m.name].abs().max() # to the last digit: that says nothing either
+    return _least_sd(df, m) if agree else err

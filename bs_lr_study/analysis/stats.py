@@ -19,7 +19,8 @@ from scipy.special import ndtr, roots_hermitenorm
 from scipy.stats import chi2, permutation_test, t as t_dist
 
 from .replicates import run_sd
-from .tables import best_rows, cells, pick_model
+from .tables import best_rows, cells, pick_model, rounded
+from ..metrics import metric_of
 
 # %% ../../nbs/analysis/03_stats.ipynb #d38ddbdf
 def _s_nodes(dof, n=30):
@@ -54,43 +55,48 @@ def best_p(
     return np.where(np.isnan(y), np.nan, np.where(alone, 1, 1 - below))
 
 # %% ../../nbs/analysis/03_stats.ipynb #0190dc09
-def _some_acc(acc):
-    "Refuse accuracies of which none is there"
-    if pd.isna(acc).all(): raise ValueError(
-        'acc is missing everywhere: no run has an accuracy, so there is no best one; were all runs lost?')
+def _some_value(values, name, one):
+    "Refuse values of which none is there"
+    if pd.isna(values).all(): raise ValueError(
+        f'{name} is missing everywhere: no run has {one}, so there is no best one; were all runs lost?')
 
-def _lines(df, along):
-    "The rows or columns that have an accuracy, as padded arrays: keys, values of `along`, means, runs"
+def _lines(c, along, m):
+    "The rows or columns that have a value, as padded arrays: keys, values of `along`, means, runs"
     by = [o for o in ('model', 'lr', 'bs') if o != along]
-    c = cells(df).query('tested')
+    c = c[c.tested]
     c = c.assign(line=c.groupby(by, sort=False).ngroup()).sort_values(['line', along])
-    c = c[c.groupby('line').acc.transform('count') > 0]
+    c = c[c.groupby('line')[m.name].transform('count') > 0]
     c = c.assign(i=c.groupby('line').cumcount())
     def padded(column): return c.pivot(index='line', columns='i', values=column).to_numpy(float)
-    return c.drop_duplicates('line')[by],padded(along),padded('acc'),np.nan_to_num(padded('n'))
+    return c.drop_duplicates('line')[by],padded(along),padded(m.name),np.nan_to_num(padded('n'))
 
 def best_sets(
     df, # Runs, as `load_runs` gives them
     along='bs', # 'bs': batch sizes for each learning rate; 'lr': learning rates for each batch size
     level=.9, # Probability that a set holds the true best
-    sd=None, # Run-to-run standard deviation to assume (a share), or a `RunSd`; from the replicates if left out
+    sd=None, # Run-to-run standard deviation to assume, or a `RunSd`; from the replicates if left out
     family=False, # Shall all sets hold their best at once, with that probability?
+    metric=None, # Column or `Metric` to tell of; the one `df` is about if left out
 ): # DataFrame: the best, its `candidates`, their `lo` and `hi`, whether these lie at the low or high edge
     "For each row or column the values that may be the best"
     if along not in ('bs', 'lr'): raise ValueError(f"along is {along!r}: choose one of bs, lr")
     if not 0 < level < 1: raise ValueError(f'level is {level!r}: give a probability between 0 and 1, such as 0.9')
-    _some_acc(cells(df).acc)
-    err = run_sd(df, sd)
-    keys,x,y,n = _lines(df, along)
-    p = best_p(y, n, np.full(len(y), err.sd), err.dof)
+    m = metric_of(df, metric)
+    c = cells(df, metric=m)
+    _some_value(c[m.name], m.name, m.one)
+    err = run_sd(df, sd, metric=m)
+    keys,x,y,n = _lines(c, along, m)
+    p = best_p(m.sign*y, n, np.full(len(y), err.sd), err.dof)
     keep = p > 1 - (level**(1/len(y)) if family else level)
     line,last = np.arange(len(y)),(~np.isnan(x)).sum(1) - 1
-    best = np.nanargmax(np.round(y, 12), 1)
+    best = np.nanargmax(rounded(m.sign*y), 1)
     lo,hi = keep.argmax(1),keep.shape[1] - 1 - keep[:, ::-1].argmax(1)
-    t = keys.assign(**{along: x[line, best]}, acc=y[line, best], inside=(best > 0) & (best < last))
+    t = keys.assign(**{along: x[line, best], m.name: y[line, best]}, inside=(best > 0) & (best < last))
     t = t.assign(lo=x[line, lo], hi=x[line, hi], low_edge=lo == 0, high_edge=hi == last)
     t = t.assign(candidates=[tuple(a[b].tolist()) for a,b in zip(x, keep)], sd=err.sd, sd_from=err.how)
-    return t.astype(dict(bs=int, lo=int, hi=int) if along == 'bs' else {}).reset_index(drop=True)
+    t = t.astype(dict(bs=int, lo=int, hi=int) if along == 'bs' else {}).reset_index(drop=True)
+    t.attrs['metric'] = m
+    return t
 
 # %% ../../nbs/analysis/03_stats.ipynb #0af57194
 def range_sf(
@@ -123,21 +129,24 @@ def margin(
     level=.9, # Probability that no difference errs by more
     n_a=1, # Runs of the one cell
     n_b=1, # Runs of the other
-): # In accuracy, a share
+): # In the unit of `err`
     "How far the difference of two cells may err, all pairs of `k` cells at once"
-    return range_ppf(level, k, err.dof)*err.sd*np.sqrt((1/n_a + 1/n_b)/2)
+    return range_ppf(level, k, err.dof)*err.sd*np.sqrt((1/n_a + 1/n_b)/2) if k > 1 else 0.
 
 # %% ../../nbs/analysis/03_stats.ipynb #b9ea3965
 def may_win(
     c, # Cells, as `cells` gives them
     err, # `RunSd`
     level=.9, # Probability that the best is among them
+    metric=None, # Column or `Metric` to tell of; the one `c` is about if left out
 ): # DataFrame: the cells that may truly be the best, best first
     "The cells that cannot be told from the best of all"
-    c = c[c.n > 0].sort_values(['acc', 'bs'], ascending=[False, True], kind='stable')
+    m = metric_of(c, metric)
+    c = c[c.n > 0].sort_values([m.name, 'bs'], ascending=[m.lower, True], kind='stable', key=rounded)
+    gain = m.sign*c[m.name]
     if len(c) > 300: # the exact sets are for grids
-        return c[c.acc.iloc[0] - c.acc <= margin(err, len(c), level, c.n.iloc[0], c.n)]
-    return c[best_p(c.acc.to_numpy()[None], c.n.to_numpy()[None], np.array([err.sd]), err.dof)[0] > 1 - level]
+        return c[gain.iloc[0] - gain <= margin(err, len(c), level, c.n.iloc[0], c.n)]
+    return c[best_p(gain.to_numpy()[None], c.n.to_numpy()[None], np.array([err.sd]), err.dof)[0] > 1 - level]
 
 # %% ../../nbs/analysis/03_stats.ipynb #f589e683
 def compare(
@@ -145,13 +154,16 @@ def compare(
     model=None, # Which model; may be left out when `df` holds one
     sd=None, # Run-to-run standard deviation to assume, or a `RunSd`; from the replicates if left out
     level=.9, # Probability that all intervals hold at once
-): # DataFrame, a row a pair, the higher first: cells `a` and `b`, `diff`, `lo`, `hi`, `p_beats` (by itself), `p_all` (among all pairs)
+    metric=None, # Column or `Metric` to tell of; the one `df` is about if left out
+): # DataFrame, a row a pair, the better first: cells `a` and `b`, by how much (`diff`, `lo`, `hi`), `p_beats` (by itself), `p_all`
     "Every two cells of a model against each other"
-    mine = cells(df[df.model == pick_model(df, model)])
-    _some_acc(mine.acc)
-    err,c = run_sd(df, sd),mine.query('n > 0').sort_values('acc', ascending=False, ignore_index=True)
+    m = metric_of(df, metric)
+    mine = cells(df[df.model == pick_model(df, model)], metric=m)
+    _some_value(mine[m.name], m.name, m.one)
+    err = run_sd(df, sd, metric=m)
+    c = mine.query('n > 0').sort_values(m.name, ascending=m.lower, kind='stable', ignore_index=True)
     a,b = (c.iloc[o].reset_index(drop=True) for o in np.triu_indices(len(c), 1))
-    diff,half = a.acc - b.acc,margin(err, len(c), level, a.n, b.n)
+    diff,half = m.sign*(a[m.name] - b[m.name]),margin(err, len(c), level, a.n, b.n)
     lead = diff/(err.sd*np.sqrt(1/a.n + 1/b.n))
     p_beats = t_dist.cdf(lead, err.dof) if np.isfinite(err.dof) else ndtr(lead)
     t = pd.DataFrame(dict(a_lr=a.lr, a_bs=a.bs, b_lr=b.lr, b_bs=b.bs, diff=diff, lo=diff-half, hi=diff+half))
@@ -159,15 +171,17 @@ def compare(
 
 # %% ../../nbs/analysis/03_stats.ipynb #8a734d03
 def winners_curse(
-    acc, # The true accuracies, one a cell: a crosstab, a Series or an array
+    truth, # The true values, one a cell: a crosstab, a Series or an array
     sd, # Run-to-run standard deviation, or a `RunSd`
     n=1, # Runs a cell, one number or an array
     draws=20_000, # How many grids to try
     seed=0, # Of the random numbers
-): # dict: the share of grids that `found` the true best; mean `flattery` (seen less true accuracy) and `regret` of the winner
+    lowest=False, # Is the lowest value the best?
+): # dict: the share of grids that `found` the true best; by how much the winner is too good (`flattery`), or worse (`regret`)
     "What becomes of the best cell when a grid is made again"
-    acc = np.asarray(acc, float).ravel()
-    _some_acc(acc)
+    acc = np.asarray(truth, float).ravel()*(-1 if lowest else 1)
+    _some_value(acc, 'the truth', 'a value')
+    if np.isinf(getattr(sd, 'sd', sd)): return dict.fromkeys(('found', 'flattery', 'regret'), np.nan)
     n,acc = np.broadcast_to(np.ravel(n), acc.shape)[~np.isnan(acc)],acc[~np.isnan(acc)]
     noise = np.random.default_rng(seed).standard_normal((draws, len(acc)))
     seen = acc + getattr(sd, 'sd', sd)/np.sqrt(n)*noise

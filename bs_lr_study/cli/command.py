@@ -7,7 +7,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/cli/command.html.md"""
 # %% auto #0
 __all__ = ['TABLE', 'VERBS', 'IMPORTS_FROM_HERE', 'show_help', 'completion', 'examples', 'overview', 'run_verb', 'main']
 
-# %% ../../nbs/cli/09_command.ipynb #669258de
+# %% ../../nbs/cli/09_command.ipynb #69791a18
 import os, sys, warnings
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
@@ -21,6 +21,7 @@ from .probes import lr_find
 from .reports import report
 from .sweeps import merge, run, studies, sync
 from ..files import SteadyFile, UserError, clean, without_secrets
+from ..needs import extra_of, missing_text
 
 # %% ../../nbs/cli/09_command.ipynb #f6f9b14b
 def show_help(
@@ -81,11 +82,14 @@ def overview(): # str
     "All verbs in groups"
     return _HELP.format(groups='\n'.join(_group(k, v) for k,v in TABLE.items()), version=__version__)
 
-# %% ../../nbs/cli/09_command.ipynb #b19503f9
+# %% ../../nbs/cli/09_command.ipynb #a5983195
 # A package that is not installed can be mended, too
 _MENDABLE = CliError,UserError,ValueError,OSError,ImportError
 
-def _message(e): return clean(without_secrets(str(e)))
+def _message(e):
+    "What an exception or a warning says, and which line installs what is missing"
+    missing = isinstance(e, ModuleNotFoundError) and extra_of(e.name) and 'pip install' not in str(e)
+    return clean(without_secrets(missing_text(e.name) if missing else str(e)))
 
 def _show_warning(w, *args, **kwargs):
     "A warning without the line of code that warned"

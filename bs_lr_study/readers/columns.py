@@ -14,18 +14,13 @@ import re, warnings
 import numpy as np, pandas as pd
 
 from .ask import AskError, AskWarning
-from .schema import as_numbers, parse_names, same_values
+from .schema import as_numbers, no_name, parse_names, same_values
 from ..runs import CONFIG_FIELDS
+from ..words import WORDS
 
 # %% ../../nbs/readers/22_columns.ipynb #b86f3f5a
-FIELD_NAMES = {k: v.split() for k,v in dict(
+FIELD_NAMES = {k: WORDS[k] for k in ('model', 'bs', 'lr', 'seed', 'epochs')} | {k: v.split() for k,v in dict(
     run='run name run_name trial_name display_name exp_name experiment_name trial run_id trial_id id uid number',
-    model='model model_name arch architecture net network backbone',
-    bs='bs batch_size batchsize batch train_batch_size',
-    lr='lr learning_rate learningrate lr_max max_lr peak_lr peak_learning_rate max_learning_rate initial_lr init_lr '
-       'initial_learning_rate learning_rate_init lr0 base_lr base_learning_rate',
-    seed='seed random_seed rng_seed manual_seed global_seed random_state repeat replicate repetition',
-    epochs='epochs n_epochs num_epochs max_epochs num_train_epochs total_epochs nb_epochs',
     status='status state trial_status run_status trial_state',
     message='message error_message failure_reason').items()}
 
@@ -200,12 +195,24 @@ def _alike(df, field):
     def fits(c): return words & {*(k := plain_key(c).split('_'))} and not other & {*k}
     return [c for c in df if fits(c) and np.isfinite(as_numbers(df[c]).dropna()).all()]
 
+_STEPS = ('_step', 'step', 'epoch', 'global_step', 'iteration')
+
+def _history(df, what):
+    "The error for a table that has a row per step of one run"
+    steps = next((c for c in _STEPS if c in df and df[c].is_unique), None)
+    if steps is None: return
+    tool,instead = ('', 'a CSV with a row per run') if steps != '_step' else (
+        ' of W&B', 'the table of runs (in the project: Runs, download, CSV), or read the project as wandb:ENTITY/PROJECT')
+    return ValueError(f'{what} seems to be the history of one run{tool}, one row per {steps.strip("_")}, but a table needs one row '
+                      f'per run and a column that says its batch size: save instead {instead}')
+
 def missing_field(
     frames, # dict of `own`, `config` and `summary`
     field, # 'bs' or 'lr'
     what, # Where from
-): # AskError
+): # ValueError
     "The error for a field that no column holds"
+    if field == 'bs' and (history := _history(frames['config'], what)): return history
     cols = list(dict.fromkeys(c for o in ('config', 'summary') for c in frames[o].dropna(axis=1, how='all')))
     alike = _alike(frames['config'].dropna(axis=1, how='all'), field)
     there = f'it may be one of {listed_columns(alike)}' if alike else f'there are {listed_columns(cols)}' if cols else 'there are none'
@@ -218,14 +225,19 @@ def run_names(
 ): # Series
     "What the runs are called; rows are numbered where no column tells them apart"
     own,df = frames['own'],frames['config']
-    if columns.get('run') is not None: return look_up(frames, 'run', columns['run']).rename('run')
+    if columns.get('run') is not None: return look_up(frames, 'run', columns['run'])
     for c in [c for c in ('Name', 'run') if 'run' not in columns and c in own] + ['run']*('run' in df and 'run' not in columns):
-        return (own if c in own else df)[c].rename('run')
+        return (own if c in own else df)[c]
     by_key = {plain_key(c): c for c in reversed(list(df.columns)) if not str(c).startswith('_')}
     named = [by_key[k] for k in FIELD_NAMES['run'] if k in by_key]
     good = [c for c in named if df[c].notna().all() and df[c].is_unique]
     if 'run' in columns or not good: return pd.Series([f'row {i}' for i in df.index], df.index, name='run')
     return df[good[0]].astype(str).rename(good[0])
+
+def _refuse_names(run, named):
+    "If runs are named as this project names them, refuse the first name that is not"
+    odd = run[~named.to_numpy(bool)]
+    if named.any() or '-lr-' in str(odd.iloc[0]): no_name(run, named.to_numpy(bool))
 
 def _field(frames, field, columns, named):
     "The column of a config field, None if there is none"
@@ -244,7 +256,9 @@ def find_fields(
     all_named = named.named.all()
     found = {f: _field(frames, f, columns, all_named) for f in CONFIG_FIELDS}
     for f in _WORDS:
-        if found[f] is None and not all_named and f not in columns: raise missing_field(frames, f, what)
+        if found[f] is not None or all_named or f in columns: continue
+        _refuse_names(run, named.named)
+        raise missing_field(frames, f, what)
     if found['model'] is None and not all_named:
         found['model'] = named.model.fillna(ONE_MODEL) if 'model' in named else pd.Series(ONE_MODEL, run.index)
     return {f: s for f,s in found.items() if s is not None}, named

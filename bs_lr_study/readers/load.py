@@ -30,59 +30,75 @@ def find_record(
                      f"{', '.join(recs)}, or give the path to a CSV or .jsonl file of runs")
 
 # %% ../../nbs/readers/05_load.ipynb #b619e5c4
-def _read_file(path, columns):
-    "A frame of the runs in a file or folder"
-    from bs_lr_study.readers.schema import read_csv
+def _read_file(path):
+    "Three frames of the runs in a file or folder"
+    from bs_lr_study.readers.csv_file import read_csv
     from bs_lr_study.readers.sources import find_reader
     from bs_lr_study.readers.wandb_table import check_header
-    if reader := find_reader(path): return _from_frame(reader.read(path), columns, path)
-    return _from_frame(read_csv(path, (lambda *_: None) if columns else check_header), columns, path)
+    reader = find_reader(path)
+    return _as_frames(reader.read(path) if reader else read_csv(path, check_header), path)
 
-def _from_frame(df, columns, what):
-    "A frame that somebody has, W&B's export or not"
+def _as_frames(df, what):
+    "What a tool knows, what was set and what was measured; of a plain table each column may be any of it"
     from bs_lr_study.readers.sources import tidy_table
-    from bs_lr_study.readers.wandb_table import export_runs, frames_to_table, is_export, split_frames
-    if df.columns.nlevels > 1: return frames_to_table(split_frames(df), columns, what)
-    return export_runs(df, columns, what) if is_export(df.columns) else _rename(tidy_table(df), columns)
+    from bs_lr_study.readers.wandb_table import export_frames, is_export, split_frames
+    if df.columns.nlevels > 1: return split_frames(df)
+    if is_export(df.columns): return export_frames(df, what)
+    df = tidy_table(df)
+    return dict(own=df[[]], config=df, summary=df)
 
-def _rename(df, columns):
-    "`df` with the columns that a mapping names under the names of their fields"
-    renamed = df.attrs.get('renamed', {}) # by the reader of a tool
-    columns = {k: renamed.get(v, v) for k,v in (columns or {}).items()}
-    columns = {k: v for k,v in columns.items() if v != k}
-    for k,v in columns.items():
-        if v is not None and v not in df:
-            raise ValueError(f"there is no column {v!r} for {k}: there are {', '.join(df.columns)}")
-    return df.drop(columns=[k for k in columns if k in df]).rename(columns={v: k for k,v in columns.items()})
-
-def _read(src, columns):
-    "A frame of runs from wherever they are"
-    if isinstance(src, pd.DataFrame): return _from_frame(src.copy(), columns, 'the frame')
+def _read(src):
+    "Three frames of runs from wherever they are"
+    if isinstance(src, pd.DataFrame): return _as_frames(src.copy(), 'the frame')
     if str(src).startswith('wandb:'):
-        from bs_lr_study.readers.wandb_project import project_runs
-        return project_runs(str(src).removeprefix('wandb:'), columns)
+        from bs_lr_study.readers.wandb_project import project_frames
+        return project_frames(str(src).removeprefix('wandb:'))
     by_name = isinstance(src, str) and not Path(src).suffix and not Path(src).parent.name
-    if by_name and (any(o.startswith(src) for o in records()) or not Path(src).is_dir()):
-        return _read_file(find_record(src), columns)
-    if Path(src).exists(): return _read_file(Path(src), columns)
+    if by_name and (any(o.startswith(src) for o in records()) or not Path(src).is_dir()): return _read_file(find_record(src))
+    if Path(src).exists(): return _read_file(Path(src))
     raise FileNotFoundError(f"no file {src}; the records that ship with the package are {', '.join(records())}, "
                             'and a project of W&B is wandb:ENTITY/PROJECT')
 
 # %% ../../nbs/readers/05_load.ipynb #e3c40f63
 def _drop_constant(df, raw):
     "`df` without columns that came from the names and say the same of all runs; `attrs` keeps what they said"
-    new = [c for c in df if c not in raw and c not in ('run', 'acc', 'model', 'bs', 'lr')]
+    new = [c for c in df if c not in raw and c not in ('run', 'model', 'bs', 'lr')]
     same = {c: df[c].iloc[0] for c in new if df[c].nunique(dropna=False) == 1}
     df = df.drop(columns=list(same))
     df.attrs['all_runs'] = same
     return df
 
 # %% ../../nbs/readers/05_load.ipynb #875189b2
+def _table(src, columns, where, measured):
+    "The runs of one source, checked"
+    from bs_lr_study.readers.schema import check_runs
+    from bs_lr_study.readers.table import drop_reruns, select_where, to_table
+    frames,what = _read(src),'the frame' if isinstance(src, pd.DataFrame) else src
+    if frames['own'].empty and frames['config'].empty: raise ValueError(f'{what} holds no runs: expected a row per run')
+    renamed = frames['config'].attrs.get('renamed', {}) # by the reader of a tool
+    columns = {k: renamed.get(v, v) for k,v in (columns or {}).items()}
+    raw,metric,named = to_table(frames, columns, what, **_measured(src, measured))
+    if 'State' in frames['own']: raw = drop_reruns(raw)
+    raw = select_where(raw, where, named)
+    named = named.loc[raw.index]
+    if 'State' in frames['own'] or where: raw,named = raw.reset_index(drop=True),named.reset_index(drop=True)
+    df = _drop_constant(check_runs(raw, what, metric, named), raw)
+    df.attrs['metric'] = metric
+    return df
+
+def _measured(src, measured):
+    "What is asked of the metric; a frame that was loaded before knows its own"
+    told = getattr(src, 'attrs', {}).get('metric')
+    known = told is not None and measured['metric'] is None and told.name in src
+    return measured | dict(metric=told) if known else measured
+
 def load_runs(
     src='2025-06-04', # A record's name or its start, a path, `wandb:ENTITY/PROJECT`, or a DataFrame
     columns=None, # Which column is what: field = column, such as `dict(acc='val/acc')`; None for no column
-): # DataFrame: `run`, `acc`, `model`, `bs`, `lr`, then what else is known, a row a run
+    metric=None, # Which column is the metric, or what it measures: 'val_loss', 'loss'; by default the one that names itself
+    lower=None, # Is less of it better? To be said where its name does not tell
+    unit=None, # 'share', 'per cent', 'plain' or 'log', where the values do not tell
+    where=None, # Only runs with these values: column = value, several values, or a range such as '0.1..0.5'
+): # DataFrame: `run`, the metric (accuracy as `acc`), `model`, `bs`, `lr`, then what else is known, a row a run; `attrs` has the `Metric`
     "Runs, checked and ready for the tables"
-    from bs_lr_study.readers.schema import check_runs
-    raw = _read(src, columns)
-    return _drop_constant(check_runs(raw, 'the frame' if isinstance(src, pd.DataFrame) else src), raw)
+    return _table(src, columns, where, dict(metric=metric, lower=lower, unit=unit))

@@ -12,7 +12,8 @@ import json, struct, warnings, zlib
 from pathlib import Path
 
 from .tool_files import files_in
-from .wandb_table import frames_to_table, join_frames, need_wandb, runs_to_frames
+from .table import frames_to_table
+from .wandb_table import join_frames, need_wandb, runs_to_frames
 
 # %% ../../nbs/readers/03_wandb_log.ipynb #07a9b26e
 _BLOCK,_MARK = 32768,b':W&B\xe1\xbe\0'

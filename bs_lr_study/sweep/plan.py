@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from ..runs import CONFIG_DEFAULTS, CONFIG_FIELDS, RunConfig, Status, explain, own_fields
 from ..files import clean
+from ..words import field_of, range_ends, read_value
 from .workers import default_workers
 from ..training.options import together
 
@@ -41,12 +42,11 @@ def done_ids(
 
 # %% ../../nbs/sweep/03_plan.ipynb #98742029
 _ANY = dict(data='any', model='any', bs=10**9, lr=1.)
-_OTHER_NAMES = {'batch_sizes': 'bs', 'batch_size': 'bs', 'learning_rate': 'lr'}
 
 def _check_field(k):
     "A ValueError unless `k` is a field of a config"
     if k in CONFIG_FIELDS: return
-    close = get_close_matches(k, CONFIG_FIELDS, n=1) or get_close_matches(_OTHER_NAMES.get(k, k), CONFIG_FIELDS, n=1)
+    close = get_close_matches(k, CONFIG_FIELDS, n=1)
     hint = f' (did you mean {close[0]}?)' if close else ''
     raise ValueError(f'only: no field {k!r}{hint}; choose from {", ".join(CONFIG_FIELDS)}')
 
@@ -56,10 +56,18 @@ def _typed(k, v):
     try: return getattr(RunConfig(**_ANY | {k: v}), k)
     except ValidationError as e: raise ValueError(f'only: {explain(e)}') from None
 
+def _picked(k, v, have):
+    "The values that one stands for: those within a range, else itself"
+    if not (ends := range_ends(v)): return [_typed(k, read_value(v))]
+    inside = [o for o in have if isinstance(o, (int, float)) and float(ends[0]) <= o <= float(ends[1])]
+    if inside: return inside
+    raise ValueError(f'only: no {k} within {v}; there are {", ".join(map(str, sorted(have, key=str)))}')
+
 def _wanted(study, k, values):
     "The values of a field, typed; a ValueError if no run of the study has one of them"
     values = [values] if isinstance(values, (str, int, float)) or values is None else values
-    want,have = {_typed(k, v) for v in values},{getattr(c, k) for c in study.cfgs}
+    have = {getattr(c, k) for c in study.cfgs}
+    want = {o for v in values for o in _picked(k, v, have)}
     if not (odd := want - have): return want
     choices = ', '.join(map(str, sorted(have, key=lambda o: (o is None, o))))
     raise ValueError(f'only: no run of {study.name} has {k} {odd.pop()}; there are {choices}')
@@ -69,6 +77,7 @@ def only(
     **fields, # Field of `RunConfig` = a value or several
 ): # `Study`
     "The part of a study whose runs have these values"
+    fields = {field_of(k): vs for k,vs in fields.items()}
     for k in fields: _check_field(k)
     want = {k: _wanted(study, k, vs) for k,vs in fields.items()}
     runs = {name: c for name,c in study.runs.items() if all(getattr(c, k) in vs for k,vs in want.items())}

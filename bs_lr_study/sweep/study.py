@@ -22,12 +22,14 @@ from ..files import UserError, clean
 from ..register import MEASURES
 from ..runs import CONFIG_FIELDS, RunConfig, explain, grid, run_name
 from ..store import Store
+from ..words import field_of, read_values
 from .rules import check_rule, rescale
 
 # %% ../../nbs/sweep/01_study.ipynb #d1720614
 PLURAL = {'models': 'model', 'batch_sizes': 'bs', 'lrs': 'lr', 'seeds': 'seed'}
 KEYS = (*PLURAL, *(o for o in CONFIG_FIELDS if o not in PLURAL.values()), 'measure', 'scale', 'base_bs')
 _NEEDED = 'data','models','batch_sizes','lrs'
+_KEY_OF = {field: key for key,field in PLURAL.items()}
 
 class SettingsError(UserError):
     "Settings that declare no study"
@@ -38,8 +40,7 @@ def _check_value(key, value):
     any_run = dict(data='any', model='any', bs=10**9, lr=1.)
     try: RunConfig(**any_run | {field: value})
     except ValidationError as e:
-        hint = '; values are separated by blanks' if isinstance(value, str) and ',' in value else ''
-        raise SettingsError(f'{key}: {explain(e)}{hint}') from None
+        raise SettingsError(f'{key}: {explain(e)}') from None
 
 def _check_rule(rule):
     "A SettingsError that names the rules if there is no such one"
@@ -53,6 +54,18 @@ def _check_key(key, values):
         raise SettingsError(f'unknown key {key!r}{hint}; the keys are {", ".join(KEYS)}')
     if not values: raise SettingsError(f'{key}: no value')
     for v in values: _check_rule(v) if key == 'scale' else _check_value(key, v)
+
+def _canonical(keys):
+    "Keys under the names that they have here, whatever other words were used"
+    words = {}
+    for o in keys: words.setdefault(_KEY_OF.get(field_of(o), field_of(o)), []).append(o)
+    for key,same in words.items():
+        if len(same) > 1: raise SettingsError(f'{" and ".join(same)} are both {key}: give one of them')
+    return {key: keys[o] for key,(o,) in words.items()}
+
+def _values(key, values):
+    try: return read_values(key, _listed(values))
+    except ValueError as e: raise SettingsError(f'{key}: {e}') from None
 
 def _check_keys(keys):
     for key,values in keys.items(): _check_key(key, values)
@@ -91,7 +104,7 @@ def named_grid(
     **keys, # `models`, `batch_sizes`, `lrs`, `seeds` and fields of `RunConfig`: a value or a list
 ): # dict of run name and `RunConfig`
     "The grid that a study's keys span, named"
-    keys = {k: _listed(v) for k,v in keys.items()}
+    keys = {k: _values(k, v) for k,v in _canonical(keys).items()}
     _check_keys(keys)
     try: cfgs = _scaled(**keys) if 'scale' in keys else _grid(**keys)
     except ValidationError as e: raise SettingsError(explain(e)) from None # each value is valid, but not all together
@@ -162,7 +175,7 @@ def _keys(sections, name):
     "What a section says, with what it takes over from those it is a part of"
     parts = name.split('.')
     above = ['DEFAULT'] + ['.'.join(parts[:i+1]) for i in range(len(parts))]
-    return {k: (v or '').split() for o in above for k,v in sections.get(o, {}).items()}
+    return {k: (v or '').split() for o in above for k,v in _canonical(sections.get(o, {})).items()}
 
 def _distinct(runs, others):
     "Runs of a further part under names that say all, where `others` have another run of one of their names"

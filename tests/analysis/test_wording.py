@@ -3,10 +3,14 @@ import numpy as np, pytest
 
 from bs_lr_study.analysis import findings as module
 from bs_lr_study.analysis.findings import Finding, findings
-from bs_lr_study.analysis.wording import WORDS, counted, listed, points, ranges, sentence
+from bs_lr_study.analysis.wording import WORDS, counted, listed, ranges, sentence
+from bs_lr_study.metrics import known_metric, metric
 from bs_lr_study.readers.load import load_runs
 
-def say(kind, model='m', **values): return sentence(Finding(kind, model, 'fact', values))
+LOSS = known_metric('val_loss')
+
+def say(kind, model='m', metric=known_metric('acc'), **values):
+    return sentence(Finding(kind, model, 'fact', values, metric=metric))
 
 ROW = dict(lr=.1, bs=8, acc=.6, candidates=(8,), low_edge=False, high_edge=False, back=None, diverges=False,
            end=None, tried=[2, 4, 8, 16, 32])
@@ -31,7 +35,7 @@ ROW = dict(lr=.1, bs=8, acc=.6, candidates=(8,), low_edge=False, high_edge=False
     (dict(bs=2, candidates=(2, 32), low_edge=True, high_edge=True, end=('smallest', False)),
      'is highest at bs 2, the smallest tried; bs 32 cannot be told from 2.'),
     (dict(bs=1, candidates=(1,), low_edge=True, end=('smallest', False)), 'falls from bs 1 on; none of the others tried can be as good.')])
-def test_rows(change, words): assert say('row', **ROW | change) == f'At lr 1e-1 m {words}'
+def test_rows(change, words): assert say('row', **ROW | change) == f'At lr 1e-1 the accuracy of m {words}'
 
 def test_rows_without_a_best():
     assert say('one cell', lr=.1, bs=2, acc=.5, tried=1) == 'At lr 1e-1 m was run at bs 2 only (50.0 %).'
@@ -54,13 +58,13 @@ BEST = dict(winner='m', bs=16, lr=.2, acc=.6003, cells=10, rivals=1, rival_cells
             flattery=.001, found=.5, regret=0., ends={})
 
 def test_best_cell():
-    assert say('best cell', **BEST) == ('The best of 10 cells of m is bs 16, lr 2e-1 (60.0 %, of which about 0.1 points are luck); '
+    assert say('best cell', **BEST) == ('The best of 10 cells of m is bs 16, lr 2e-1 (60.0 %, by luck about 0.1 points too high); '
                                         '1 other cannot be told from it (bs 8, lr 1e-1).')
     assert 'is m at bs 16, lr 2e-1 (' in say('best cell', '', **BEST) and '(m at bs 8, lr 1e-1)' in say('best cell', '', **BEST)
     many = [('m', bs, lr) for bs in (2, 32) for lr in (.1, .2)]
     assert '4 others cannot be told from it (all within bs 2 to 32, lr 1e-1 to 2e-1)' in say('best cell', **BEST | dict(rival_cells=many))
     alone = say('best cell', **BEST | dict(rival_cells=[], flattery=0., ends=dict(bs=('largest', True), lr=('smallest', False))))
-    assert alone.endswith('less than 0.1 points are luck); none of the others can be as good; '
+    assert alone.endswith('by luck less than 0.1 points too high); none of the others can be as good; '
                           'its batch size is the largest with an accuracy; its learning rate is the smallest tried.')
 
 def test_moves():
@@ -95,4 +99,38 @@ def test_every_kind_has_its_words():
 def test_small_words():
     assert ranges([1, 2, 4, 16], [1, 2, 4, 8, 16]) == '1 to 4 and 16' and ranges([2, 4], [2, 4]) == '2 and 4'
     assert (listed(['a']), listed('ab'), counted(0, 'cell'), counted(1, 'cell')) == ('a', 'a and b', '0 cells', '1 cell')
-    assert points(-.0001, .012) == '0.0 to 1.2' and points(-.02, 0) == '−2.0 to 0.0'
+
+# Another metric, in its own words
+
+LOST = {k: v for k,v in ROW.items() if k != 'acc'} | dict(val_loss=.6)
+
+@pytest.mark.parametrize('change,words', [
+    ({}, 'falls up to bs 8 and rises past it; none'), (dict(diverges=True), 'falls up to bs 8 and diverges past it; none'),
+    (dict(candidates=(2, 4, 8, 16, 32), low_edge=True, high_edge=True), 'is lowest at bs 8; any of those tried may be the best.'),
+    (dict(high_edge=True), 'falls up to bs 8; whether it rises past it is within noise; none'),
+    (dict(low_edge=True), 'rises past bs 8; whether it falls up to it is within noise; none'),
+    (dict(back=(.0123, 2, 4)), 'falls up to bs 8 and rises past it; not in one sweep, for bs 2 is 0.012 below bs 4; none'),
+    (dict(bs=32, candidates=(32,), high_edge=True, end=('largest', True)), 'falls up to bs 32, the largest with a validation loss: a larger one')])
+def test_rows_of_a_loss(change, words):
+    assert say('row', metric=LOSS, **LOST | change).startswith(f'At lr 1e-1 the validation loss of m {words}')
+
+def test_other_sentences_of_a_loss():
+    best = {k: v for k,v in BEST.items() if k != 'acc'} | dict(val_loss=.41234)
+    assert '(0.412, by luck about 0.0010 too low)' in say('best cell', metric=LOSS, **best)
+    assert '(0.412);' in say('best cell', metric=LOSS, **best | dict(flattery=np.nan))
+    assert say('one cell', metric=LOSS, lr=.1, bs=2, val_loss=.5, tried=3) == 'At lr 1e-1 m has a validation loss at bs 2 only (0.500).'
+    apart = dict(a='a', b='b', diff=.0123, lo=.001, hi=.02)
+    assert say('models', '', LOSS, **apart) == 'The best of a is 0.012 below that of b (0.0010 to 0.020): it is better.'
+    assert say('models', '', LOSS, **apart | dict(lo=-np.inf, hi=np.inf)) == 'The best of a is 0.012 below that of b: they cannot be told apart.'
+    nothing = say('noise', '', LOSS, sd=np.inf, dof=np.inf, lo=np.inf, hi=np.inf, how='unknown: no two runs of a cell differ', assumed=False)
+    assert nothing.startswith('Nothing says how far a run moves') and 'inf' not in nothing
+
+def test_points_are_of_shares_alone():
+    known = dict(sd=.005, lo=.004, hi=.006, how='120 runs of 40 cells', assumed=False, dof=80)
+    assert 'moves by 0.5 points' in say('noise', '', metric('f1'), **known)
+    assert 'moves by 0.0050 (one standard deviation; 0.0040 to 0.0060 at 95 %)' in say('noise', '', LOSS, **known)
+
+def test_runs_that_did_not_end():
+    at = dict(bss=[4, 8], lrs=[.1, .2], at=[(8, .1, 2, 3)])
+    assert '2 of 9 runs of m were not trained to the end, at bs 8' in say('lost', how='unfinished', lost=2, runs=9, share=2/9, in_part=1, **at)
+    assert 'm was not trained to the end at every batch size tried' in say('lost row', lr=.1, how='unfinished', bss=[2, 4])

@@ -18,8 +18,10 @@ def put(path, txt, enc='utf-8'):
 class TestCases:
     "Each case has its error, with the row, the column, the value and what is valid; or its warning"
     @pytest.mark.parametrize('txt,msg', [
-        ('run,accuracy\nx,1\n', "no column 'acc': its columns are run, accuracy"),
-        (f'run,acc\n{ROW},78.4\n', r'row 0 \(imagenette.*acc is .*78.4.*0…1.*per cent'),
+        ('run,accuracy\nx,1\n', "no column with values is called bs, batch_size.*there are run, accuracy"),
+        ('run,result\nx,1\n', "no column names a metric .*such as metric='result', lower=True; there are run, result"),
+        (f'run,acc\n{ROW},78.4\n{ROW}-seed-1,0.5\n', r"row 0 \(imagenette.*acc is 78.4, and 1 .*0.5.*0…1, or per cent .*unit='per cent'"),
+        (f'run,acc\n{ROW},784\n', r'row 0 \(imagenette.*acc is 784, but must be a share in 0…1'),
         (f'run,acc\n{ROW},0.5\n{ROW},0.6\n', r'row 1: imagenette.*twice, with acc 0.5; 0.6; keep one'),
         (f'run,acc\n{ROW},0.5\n{ROW.replace("0.001", "1e-3")},0.6\n', 'row 1.*twice'),
         ('run,acc,model,bs,lr\nx,0.5,m,0,0.1\n', r'row 0 \(x\): bs is .*0.*whole number from 1 up'),
@@ -32,7 +34,7 @@ class TestCases:
         (f'run,acc\n{ROW},0.5\n{ROW}-seed-1\n', 'line 3 has 1 fields'),
         (f'run,acc\n{ROW},0.5\n{ROW[:-4]}', 'line 3 has 1 fields'),
         ('', 'holds no runs'), ('\n \n', 'holds no runs'), ('run,acc\n', 'holds no runs'),
-        ('run,acc,model,bs,lr,status\nx,,m,8,0.1,crashed\n', "status is 'crashed', but must be one of ok, diverged"),
+        ('run,acc,model,bs,lr,status\nx,,m,8,0.1,resting\n', "status is 'resting', but must be one of ok, diverged"),
         ('run,acc,model,bs,lr\nx,True,m,8,0.1\n', 'acc is True'),
         (f'run,acc,bs\n{ROW},0.5,16\n', r'row 0 .*bs is 16, but the name says 8'),
         (f'run,acc\n{ROW}-bs-16,0.5\n', r'row 0.*-bs-16'),
@@ -74,7 +76,7 @@ ODD = dict(run=['run1', 'run2', '', 'nan', ' x', '"q"', 'a,b', 'é', '7'] + [f'a
                [f'a-m-bs-8-lr-{o}' for o in ('0,1', '0', '1e999', '-1')] + [f'a-m-bs-8-lr-0.1{o}' for o in ODD_ENDS],
     acc=['0', '1', 'nan', '78.4', '-0.1', '0,5', 'inf', 'n/a', ' 0.5', '5e-1', 'True', '1_0', '0x1', '1.0000001', '0.5%'],
     bs=['8.0', '1e1', '0', '-8', '2.5', '', 'x', '8 ', '1e300', 'True', '1_6', '9007199254740993'],
-    lr=['.1', '1e-1', '0,01', '0', '-1', '', 'inf', 'nan', '1e-400', '1d-3'], model=[' m', ''], status=['done'])
+    lr=['.1', '1e-1', '0,01', '0', '-1', '', 'inf', 'nan', '1e-400', '1d-3'], model=[' m', ''], status=['resting'])
 SOUND = dict(acc=['0.5', '0.25', '0.125', ''], bs=['8', '16'], lr=['0.1', '1e-05'], model=['m', 'x-y'], status=['ok', 'diverged', ''])
 GOOD = st.builds(
     'imagenette-{}-bs-{}-lr-{}'.format,
@@ -104,11 +106,21 @@ NA = {'', 'nan', 'NaN', 'n/a'}
 
 def number(o): return float(o) if re.fullmatch(NUM, o) else None
 
+def in_shares(accs):
+    "Numbers as shares; None where it is in doubt whether they are per cent"
+    if not any(o > 1 for o in accs): return {o: o for o in accs}
+    if max(accs) > 100 or max(accs) < 2 or min(accs) < 0 or any(0 < o <= 1 for o in accs): return None
+    return {o: round(o/100, 12) for o in accs}
+
 def oracle(header, rows):
     "What the table says, row by row in plain Python; None if anything is wrong with it"
     if not rows or len(set(header)) < len(header) or not {'run', 'acc'} <= set(header): return None
-    out = {}
-    for r in (dict(zip(header, o)) for o in rows):
+    out,rows = {},[dict(zip(header, o)) for o in rows]
+    good = [number(r['acc']) for r in rows if r.get('status') != 'diverged']
+    shares = in_shares([o for o in good if o is not None and math.isfinite(o)])
+    if shares is None: return None
+    no_model = all(r.get('model') in NA for r in rows)
+    for r in rows:
         m,acc,status = re.fullmatch(RUN, r['run']),r['acc'],r.get('status') or None
         said = re.findall('-(seed|epochs)-([0-9]+)', m[5]) if m else []
         if m and len(dict(said)) < len(said): m = None
@@ -119,14 +131,16 @@ def oracle(header, rows):
         for k in ('bs', 'lr', 'model'):
             if k not in header: continue
             v = r[k] if k == 'model' else None if r[k] in NA else number(r[k])
-            if k == 'model' and v in NA: v = f.get(k)
+            if k == 'model' and v in NA: v = f.get(k, 'model' if no_model else None)
             elif k != 'model' and r[k] in NA: v = f.get(k)
             if v is None or k in f and v != f[k]: return None
             f[k] = v
         if f['model'].strip() != f['model'] or not (1 <= f['bs'] <= 2**53 and f['bs'] % 1 == 0 and 0 < f['lr'] < math.inf): return None
         if status not in (None, 'ok', 'diverged'): return None
         a = None if acc in NA else number(acc)
-        if acc not in NA and (a is None or not 0 <= a <= 1) or a is None and status == 'ok': return None
+        if acc not in NA and (a is None or not math.isfinite(a)) or a is None and status == 'ok': return None
+        a = None if a is None or status == 'diverged' else shares[a]
+        if a is not None and not 0 <= a <= 1: return None
         key = (m is None and r['run'], *(f.get(k) for k in ('data', 'model', 'bs', 'lr', 'seed', 'epochs')))
         if out.setdefault(key, (r['run'], a, f['model'], int(f['bs']), f['lr'], status))[1::4] != (a, status): return None
     return list(out.values())
@@ -209,10 +223,10 @@ def test_many_names_are_read_as_each_alone(names, end, start):
 def test_a_compressed_table_has_a_limit(tmp_path, monkeypatch):
     "And says what to do about it; up to there it is read"
     import gzip
-    from bs_lr_study.readers import schema
+    from bs_lr_study.readers import csv_file
     rows = 'run,acc\n' + ''.join(f'digits-small-bs-{i + 1}-lr-0.1,0.5\n' for i in range(1000))
     path = tmp_path/'runs.csv.gz'
     path.write_bytes(gzip.compress(rows.encode()))
     assert len(load_runs(path)) == 1000
-    monkeypatch.setattr(schema, '_MOST', 2**14)
+    monkeypatch.setattr(csv_file, '_MOST', 2**14)
     with pytest.raises(ValueError, match='unpacks to more than 0 MB: if you trust it, use gunzip'): load_runs(path)

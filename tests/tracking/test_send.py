@@ -12,7 +12,8 @@ from bs_lr_study.runs import Run, RunConfig, grid, run_from_dict, run_to_dict
 from bs_lr_study.store import Store
 from bs_lr_study.tracking.send import TrackingError, _installed, sync, tracked
 from bs_lr_study.tracking.events import read_sent, sent_path, sent_summary, unsent, wandb_id
-from bs_lr_study.readers.wandb_table import frames_to_table, runs_to_frames
+from bs_lr_study.readers.table import frames_to_table
+from bs_lr_study.readers.wandb_table import runs_to_frames
 from bs_lr_study.readers.wandb_log import log_records, offline_runs
 
 KEY = '0123456789'*4

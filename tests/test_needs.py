@@ -1,0 +1,57 @@
+"""Who reads runs needs no framework: all of it works where torch and fastai cannot be imported, and what cannot says what to install."""
+import os, subprocess, sys
+
+import pytest
+
+import bs_lr_study
+from bs_lr_study import analysis, sweep
+from bs_lr_study.needs import EXTRAS, missing_text
+
+ABSENT = sorted({o for names in EXTRAS.values() for o in names} - {'PIL'}) # which matplotlib brings
+BLOCK = f'''import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in {ABSENT}: raise ModuleNotFoundError(f'No module named {{name!r}}', name=name)
+sys.meta_path.insert(0, Absent())
+'''
+
+def python(code, cwd):
+    "Run code where the packages of the extras are not installed, as far as it can tell"
+    return subprocess.run([sys.executable, '-c', BLOCK + code], cwd=cwd, capture_output=True, text=True, timeout=300)
+
+def bslr(line, cwd): return python(f'sys.argv = ["bslr", *{line.split()}]\nfrom bs_lr_study.cli import main; main()', cwd)
+
+def test_they_are_out_of_reach(tmp_path):
+    assert "No module named 'torch'" in python('import torch', tmp_path).stderr
+    assert "No module named 'fastai'" in python('from fastai.learner import Learner', tmp_path).stderr
+
+@pytest.mark.parametrize('line,told', [
+    ('report 2025-06-01 --out plots --md report.md', 'Report: plots/report.html, report.md'),
+    ('studies', 'imagenette'), ('run digits --dry-run --workers 2', '120 runs'), ('help run', '--dry-run')])
+def test_reading_needs_no_framework(line, told, tmp_path):
+    r = bslr(line, tmp_path)
+    assert r.returncode == 0 and told in r.stdout, r.stdout[-500:] + r.stderr
+
+def test_reading_in_python_needs_no_framework(tmp_path):
+    r = python('from bs_lr_study import crosstab_acc, load_runs; print(crosstab_acc(load_runs(), "xresnet34").shape)', tmp_path)
+    assert r.stdout.strip() == '(6, 12)', r.stderr
+
+@pytest.mark.parametrize('line,lack', [('run digits --workers 0', 'sklearn'), ('lr-find digits', 'fastai')])
+def test_what_is_missing_is_named_with_the_line_that_installs_it(line, lack, tmp_path):
+    r = bslr(line, tmp_path)
+    assert r.returncode == 1 and 'Traceback' not in r.stderr and f'{lack} is not installed' in r.stderr and 'pip install' in r.stderr, r.stderr
+
+def test_the_line_is_the_one_of_the_documentation():
+    assert missing_text('torch').endswith("pip install 'bs_lr_study[train] @ git+https://github.com/bs-lr-study/bs_lr_study'")
+
+def test_the_package_has_what_its_rooms_have():
+    for room in (analysis, sweep):
+        ours = [o for o in room.__all__ if o in dir(bs_lr_study)]
+        assert len(ours) > 1 and all(getattr(bs_lr_study, o) is getattr(room, o) for o in ours)
+    assert {'load_runs', 'crosstab_acc', 'inflection_table', 'make_study'} <= set(dir(bs_lr_study))
+    with pytest.raises(AttributeError, match="has no attribute 'load_run'"): bs_lr_study.load_run
+
+def test_the_package_is_light():
+    code = 'import sys, bs_lr_study; print([o for o in ("pandas", "numpy", "torch", "pydantic") if o in sys.modules])'
+    env = os.environ | dict(PYTHONPATH=os.pathsep.join(sys.path))
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=env).stdout.strip() == '[]'
