@@ -15,20 +15,21 @@ from scipy.optimize import brentq
 from scipy.special import ndtr, stdtr
 from scipy.stats import chi2
 
-# %% ../../nbs/analysis/11_simultaneous.ipynb #1e0d6936
-def _s_nodes(dof, n=32):
+# %% ../../nbs/analysis/11_simultaneous.ipynb #9cdc03eb
+def _s_nodes(dof, n=None):
     "Values (…, nodes) of the ratio of estimated to true standard deviation, evenly spaced in its logarithm, with weights"
     dof = np.asarray(dof, float)
     if np.isinf(dof).all(): return (np.ones((*dof.shape, 1)),)*2
     each,back = np.unique(np.minimum(dof, 1e7), return_inverse=True)
     lo,hi = chi2.ppf(1e-9, each),chi2.isf(1e-12, each)
-    u = np.linspace(np.log(lo/each)/2, np.log(hi/each)/2, n if each[0] >= 2 else 2*n, axis=-1)
+    n = n or (20 if each[0] >= 5 else 32 if each[0] >= 2 else 64)
+    u = np.linspace(np.log(lo/each)/2, np.log(hi/each)/2, n, axis=-1)
     d = each[:, None]
     log_w = d*(u - np.exp(2*u)/2)
     w = np.exp(log_w - log_w.max(-1, keepdims=True))
     return tuple(o[back].reshape(*dof.shape, -1) for o in (np.exp(u), w/w.sum(-1, keepdims=True)))
 
-# %% ../../nbs/analysis/11_simultaneous.ipynb #03ba2776
+# %% ../../nbs/analysis/11_simultaneous.ipynb #ce0d3424
 def _largest_lead(y, se):
     "For each cell (…, cells) its strongest rival, and that one's standardized lead; -inf without one"
     lead = (y[..., None, :] - y[..., :, None])/np.hypot(se[..., None, :], se[..., :, None])
@@ -41,7 +42,7 @@ def _chance(own, rivals, lead, dof):
     far = np.maximum(rivals, own[:, None]/10)
     own,pair = own[:, None]/far,np.hypot(own[:, None], far)/far
     step = np.clip(1/np.nanmax(own), .1, .4)
-    z = np.arange(-6, 6 + step/2, step)
+    z = np.arange(-5.6, 5.6 + step/2, step)
     w = np.exp(-z**2/2)
     below = 0
     for s,weight in zip(*(o.T for o in _s_nodes(dof))):
@@ -62,9 +63,10 @@ def best_p(
     first,lead = _largest_lead(y, se)
     dof = np.minimum(dof, np.take_along_axis(dof, first, -1))
     rivals = (~np.isnan(y)).sum(-1, keepdims=True) - 1
-    p = np.where(np.isneginf(lead), 1, np.minimum(1, rivals*_t_sf(lead, dof)))
-    close = (p > 1e-4) & ~np.isnan(y) & ~np.isneginf(lead)
-    for i in _in_parts(close):
+    told = np.isfinite(lead) & np.isfinite(se) # of others all is possible
+    p = np.where(told, np.minimum(1, rivals*_t_sf(np.where(told, lead, 0), dof)), 1)
+    close = (p > 1e-4) & told
+    for i in _in_parts(close, se):
         others = np.where(np.arange(y.shape[-1]) == i[-1][:, None], np.nan, se[i[:-1]])
         p[i] = _chance(se[i], others, lead[i], dof[i])
     return np.where(np.isnan(y), np.nan, p)
@@ -76,17 +78,19 @@ def _for_each_cell(o, y):
 
 def _t_sf(t, dof): return np.where(np.isinf(dof), ndtr(-t), stdtr(np.where(np.isinf(dof), 1, dof), -t))
 
-def _in_parts(mask):
-    "The places where `mask` is true, so many at once as fit the memory"
+def _in_parts(mask, size):
+    "The places where `mask` is true, those of like `size` together, so many at once as fit the cache"
     at = np.nonzero(mask)
-    n_parts = 1 + len(at[0])*mask.shape[-1]//10_000
-    return zip(*(np.array_split(o, n_parts) for o in at))
+    if not mask.any(): return []
+    order = np.argsort(size[at], kind='stable')
+    n_parts = 1 + len(order)*mask.shape[-1]//1000
+    return zip(*(np.array_split(o[order], n_parts) for o in at))
 
-# %% ../../nbs/analysis/11_simultaneous.ipynb #02a6d777
+# %% ../../nbs/analysis/11_simultaneous.ipynb #3a557522
 def range_sf(
     q, # Studentized range, an array
     k, # Number of cells
-    dof=np.inf, # Degrees of freedom
+    dof=np.inf, # Degrees of freedom, one number or as many
 ): # Array
     "Chance that `k` equal cells lie further apart than `q`"
     z,h = np.linspace(-8, 8, 321, retstep=True)
@@ -95,7 +99,7 @@ def range_sf(
     q = np.asarray(q, float)[..., None]*s
     def within(q): return ((ndtr(z) - ndtr(z - q[:, None]))**(k-1)) @ density
     parts = np.array_split(q.ravel(), 1 + q.size//5000) # so much at once as fits the cache
-    return 1 - np.concatenate([within(o) for o in parts]).reshape(q.shape) @ w
+    return 1 - (np.concatenate([within(o) for o in parts]).reshape(q.shape)*w).sum(-1)
 
 @cache
 def range_ppf(

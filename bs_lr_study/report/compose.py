@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np, pandas as pd
 
 from ..analysis.stats import best_sets
-from ..analysis.findings import CERTAINTY, findings, findings_text
-from ..analysis.replicates import run_error
+from ..analysis.findings import findings, findings_text
+from ..analysis.variances import CellSds, errors
+from ..analysis.wording import CERTAINTY
 from ..analysis.tables import best_by, cells, crosstab_acc, crosstab_text, inflection_table, printable, top_runs
 from ..files import clean, file_name
 from .page import Part, Report, Statements, Table, Text, Value, as_plot, as_table
@@ -191,13 +192,19 @@ _KEYS = dict(model='model', bs='batch size', lr='learning rate')
 
 def _two_digits(acc): return f'{100*acc:.2f}'
 
+def _moves(err):
+    "How far a run moves, in words"
+    if not isinstance(err, CellSds): return f'for runs that move by {100*err.sd:.1f} points'
+    least,most = np.quantile(err.table.sd, [.1, .9])
+    return f'for runs that move by {100*least:.1f} to {100*most:.1f} points'
+
 def _inflections(df, agg, sd, level=.9):
     "Inflection points, and which batch sizes may be the best"
-    err = run_error(df, sd) if agg == 'mean' and df.acc.notna().any() else None
+    err = errors(df, sd) if agg == 'mean' and df.acc.notna().any() else None
     sets = best_sets(df, level=level, sd=err) if err else None
     t = inflection_table(df, agg, detail=True, sets=sets)
     note = err and (f'In brackets the batch sizes that may be the best of their row, at {100*level:.0f} per cent, '
-                    f'for runs that move by {100*err.sd:.1f} points ({err.how}).')
+                    f'{_moves(err)} ({err.how}).')
     title = 'Inflection point: the batch size past which accuracy falls, for each learning rate'
     return as_table(title, t.reset_index(), note or '', lr=fmt_lr)
 
