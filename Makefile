@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: study test quick test-all bench faults site posts fix constraints hooks clean
+.PHONY: study test quick test-all bench faults gpu site posts fix constraints hooks clean
 
 # ARGS: further options of `bslr run`
 study: .venv/.ready
@@ -31,6 +31,11 @@ bench: .venv/.ready
 # What a sweep survives, as a table: about a quarter of an hour; QUICK=1 harms it a few times only
 faults: .venv/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python faults $(if $(QUICK),--quick) --save runs/faults.json
+
+# On a machine with a GPU, offline perhaps: tests, step rates, then the published grid; goes on where it was.
+# DATA=imagenette2-160.tgz names the images, MINUTES=9 says when to end; TINY=1 tries all of it on a CPU
+gpu: .venv/.ready
+	$(BIN)/python benchmarks/gpu_day.py $(if $(TINY),--device cpu --tiny,--data $(DATA)) --minutes $(or $(MINUTES),9)
 
 # The site, into _docs: a preview, and checks of it; RENDER=quarto renders it as the deployment does
 site: .venv/.ready

@@ -26,10 +26,15 @@ def _check_size(path, size):
 def _unpack_zip(path, to):
     with zipfile.ZipFile(path) as z:
         _check_size(path, sum(o.file_size for o in z.infolist()))
-        for name in z.namelist():
-            if not (to/name).resolve().is_relative_to(to.resolve()):
-                raise DataError(f'{path}: entry {name!r} would leave the folder')
-        z.extractall(to)
+        for entry in z.infolist():
+            _use_slashes(entry)
+            if not (to/entry.filename).resolve().is_relative_to(to.resolve()):
+                raise DataError(f'{path}: entry {entry.filename!r} would leave the folder')
+            z.extract(entry, to)
+
+def _use_slashes(entry):
+    "Some programs of Windows part the folders of an entry by backslashes"
+    if '/' not in entry.filename: entry.filename = entry.filename.replace('\\', '/')
 
 def _unpack_tar(path, to):
     size = 0

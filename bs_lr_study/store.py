@@ -20,7 +20,7 @@ from fastcore.basics import patch
 from pydantic_core import from_json
 
 from .files import STALE, UserError, append_bytes, clean, locked
-from .runs import CONFIG_DEFAULTS, CONFIG_FIELDS, SCHEMA, fields_id, own_fields, run_from_dict, run_to_dict
+from .runs import CONFIG_DEFAULTS, CONFIG_FIELDS, SCHEMA, claimed, fields_id, own_fields, run_from_dict, run_to_dict
 
 # %% ../nbs/02_store.ipynb #990379c3
 _LINE = re.compile(rb'(\{.*),"crc32":"([0-9a-f]{8})"\}', re.DOTALL)
@@ -54,7 +54,7 @@ def _is_run(d):
     "Whether a record has all that a run's readers take for granted"
     if not (_has_form(d, _RUN) and _has_form(d['config'], _CONFIG)): return False
     if min(d['config']['bs'], d['config']['epochs'], d['attempt']) < 1 or d['config']['lr'] <= 0: return False
-    if d['status'] == 'ok' and d['metrics'] and d['metrics'][-1]['acc'] is None: return False
+    if d['status'] == 'ok' and d['metrics'] and d['metrics'][-1].get('acc', 0) is None: return False
     scalars = {*map(type, d['config'].values()), *map(type, map(d['env'].get, _MACHINE))}
     if not scalars <= _NUMBERS | {str, bool}: return False
     numbers = [*d['cost'].values(), *chain.from_iterable(map(dict.values, d['metrics']))]
@@ -73,7 +73,7 @@ def _check_form(d):
 
 def _check_id(id_, config):
     "A ValueError if an id is another config's"
-    if not config.keys() <= _FIELDS: return # a newer version's, whose defaults are not known here
+    if not {k for k in config if not k.startswith('x.')} <= _FIELDS: return # a newer version's, with other defaults
     if (own := fields_id(dict(config.items() - _USUAL))) != id_:
         raise ValueError(f'its checksum fits, but its id {id_} is not that of its config, {own}')
 
@@ -130,25 +130,28 @@ def _read_line(number, line):
         else: yield d
     if bad: yield bad
 
+_WHERE = 'engine','device_name','data_fingerprint','code'
+
 class Known(NamedTuple):
     "What a sweep has to know of a record"
     status: str
     acc: float|None # After the last epoch
     attempt: int
     config: dict    # The fields that are not at their default
-    env: dict       # `engine`, `device_name` and `data_fingerprint`, as far as they are known
+    env: dict       # `engine`, `device_name`, `data_fingerprint` and `code`, as far as they are known
     seconds: float|None # What it took
     updates: int|None   # Optimizer updates
+    loss: float|None = None # Validation loss after the last epoch
 
 def known_of(
     d, # A record of a run, as a dict
 ): # `Known`
     "The few words of a record that a sweep keeps in mind"
     cost,env,last = d['cost'],d['env'],(d['metrics'] or [{}])[-1]
-    acc = last.get('acc') if d['status'] == 'ok' else None
+    acc,loss = (last.get(k) if d['status'] == 'ok' else None for k in ('acc', 'valid_loss'))
     own = dict(d['config'].items() - _USUAL)
-    machine = {k: clean(v) for k in ('engine', 'device_name', 'data_fingerprint') if (v := env.get(k)) is not None}
-    return Known(d['status'], acc, d['attempt'], own, machine, cost.get('seconds'), cost.get('steps'))
+    machine = {k: clean(v) for k in _WHERE if (v := env.get(k)) is not None}
+    return Known(d['status'], acc, d['attempt'], own, machine, cost.get('seconds'), cost.get('steps'), loss)
 
 def known_run(
     run, # `Run`
@@ -295,11 +298,11 @@ def merge(self:Store,
 # %% ../nbs/02_store.ipynb #db24d1e7
 def _row(d):
     "One record as a flat row"
-    cfg = CONFIG_DEFAULTS | d['config'] # an older record lacks the newer fields
+    cfg = claimed(CONFIG_DEFAULTS | d['config'], d['env']) # an older record lacks the newer fields
     last = (d['metrics'] or [{}])[-1]
     row = dict(run=d['name'], acc=last.get('acc') if d['status'] == 'ok' else None)
     row |= {k: cfg[k] for k in ('model', 'bs', 'lr')}
-    row |= dict(id=d['id']) | {k: cfg[k] for k in CONFIG_FIELDS}
+    row |= dict(id=d['id']) | {k: cfg[k] for k in CONFIG_FIELDS} | {k: v for k,v in cfg.items() if k.startswith('x.')}
     row |= dict(status=d['status'], message=d['message'])
     row |= {k: last.get(k) for k in ('train_loss', 'valid_loss')}
     row |= {k: v for k,v in last.items() if k not in ('epoch', 'acc')} | d['cost'] # and what else was measured
@@ -311,7 +314,9 @@ def to_df(self:Store):
     "A DataFrame, one row per run: `run, acc, model, bs, lr`, other config fields, status, losses, cost and more"
     import pandas as pd
     rows = [_row(d) for d in self.run_records().values()]
-    return pd.DataFrame(rows, columns=None if rows else ['run', 'acc', 'model', 'bs', 'lr']).astype({'acc': float})
+    df = pd.DataFrame(rows, columns=None if rows else ['run', 'acc', 'model', 'bs', 'lr']).astype({'acc': float})
+    without = (df.status == 'ok').any() and df.acc.isna().all() if rows else False # such as a regression
+    return df.drop(columns='acc') if without else df
 
 # %% ../nbs/02_store.ipynb #2cf86e48
 @patch

@@ -69,3 +69,25 @@ def test_the_grid_is_tried_without_a_gpu(tmp_path):
     of = lambda way, i: sum(5*c['runs']*(c['ways'][way]['train'][i] + c['ways'][way]['valid'][i]) for c in said['cells'])
     assert grid['measured']['published loop'] == pytest.approx([of('published loop', i)/60 for i in range(3)])
     assert 'extrapolated' in grid['note']
+
+def test_a_day_on_a_gpu_in_miniature(tmp_path):
+    "Each step on a CPU; called again, nothing is done twice; the pieces of the store are the store"
+    day = lambda *args: script('gpu_day', '--device', 'cpu', '--tiny', '--minutes', 12, '--to', tmp_path, *args)
+    assert day().strip().endswith('all is done')
+    log = json.loads((tmp_path/'gpu_day.json').read_text())
+    assert [o['rc'] for o in log.values()] == [0]*4 and list(log)[:2] == ['tests', 'rates']
+    store = (tmp_path/'imagenette.jsonl').read_bytes()
+    runs = [json.loads(o) for o in store.splitlines()]
+    assert sorted((r['config']['bs'], r['config']['lr'], r['config']['seed']) for r in runs) == [
+        (8, .001, 0), (8, .01, 0), (64, .001, 0), (64, .001, 1), (64, .01, 0), (64, .01, 1)]
+    assert {r['status'] for r in runs} == {'ok'}
+    assert day().strip() == 'all is done' and (tmp_path/'imagenette.jsonl').read_bytes() == store
+    pieces = [Path(o) for o in day('--pieces', .002).split()]
+    assert len(pieces) > 1 and b''.join(o.read_bytes() for o in pieces) == store
+
+def test_a_day_ends_in_time(tmp_path, monkeypatch):
+    "A step that takes too long is ended, is not over, and comes first the next time"
+    day = load('gpu_day', monkeypatch)
+    rc,text = day.call([sys.executable, '-uc', "import time; print('begun'); time.sleep(60)"], 2, 'cpu')
+    assert rc is None and 'begun' in text
+    assert not day.is_over('rates', rc, text) and not day.is_over('bs=8', 0, '3 runs left.') and day.is_over('tests', 1, '1 failed')

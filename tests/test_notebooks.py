@@ -1,5 +1,6 @@
-"""Every notebook runs from its top, as `nbdev-test` runs it. That posts run where only the package is, tests/test_site.py shows."""
-import io, multiprocessing as mp, sys, tomllib
+"""Every notebook runs from its top, as `nbdev-test` runs it. tests/test_site.py runs those whose
+outputs it compares, and posts where only the package is."""
+import atexit, gc, io, multiprocessing as mp, os, sys, tomllib, warnings
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -7,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOKS = sorted(o.relative_to(ROOT).as_posix() for o in (ROOT/'nbs').rglob('*.ipynb'))
+sys.path.insert(0, str(ROOT/'tools'))
+from notebooks import SUMMARIES # noqa: E402
+
+NOTEBOOKS = sorted({o.relative_to(ROOT).as_posix() for o in (ROOT/'nbs').rglob('*.ipynb')} - {*SUMMARIES})
 NBDEV = tomllib.loads((ROOT/'pyproject.toml').read_text(encoding='utf-8'))['tool']['nbdev']
 
 def run_notebook(path, force=()):
@@ -15,21 +19,38 @@ def run_notebook(path, force=()):
     from nbdev.test import test_nb
     sys.__stderr__ = io.StringIO() # where nbdev writes a traceback
     passed,_ = test_nb(path, skip_flags=NBDEV['tst_flags'].split(), force_flags=force, cell_timeout=NBDEV['cell_timeout'])
+    forget_shell()
     return '' if passed else sys.__stderr__.getvalue() or 'failed without a traceback'
+
+def forget_shell():
+    "Let go of all that a notebook has made: IPython keeps its shell until the process ends"
+    from IPython.core.interactiveshell import InteractiveShell
+    shell = InteractiveShell.instance()
+    atexit.unregister(shell.atexit_operations)
+    shell.close()
+    shell.user_ns.clear()
+    InteractiveShell.clear_instance()
+
+def begin():
+    "Import what most notebooks need; a garbage collector that visits it again and again would take a tenth of the time"
+    with warnings.catch_warnings(action='ignore'): import fastai.vision.all # noqa: F401
+    gc.freeze()
 
 class Kernel:
     "A process that runs notebooks one after another, so that torch is imported once for all of them"
     def __init__(self): self.pool = None
 
     def run(self, *args):
-        if self.pool is None: self.pool = ProcessPoolExecutor(1, mp.get_context('spawn'))
+        if self.pool is None: self.pool = ProcessPoolExecutor(1, mp.get_context('spawn'), begin)
         try: return self.pool.submit(run_notebook, *args).result()
         except BrokenProcessPool:
             self.close()
             raise
 
     def close(self):
-        if self.pool: self.pool.shutdown()
+        if self.pool:
+            self.pool.submit(os._exit, 0) # taking apart what all notebooks have left takes a minute
+            self.pool.shutdown()
         self.pool = None
 
 @pytest.fixture(scope='session')

@@ -7,13 +7,14 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/analysis/analysis.html.md"""
 # %% auto #0
 __all__ = ['Metric', 'answer_oom', 'best_by', 'best_run', 'by_setting', 'cells', 'comparable', 'crosstab', 'crosstab_acc',
            'crosstab_text', 'find_record', 'inflection_table', 'load_runs', 'metric', 'metric_of', 'optima',
-           'pick_model', 'printable', 'records', 'top_runs']
+           'pick_model', 'printable', 'records', 'settings_of', 'top_runs']
 
 # %% ../../nbs/analysis/00_analysis.ipynb #355eb7d2
 from ..metrics import Metric, metric, metric_of
 from ..readers.load import find_record, load_runs, records
-from .tables import (answer_oom, best_by, best_run, by_setting, cells, comparable, crosstab, crosstab_acc, crosstab_text,
+from .settings import by_setting, comparable, settings_of
+from .tables import (answer_oom, best_by, best_run, cells, crosstab, crosstab_acc, crosstab_text,
                                          inflection_table, optima, pick_model, printable, top_runs)
 _all_ = ['Metric', 'answer_oom', 'best_by', 'best_run', 'by_setting', 'cells', 'comparable', 'crosstab',
          'crosstab_acc', 'crosstab_text', 'find_record', 'inflection_table', 'load_runs', 'metric', 'metric_of', 'optima',
-         'pick_model', 'printable', 'records', 'top_runs']
+         'pick_model', 'printable', 'records', 'settings_of', 'top_runs']

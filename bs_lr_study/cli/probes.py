@@ -33,7 +33,7 @@ def lr_find(
     "Run fastai's lr_find for each model and batch size; draw its curves"
     from bs_lr_study.sweep.study import load_study
     study = which_study(study, settings)
-    whole,out = load_study(study, settings, store, seeds),out or f'plots/{study}'
+    whole,out = load_study(study, settings, store, seeds, learner),out or f'plots/{study}'
     check_folder(out)
     from bs_lr_study.probe.lr_study import advice_text, find_study, lr_advice
     from bs_lr_study.report.charts import save_curves

@@ -7,16 +7,16 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/cli/sweeps.html.md"""
 # %% auto #0
 __all__ = ['studies', 'run', 'merge', 'sync']
 
-# %% ../../nbs/cli/04_sweeps.ipynb #e5dc8659
+# %% ../../nbs/cli/04_sweeps.ipynb #12e4889e
 import os, sys
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import Annotated
 
 from fastcore.script import CliError
 
-from .common import check_folder, seconds, which_study
+from .common import check_budget, check_folder, seconds, which_study
 from .reports import show_report
-from ..files import clean
+from ..files import UserError, clean
 
 # %% ../../nbs/cli/04_sweeps.ipynb #61af4a07
 def studies(
@@ -34,7 +34,7 @@ def studies(
         n,n_left = len(study.runs),len(todo(study))
         print(f'{name:{wide}}  {n:5}  {n - n_left:5}')
 
-# %% ../../nbs/cli/04_sweeps.ipynb #bccad426
+# %% ../../nbs/cli/04_sweeps.ipynb #3ed99f95
 def run(
     study:str=None, /,   # Which study; `bslr studies` lists them
     settings:str=None,   # By default settings.ini here, else the package's
@@ -59,7 +59,7 @@ def run(
     checkpoint:str='1m', # How often to keep a run that goes on; 1m, off: never
     on_oom:Annotated[str, dict(choices=['record', 'accumulate'])]='record', # record it, or accumulate smaller parts
     out:str=None,        # Folder for plots and report; by default plots/STUDY
-    show:Annotated[str, dict(choices=['table', 'bar', 'lines', 'none'])]='table', # table, bar, lines (a line a run) or none
+    show:Annotated[str, dict(choices=['table', 'bar', 'lines', 'none'])]='table', # table, bar, lines or none
     json:bool=False,     # Events as JSON lines; all else to standard error
     wandb:Annotated[str, dict(choices=['auto', 'online', 'offline', 'off'])]='off', # auto, online, offline or off
     project:str=None,    # PROJECT or ENTITY/PROJECT; by default WANDB_PROJECT
@@ -70,17 +70,18 @@ def run(
     from bs_lr_study.sweep.study import load_study
     from bs_lr_study.training.options import TrainOptions
     study = which_study(study, settings)
-    whole,out = load_study(study, settings, store, seeds),out or f'plots/{study}'
+    whole,out = load_study(study, settings, store, seeds, learner),out or f'plots/{study}'
     check_folder(out)
     part = plan.only(whole, **plan.parse_only(only))
     how = TrainOptions(device=device, amp=amp, num_workers=num_workers, learner=learner, log_every=log_every)
-    stop = runner.StopOptions(retry or (), limit, budget, on_oom)
+    stop = runner.StopOptions(retry or (), limit, check_budget(budget), on_oom)
     known = whole.store.known()
     left = runner.todo(part, stop.retry, known)[:limit]
     with _events_alone() if json else nullcontext() as events:
         now = f'; {len(left)} of them now' if only or limit else ''
         print(f'{study}: {runner.standing(whole, stop.retry, known)}{now}', flush=True)
-        if dry_run: return print(plan.forecast(left, known, 'fastai' if learner else engine, workers, device, budget))
+        if whole.learner or whole.cfgs[0].learner: engine = 'fastai'
+        if dry_run: return _forecast(part, left, known, data, how, engine, workers, budget)
         execute = _executor(on, workers, address, gpus, timeout)
         place = runner.PlaceOptions(engine, execute, checkpoint=seconds(checkpoint, 'checkpoint'))
         show = events or dict(table=True, none=False).get(show, show)
@@ -94,15 +95,33 @@ def run(
     if n := ended['failed']:
         raise CliError(f'{n} of these runs failed; once the reason is mended, --retry failed tries them again')
 
+def _forecast(study, cfgs, known, data, how, engine, workers, budget):
+    "Say what runs would be made; where nothing tells how long they take, look at the data and time a few updates"
+    from dataclasses import replace
+    from bs_lr_study.sweep import checks, plan
+    timed,why = {},''
+    if any(map(plan.Times(known.values(), engine).of, cfgs)) or not cfgs: pass
+    elif data is None and cfgs[0].data == 'imagenette' and not how.learner:
+        why = 'no update was timed, since imagenette may have to be downloaded first: name it by --data'
+    else:
+        from bs_lr_study.probe.timing import is_by_row, timed_runs
+        try: timed = timed_runs(cfgs, replace(how, path=checks.check(study, cfgs, data, how, known)), known, engine)
+        except (UserError, ModuleNotFoundError) as e: why = f'this would not begin: {e}'
+    print(plan.forecast(cfgs, known | timed, engine, workers, how.device, budget))
+    if timed and engine == 'fast' and not is_by_row(cfgs[0], how, engine):
+        print('The fast engine trains runs of a row together and may take less.')
+    if why: print(f'But {why}.')
+
 def _executor(on, workers, address, gpus, timeout):
     from bs_lr_study.sweep.executors import get_executor
     return get_executor(on, workers=workers, address=address, gpus=gpus, timeout=seconds(timeout, 'timeout'))
 
 def _report_study(study, out):
     df = study.store.to_df()
-    ids = [c.id for c in study.cfgs]
+    mine = df[df.id.isin([c.id for c in study.cfgs])].reset_index(drop=True) if len(df) else df
+    if mine.empty: return print('No run has ended yet, so there is nothing to report.')
     print()
-    show_report(df[df.id.isin(ids)].reset_index(drop=True), out, study.name)
+    show_report(mine, out, study.name)
 
 def _print_sent(study):
     from bs_lr_study.tracking.events import sent_summary
@@ -117,11 +136,11 @@ def _events_alone():
         try: yield events
         finally: os.dup2(events.fileno(), 1)
 
-# %% ../../nbs/cli/04_sweeps.ipynb #7630e023
+# %% ../../nbs/cli/04_sweeps.ipynb #486ac725
 def merge(
     *stores:str,  # The store to bring the runs into, made if need be, then those of other machines
 ):
-    "Bring the runs of other stores into one; what is there already stays"
+    "Bring the runs of other stores into one; what is there stays"
     if len(stores) < 2: raise CliError('merge what? Name the store to bring the runs into, then the others')
     from bs_lr_study.store import Store
     store,*others = stores
@@ -132,18 +151,22 @@ def merge(
         print(f'{path}: {len(merged.added)} added, {len(merged.replaced)} in place of runs that had not ended well, '
               f'{len(merged.kept)} kept as they are')
         for ours,theirs in merged.conflicts:
-            print(f'  {_name(ours)}: accuracy {_acc(ours):.4f} in {store}, {_acc(theirs):.4f} in {path}')
+            print(f'  {_name(ours)}: {_result(ours)} in {store}, {_result(theirs)} in {path}')
     if n_conflicts: raise CliError(f'{n_conflicts} runs have two results; those of {store} were kept')
 
 def _name(record): return clean(record['name'] or record['id'])
-def _acc(record): return record['metrics'][-1]['acc']
+def _result(record):
+    "What a run came to, in a few words: its accuracy, or else all that was measured"
+    last = record['metrics'][-1]
+    shown = dict(accuracy=last['acc']) if 'acc' in last else {k: v for k,v in last.items() if k != 'epoch'}
+    return ', '.join(f'{k} {v:.4f}' for k,v in shown.items())
 
-# %% ../../nbs/cli/04_sweeps.ipynb #e4ca350a
+# %% ../../nbs/cli/04_sweeps.ipynb #e3b2f4f3
 def sync(
     study:str=None, /,   # Which study, or a file: a store, or what the callback has left
     settings:str=None,   # By default settings.ini here, else the package's
     project:str=None,    # PROJECT or ENTITY/PROJECT; by default as before
-    wandb:Annotated[str, dict(choices=['auto', 'online', 'offline'])]='online', # auto, online, or offline into folder wandb
+    wandb:Annotated[str, dict(choices=['auto', 'online', 'offline'])]='online', # auto, online or offline
 ):
     "Send Weights & Biases the runs that it has not got"
     from bs_lr_study.tracking.send import sync as send

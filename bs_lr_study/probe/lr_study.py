@@ -10,7 +10,7 @@ __all__ = ['find_cfgs', 'curve_id', 'curve_store', 'find_one', 'find_study', 'lo
 
 # %% ../../nbs/probe/03_lr_study.ipynb #2dc0e743
 import hashlib, json, math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from importlib import resources
 from pathlib import Path
@@ -24,10 +24,11 @@ from ..analysis.stats import best_sets
 from ..analysis.tables import cells
 from .lr_find import READINGS, check_range, covering_lrs, find_epochs, find_lrs, lr_curve
 from .lr_find import smooth_losses, stable_range, suggestions
-from ..runs import CONFIG_DEFAULTS, SCHEMA, fmt_lr, own_fields
+from ..runs import CONFIG_DEFAULTS, SCHEMA, flat, fmt_lr, own_fields
 from ..store import Store, StoreError
 from ..sweep.checks import check
 from ..sweep.plan import done_ids
+from ..sweep.study import with_learner
 from ..training.data import fingerprint
 from ..training.learner import make_learner, n_items
 from ..training.options import train_options
@@ -71,13 +72,13 @@ def find_one(
     env = machine('fastai', how.device) | dict(amp=how.amp, num_workers=how.num_workers, n_train=None)
     start,end,losses = perf_counter(),dict(status='ok', message=''),[]
     try:
-        env['data_fingerprint'] = None if how.learner and not how.path else fingerprint(cfg.data, how.path)
+        env['data_fingerprint'] = None if how.learner and not how.path else fingerprint(cfg.data, how.path, cfg.valid)
         with no_random(cfg.seed, reproducible=False):
             learn = make_learner(cfg, how)
             env['n_train'] = n_items(learn.dls.train)
             losses = [_nine_digits(o) for o in lr_curve(learn, **rises).loss]
     except Exception as e: end = ending(e)
-    head = dict(schema=SCHEMA, id=curve_id(cfg, **rises), kind='lr_find', config=asdict(cfg))
+    head = dict(schema=SCHEMA, id=curve_id(cfg, **rises), kind='lr_find', config=flat(cfg))
     cost = dict(seconds=perf_counter() - start, steps=len(losses), examples=len(losses)*cfg.bs)
     time = datetime.now(timezone.utc).isoformat(timespec='seconds')
     return head | rises | end | dict(losses=losses, cost=cost, env=env, time=time)
@@ -94,7 +95,9 @@ def find_study(
     "Make the missing curves of a study, and store each as soon as it is done"
     from rich.progress import track
     check_range(start_lr, end_lr, num_it)
-    how,store = train_options(**opts),curve_store(study)
+    how = train_options(**opts)
+    study = with_learner(study, how.learner)
+    how,store = replace(how, learner=how.learner or study.learner or study.cfgs[0].learner),curve_store(study)
     cfgs = {curve_id(c, start_lr, end_lr, num_it): c for c in find_cfgs(study)}
     with store.owned():
         done = done_ids({k: record['status'] for k,record in store.records().items()}, retry)

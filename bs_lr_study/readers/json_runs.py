@@ -1,4 +1,4 @@
-"""Stores of this package
+"""JSON lines, lists and tables of whoever wrote them, and stores of this package
 
 Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/readers/json_runs.html.md"""
 
@@ -7,19 +7,77 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/readers/json_runs.html.md"""
 # %% auto #0
 __all__ = ['recognises', 'read']
 
-# %% ../../nbs/readers/07_json_runs.ipynb #edb5220c
+# %% ../../nbs/readers/07_json_runs.ipynb #7c4fbb3a
+import json
+
+import pandas as pd
+
+from .tool_files import json_lines, parse_json, read_bounded
+from .wandb_table import flatten
 from ..store import Store
 
-# %% ../../nbs/readers/07_json_runs.ipynb #e3ee6c3f
+# %% ../../nbs/readers/07_json_runs.ipynb #e1785a30
+def _start(path):
+    with open(path, 'rb') as f: return f.read(2**16)
+
 def recognises(
     path, # A file or folder
-): # bool
-    "Whether a file is a store of runs"
-    return path.is_file() and path.suffix == '.jsonl'
+): # list of paths, the file if it is one of JSON
+    "A file of JSON"
+    if not path.is_file(): return []
+    if path.suffix in ('.jsonl', '.ndjson'): return [path]
+    return [path] if _start(path)[:1000].removeprefix(b'\xef\xbb\xbf').lstrip()[:1] in (b'{', b'[') else []
 
-# %% ../../nbs/readers/07_json_runs.ipynb #1dde94f9
+# %% ../../nbs/readers/07_json_runs.ipynb #4cae23cd
+_OTHERS = {'log_history', 'nbformat'} # Of files that are known and are no tables
+_ROWS = ('header', 'rows'), ('columns', 'data')
+
+def _columns(d):
+    "A table given column by column: lists of one length, or objects by row number, as pandas writes them"
+    cols = list(d.values())
+    if cols and all(isinstance(o, list) for o in cols) and len({*map(len, cols)}) == 1: return pd.DataFrame(d)
+    if not cols or not all(isinstance(o, dict) for o in cols): return
+    if all(o.keys() == cols[0].keys() for o in cols) and all(map(str.isdigit, cols[0])):
+        return pd.DataFrame({k: list(v.values()) for k,v in d.items()})
+
+def _kind(d):
+    "What an object is that holds no table"
+    if 'log_history' in d: return 'the state of a run of the Trainer of Hugging Face: give the folder of all runs'
+    if 'cells' in d and 'nbformat' in d: return 'a notebook'
+    return f'one object, with {", ".join(list(map(str, d))[:5])}'
+
+def _table(d, path):
+    "A table in one piece of JSON"
+    if isinstance(d, list):
+        odd = next((o for o in d if not isinstance(o, dict)), None)
+        if odd is None and d: return pd.DataFrame([flatten(o) for o in d])
+        held = json.dumps(odd)[:40] if d else 'nothing'
+        raise ValueError(f'{path} is a list of JSON, but not of objects, a run each: it holds {held}')
+    for names,rows in _ROWS:
+        if isinstance(d.get(names), list) and isinstance(d.get(rows), list):
+            try: return pd.DataFrame(d[rows], columns=d[names])
+            except ValueError as e: raise ValueError(f'{path}: {names} and {rows} do not fit: {e}') from None
+    for v in d.values() if not _OTHERS & d.keys() else ():
+        if isinstance(v, list) and len(d) == 1 and v and all(isinstance(o, dict) for o in v): return _table(v, path)
+    if not _OTHERS & d.keys() and (table := _columns(d)) is not None: return table
+    raise ValueError(f'{path} is JSON, {_kind(d)}, and no table: expected a list of objects, a run each, '
+                     'or JSON lines, such as {"bs": 16, "lr": 0.1, "val_loss": 1.2}')
+
+# %% ../../nbs/readers/07_json_runs.ipynb #ffcf3cb1
+def _is_lines(raw):
+    "Whether the first line is an object of its own"
+    first,newline,rest = raw.lstrip().partition(b'\n')
+    if not first.startswith(b'{') or not newline and not first.rstrip().endswith(b'}'): return False
+    try: return isinstance(json.loads(first), dict) and (not rest.strip() or rest.lstrip().startswith(b'{'))
+    except (ValueError, RecursionError): return False
+
 def read(
-    path, # A store
+    path, # A file of JSON, or a store
 ): # DataFrame, a row a run
-    "The runs in a store"
-    return Store(path).to_df()
+    "The runs in a file of JSON"
+    start = _start(path)
+    if path.suffix == '.jsonl' and (b'{"schema":' in start or not start.strip()): return Store(path).to_df()
+    lines = path.suffix in ('.jsonl', '.ndjson') or _is_lines(start)
+    rows = json_lines(path) if lines else None
+    if rows is not None and (len(rows) > 1 or path.suffix != '.json'): return pd.DataFrame([flatten(o) for o in rows])
+    return _table(parse_json(read_bounded(path), path), path)

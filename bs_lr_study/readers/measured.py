@@ -149,4 +149,5 @@ def is_infinite(
     "Where a value is infinite, rather than no number"
     if pd.api.types.is_float_dtype(s): return np.isinf(s)
     if pd.api.types.is_numeric_dtype(s): return pd.Series(False, s.index)
-    return s.map(lambda o: isinstance(o, float) and np.isinf(o) or isinstance(o, str) and o.strip().lower() in _INFINITE).fillna(False).astype(bool)
+    def far(o): return o.strip().lower() in _INFINITE if isinstance(o, str) else isinstance(o, float) and np.isinf(o)
+    return pd.Series([far(o) for o in s.tolist()], s.index, dtype=bool)

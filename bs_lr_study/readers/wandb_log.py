@@ -141,9 +141,9 @@ def offline_runs(
 # %% ../../nbs/readers/03_wandb_log.ipynb #952f4094
 def recognises(
     path, # A file or folder
-): # bool
-    "Whether there are logs of W&B"
-    return bool(files_in(path, '*.wandb'))
+): # list of paths, a log a run
+    "The logs of W&B"
+    return files_in(path, '*.wandb')
 
 def read(
     path, # A folder, or a `.wandb` file

@@ -9,28 +9,43 @@ __all__ = ['SweepError', 'check']
 
 # %% ../../nbs/sweep/11_checks.ipynb #06495042
 import warnings
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import import_module
+from itertools import chain
 
-from ..files import UserError
+from ..files import UserError, user_cache, write_whole
+from .workers import default_workers
+from ..register import OPTIMIZERS, name_of
 from ..training.data import check_size, find_data, fingerprint
-from ..training.models import check_model
+from ..training.models import check_model, fitting, model_function, own_values
 from ..training.options import TrainOptions
 
 # %% ../../nbs/sweep/11_checks.ipynb #3eae5fae
 class SweepError(UserError):
     "A sweep that cannot begin"
 
-def _check_models(cfgs, models):
-    "See that each model exists and can be called"
-    for name in dict.fromkeys(c.model for c in cfgs):
-        check_model(name, models)
-        if ':' not in name: continue
-        module,_,function = name.partition(':')
-        try: found = getattr(import_module(module), function, None)
-        except Exception as e:
-            raise SweepError(f'model {name!r}: {module} cannot be imported: {type(e).__name__}: {e}') from e
-        if not callable(found): raise SweepError(f'model {name!r}: there is no function {function!r} in {module}')
+def _check_model(name, models):
+    "See that a model exists and can be called"
+    check_model(name, models)
+    if ':' not in name: return
+    module,_,function = name.partition(':')
+    try: found = getattr(import_module(module), function, None)
+    except Exception as e:
+        raise SweepError(f'model {name!r}: {module} cannot be imported: {type(e).__name__}: {e}') from e
+    if not callable(found): raise SweepError(f'model {name!r}: there is no function {function!r} in {module}')
+
+def _load_opt(cfg):
+    try: return OPTIMIZERS.load(cfg.opt)
+    except Exception as e: raise SweepError(f'opt {cfg.opt!r}: {e}') from e
+
+def _check_own_axes(cfg, models):
+    "A SweepError if an own axis goes to nobody, so that its values would make no difference"
+    takers = model_function(cfg.model, models),_load_opt(cfg)
+    taken = set(chain.from_iterable(fitting(o, own_values(cfg)) for o in takers))
+    if odd := [k for k in own_values(cfg) if k not in taken]:
+        raise SweepError(f'x.{odd[0]}: neither model {cfg.model} nor opt {cfg.opt} takes {odd[0]!r}: '
+                         f'make it a parameter of one of them, or call it x.tag if it only names the runs')
 
 def _check_device(how):
     "See that a device that is asked for is there"
@@ -43,39 +58,90 @@ def _check_device(how):
         raise SweepError('amp fp16 needs a CUDA device; bf16 works on a CPU too')
 
 # %% ../../nbs/sweep/11_checks.ipynb #746c2242
-def _first_weights(cfg, how):
-    "The weights that a Learner begins with; None where it cannot train, which is a result"
+@contextmanager
+def _in_its_own_words(what, seed):
+    "A fault is a SweepError; that something cannot be trained here is a result, and passes"
     from fastai.torch_core import no_random
-    from bs_lr_study.training.learner import make_learner, name_of
     from bs_lr_study.training.outcome import ending
     try:
-        with no_random(cfg.seed, reproducible=False): model = make_learner(cfg, how).model
-        return [p.detach() for p in model.parameters()]
+        with no_random(seed, reproducible=False): yield
     except Exception as e:
-        end = ending(e)
-        if end['status'] != 'failed': return None
-        raise SweepError(f"learner {name_of(how.learner)}: {end['message'].removeprefix('LearnerError: ')}") from e
+        status,message = ending(e).values()
+        if status == 'failed': raise SweepError(f"{what}: {message.removeprefix('LearnerError: ')}") from e
 
-def _check_learner(cfgs, how):
-    "Make the reader's Learner, and see that another seed is another beginning"
-    first = cfgs[0]
-    weights,other = _first_weights(first, how),next((c for c in cfgs if c.seed != first.seed), None)
-    again = other and weights and _first_weights(other, how)
-    if again and all((a == b).all() for a,b in zip(weights, again)):
-        warnings.warn(f'seeds {first.seed} and {other.seed} begin with the same weights, so their runs are no '
+def _made(cfg, how, what):
+    "A Learner; None where it cannot be trained, which is a result"
+    from bs_lr_study.training.learner import make_learner
+    with _in_its_own_words(what, cfg.seed): return make_learner(cfg, how)
+
+def _shared(a, b):
+    "Whether two Learners share weights that are trained"
+    mine = {p.data_ptr() for p in a.model.parameters() if p.requires_grad and p.numel()}
+    return a is b or a.model is b.model or any(p.data_ptr() in mine for p in b.model.parameters())
+
+def _same_weights(a, b): return all((p == q).all() for p,q in zip(a.model.parameters(), b.model.parameters()))
+
+def _check_pair(learn, again, seeds, what):
+    "Refuse weights that two Learners share; tell of seeds that begin alike"
+    if _shared(learn, again):
+        raise SweepError(f'{what}: it gives the same model each time, so each run would train on from where the last '
+                         'one ended: make the model within the function, or a copy of it by copy.deepcopy')
+    if seeds[0] != seeds[1] and _same_weights(learn, again):
+        warnings.warn(f'seeds {seeds[0]} and {seeds[1]} begin with the same weights, so their runs are no '
                       'independent replicates. RandomSplitter(seed=…) sets the seed of torch: call set_seed(cfg.seed) '
                       'once the DataLoaders are made, or split without a seed')
+
+def _try_twice(cfgs, how, what):
+    "Make what is the reader's own twice, see that it begins afresh each time, and try it on a batch"
+    from bs_lr_study.training.own import try_learner
+    first = cfgs[0]
+    other = next((c for c in cfgs if c.seed != first.seed), first)
+    learn = _made(first, how, what)
+    again = learn and _made(other, how, what)
+    if learn and again: _check_pair(learn, again, (first.seed, other.seed), what)
+    with _in_its_own_words(what, first.seed): learn and try_learner(learn, first.lr)
+
+def _try_models(cfgs, how):
+    "Try each model and each optimizer of the reader's own"
+    own = {}
+    for c in cfgs:
+        if ':' in c.model or c.model in (how.models or {}): own.setdefault(c.model, []).append(c)
+        if ':' in c.opt: own.setdefault(c.opt, []).append(c)
+    for name,some in own.items(): _try_twice(some, how, f'{"model" if name == some[0].model else "opt"} {name!r}')
 
 # %% ../../nbs/sweep/11_checks.ipynb #029c483b
 def _check_same_images(study, cfgs, path, known):
     "One store, one set of images"
-    ids,ours = {c.id for c in study.cfgs},fingerprint(cfgs[0].data, path)
+    ids,ours = {c.id for c in study.cfgs},fingerprint(cfgs[0].data, path, cfgs[0].valid)
     trained = [o for k,o in known.items() if k in ids and o.status != 'failed']
     others = {o.env.get('data_fingerprint') for o in trained} - {None, ours}
     if not others: return
     images = f'{path or cfgs[0].data} (fingerprint {min(others)}, not {ours})'
     raise SweepError(f'{study.store.path} has runs on other images than {images}: '
                      'name the images that those were made with, or choose another store')
+
+def _look_at_images(path, valid):
+    "Decode all images, unless the decoded ones are kept already"
+    from bs_lr_study.training.folders import look_at, read_folder
+    from bs_lr_study.training.images import cache_key
+    files = read_folder(path, valid).files
+    seen = user_cache()/f'looked-{cache_key(path, files)}'
+    if seen.exists() or (user_cache()/f'pixels-{cache_key(path, files)}').exists(): return
+    look_at(path, files, default_workers() or 4)
+    with suppress(OSError): write_whole(seen, b'')
+
+def _check_same_code(study, cfgs, how, known):
+    "A store has runs of one version of a function"
+    from bs_lr_study.training.learner import own_objects
+    from bs_lr_study.training.source import code_of
+    anew = {c.id for c in cfgs}
+    kept = [c for c in study.cfgs if c.id not in anew and c.id in known and known[c.id].env.get('code')]
+    for c in kept:
+        own = own_objects(c, how)
+        if not own or known[c.id].status == 'failed' or known[c.id].env['code'] == code_of(*own): continue
+        names = ', '.join(map(name_of, own))
+        raise SweepError(f'{study.store.path} has runs of another version of {names}: its code has changed since. '
+                         'Choose another store, give the new version another name, or make all runs anew with --retry ok')
 
 def check(
     study,     # `Study`
@@ -90,11 +156,19 @@ def check(
     if len(names) > 1: raise SweepError(f'one sweep, one set of data: these runs want {", ".join(names)}')
     if not here: how = replace(how, device=None, amp=None)
     _check_device(how)
-    if how.learner: _check_learner(cfgs, how)
-    else:
-        for c in cfgs: check_size(c)
-        _check_models(cfgs, how.models)
+    known = study.store.known() if known is None else known
+    if how.learner: _try_twice(cfgs, how, f'learner {name_of(how.learner)}')
+    else: _check_choices(cfgs, how)
+    _check_same_code(study, cfgs, how, known)
     if how.learner and data is None: return None # the Learner knows where its images are
-    path = find_data(names[0], data)
-    _check_same_images(study, cfgs, path, study.store.known() if known is None else known)
+    path = find_data(names[0], data, valid=cfgs[0].valid)
+    if path and here: _look_at_images(path, cfgs[0].valid)
+    _check_same_images(study, cfgs, path, known)
+    if not how.learner: _try_models(cfgs, replace(how, path=path))
     return path
+
+def _check_choices(cfgs, how):
+    "See that what the runs name is there, and that they set nothing without effect"
+    for c in cfgs: check_size(c)
+    for name in dict.fromkeys(c.model for c in cfgs): _check_model(name, how.models)
+    for c in {(c.model, c.opt, tuple(c.x)): c for c in cfgs}.values(): _check_own_axes(c, how.models)

@@ -25,7 +25,8 @@ from .board import Board
 from .checks import check
 from .executors import get_executor, is_local
 from .live import check_show, live
-from .plan import done_ids, in_order, in_seconds
+from .plan import done_ids, has_time, in_order, in_seconds
+from .study import with_learner
 from ..tracking.send import tracked
 from ..training.checkpoint import Checkpoints
 from ..training.options import TrainOptions
@@ -123,8 +124,8 @@ class StopOptions:
 
     def timer(self): # Function of anything that is true as long as there is time
         "Start the clock of the budget"
-        end = time.monotonic() + (float('inf') if self.budget is None else in_seconds(self.budget))
-        return lambda what=None: time.monotonic() < end
+        began,budget = time.monotonic(),self.budget and in_seconds(self.budget)
+        return lambda what=None: has_time(time.monotonic() - began, budget)
 
 # %% ../../nbs/sweep/12_runner.ipynb #03f4f7a8
 @dataclass(frozen=True)
@@ -217,6 +218,8 @@ def run(
 ): # Counter of the statuses of the runs made
     "Train the runs of a study that are not done, and record each as it is done"
     how,stop,place,watch = (_take(o, opts) for o in (how, stop, place, watch))
+    study = with_learner(study, how.learner)
+    how = replace(how, learner=how.learner or study.learner or study.cfgs[0].learner)
     place = replace(place, engine='fastai' if how.learner else place.engine, on=place.executor())
     how = replace(how, measure=study.measure or how.measure, checkpoints=_checkpoints(study, place))
     here,in_time,answered = is_local(place.on),stop.timer(),stop.on_oom == 'accumulate'

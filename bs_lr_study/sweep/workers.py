@@ -11,7 +11,7 @@ __all__ = ['ENGINES', 'get_engine', 'default_workers', 'WorkerError', 'check_tim
 # %% ../../nbs/sweep/04_workers.ipynb #9a686544
 import math, os, shutil, signal, sys, threading, time, traceback, warnings
 from collections import deque
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import connection, forkserver, get_all_start_methods, get_context, parent_process
 from multiprocessing.spawn import _check_not_importing_main
@@ -123,6 +123,17 @@ def _work(conn, engine, opts):
     except Exception: conn.send(WorkerError(f'a worker failed:\n{traceback.format_exc()}'))
 
 # %% ../../nbs/sweep/04_workers.ipynb #1821858f
+@contextmanager
+def _importable_main():
+    "Workers import the main program's file, unless there is none, as for one that came through standard input"
+    main = sys.modules['__main__']
+    file = vars(main).get('__file__')
+    hide = file is not None and not os.path.exists(file)
+    if hide: del main.__file__
+    try: yield
+    finally:
+        if hide: main.__file__ = file
+
 def _context(engine):
     "How processes are started here"
     _check_not_importing_main() # before a server of its own is started by a worker that imports a script without a guard
@@ -134,7 +145,7 @@ def _context(engine):
     sys.warnoptions.append('ignore::FutureWarning:torch.jit._script') # as in `get_engine`; the server is started with these
     old = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
     try:
-        with safe_path(): forkserver.ensure_running()
+        with safe_path(), _importable_main(): forkserver.ensure_running()
     finally:
         sys.warnoptions.pop()
         if main: signal.signal(signal.SIGINT, old)
@@ -145,7 +156,7 @@ class _Worker:
     def __init__(self, ctx, engine, opts, group):
         self.conn,theirs = ctx.Pipe()
         self.process = ctx.Process(target=_work, args=(theirs, engine, opts))
-        with safe_path(): self.process.start()
+        with safe_path(), _importable_main(): self.process.start()
         theirs.close()
         self.ready = self.begun = self.late = False
         self.left = list(group)  # Configs of its group that are not done

@@ -157,7 +157,7 @@ def on_cpus(
 ): # list of what it gave, by rank
     "Run a function in several processes that stand for devices, joined by gloo"
     ctx = get_context('forkserver' if 'forkserver' in get_all_start_methods() else 'spawn')
-    if ctx.get_start_method() == 'forkserver': ctx.set_forkserver_preload([__name__, 'torch._dynamo']) # as DDP imports it
+    if ctx.get_start_method() == 'forkserver': ctx.set_forkserver_preload([__name__, 'fastai.learner', 'torch._dynamo']) # which DDP imports
     port = _free_port()
     with ProcessPoolExecutor(n, ctx) as pool:
         jobs = [pool.submit(_as_device, i, n, port, cloudpickle.dumps(f), timeout) for i in range(n)]

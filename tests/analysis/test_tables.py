@@ -155,9 +155,8 @@ class TestLoad:
     @pytest.mark.parametrize('csv,msg', [
         ('', 'holds no runs'),
         ('run,acc\n', 'holds no runs'),
-        ('run,accuracy\na-b-bs-1-lr-1,0.5\n', "no column 'acc': its columns are run, accuracy"),
-        ('name,acc\na-b-bs-1-lr-1,0.5\n', "no column 'run'"),
-        ('run,acc\na-b-bs-1-lr-1,78.4\n', r'row 0 \(a-b-bs-1-lr-1\): acc is .*78.4.* per cent'),
+        ('run,result\na-b-bs-1-lr-1,0.5\n', "no column names a metric .*there are run, result"),
+        ('run,acc\na-b-bs-1-lr-1,78.4\na-b-bs-2-lr-1,0.4\n', r'row 0 \(a-b-bs-1-lr-1\): acc is .*78.4.* per cent'),
         ('run,acc\na-b-bs-1-lr-1,-0.1\n', r'acc is .*-0.1.*must be a share in 0…1'),
         ('run,acc\na-b-bs-1-lr-1,300\n', r'acc is .*300.*must be a share in 0…1'),
         ('run,acc\na-b-bs-1-lr-1,0.5\na-b-bs-2-lr-1,good\n', r"row 1 \(a-b-bs-2-lr-1\): acc is 'good'"),

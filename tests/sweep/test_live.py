@@ -82,12 +82,17 @@ def test_any_terminal(tmp_path, wide, tall):
     n = int(m[1]) if (m := re.search(r'(\d+) larger batch sizes', legend.plain)) else 0
     assert len(lines[0].plain.split()) - 1 == 13 - n
 
-def test_in_a_pipe_there_is_one_line(tmp_path):
+@pytest.mark.parametrize('show,n', [(True, 8), ('lines', 8), ('bar', 1)])
+def test_in_a_pipe_there_is_a_line_a_run(tmp_path, show, n):
+    "Under nohup, SLURM or `!bslr` there is something to see before the end; of the bar only how it ended"
     out = io.StringIO()
     s = study_of(tmp_path/'s.jsonl')
-    with live(Board(s), console=Console(file=out, width=80)) as see:
-        for c in s.cfgs: see(ok(c, .5))
-    assert out.getvalue().count('\n') == 1 and '8 of 8 runs' in out.getvalue() and '\x1b' not in out.getvalue()
+    with live(Board(s), show, Console(file=out, width=80)) as see:
+        for i,c in enumerate(s.cfgs, 1):
+            see(ok(c, .5))
+            assert n == 1 or out.getvalue().count('\n') == i
+    text = out.getvalue()
+    assert text.count('\n') == n and ('8 of 8 runs' if n == 1 else '8/8') in text and '\x1b' not in text
 
 def test_updates_in_a_notebook_are_few(tmp_path, monkeypatch):
     "One display, updated at most twice a second, and once more at the end, also of a sweep that breaks off"

@@ -1,6 +1,4 @@
 """Several devices as processes on a CPU, against one device. What the processes run is imported by each: keep imports few."""
-from functools import partial
-
 import pytest, torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -59,35 +57,43 @@ def on_one(n=20, loss=F.cross_entropy, clip=None):
 def apart(a, b): return ((a - b).norm()/b.norm()).item()
 
 
-class TestDevices:
-    w = torch.tensor([1., 5., .2]).double()
+IGNORING,SUMMED = nn.CrossEntropyLoss(ignore_index=1),nn.CrossEntropyLoss(reduction='sum')
+def count_but_1(y): return (y != 1).sum()
 
-    @pytest.mark.parametrize('sizes,micro_bs', [([10, 10], 10), ([10, 10], 4), ([13, 7], 20), ([13, 7], 4), ([19, 1], 3)])
-    def test_equal_one_device(self, sizes, micro_bs):
-        (g,syncs,w),other = on_cpus(partial(spread, sizes, micro_bs))
+ALIKE = [([10, 10], 10), ([10, 10], 4), ([13, 7], 20), ([13, 7], 4), ([19, 1], 3)]
+OTHERS = dict(even=dict(sizes=[10, 10]), odd=dict(sizes=[13, 7]), clipped=dict(sizes=[13, 7], micro_bs=4, clip=.05),
+              ignoring=dict(sizes=[10, 10], micro_bs=4, loss=IGNORING, weigh=count_but_1),
+              summed=dict(sizes=[13, 7], micro_bs=4, loss=SUMMED))
+
+def each_spread(): return {str(o): spread(*o) for o in ALIKE} | {k: spread(**kw) for k,kw in OTHERS.items()}
+
+@pytest.fixture(scope='module')
+def spreads():
+    "All of these in one pair of processes, since each of a pair imports all of fastai first"
+    return on_cpus(each_spread)
+
+class TestDevices:
+    @pytest.mark.parametrize('sizes,micro_bs', ALIKE)
+    def test_equal_one_device(self, spreads, sizes, micro_bs):
+        (g,syncs,w),other = (o[str((sizes, micro_bs))] for o in spreads)
         assert torch.equal(g, other[0]) and torch.equal(w, other[2]) # both made the same updates
         want = on_one()
         assert apart(g, want[0]) < 1e-12 and apart(w, want[1]) < 1e-10
         n_acc = len(micro_slices(sizes[0], micro_bs))
         assert syncs == ([False]*(n_acc - 1) + [True])*3 # gradients travel once an update
 
-    def test_without_it_unequal_parts_are_off(self):
-        even,odd = (on_cpus(partial(spread, o))[0][0] for o in ([10, 10], [13, 7]))
+    def test_without_it_unequal_parts_are_off(self, spreads):
         want = on_one()[0]
-        assert apart(even, want) < 1e-12 and apart(odd, want) > 1e-3
+        assert apart(spreads[0]['even'][0], want) < 1e-12 and apart(spreads[0]['odd'][0], want) > 1e-3
 
-    def test_means_over_labels_and_sums(self):
+    @pytest.mark.parametrize('case,loss', [('ignoring', IGNORING), ('summed', SUMMED)])
+    def test_means_over_labels_and_sums(self, spreads, case, loss):
         "Where the devices have unequal numbers of labels that count, and where the loss is a sum"
-        ignoring,summed = nn.CrossEntropyLoss(ignore_index=1),nn.CrossEntropyLoss(reduction='sum')
-        got = on_cpus(partial(spread, [10, 10], 4, ignoring, count_but_1))[0]
-        want = one_gradient(ignoring)
-        assert apart(got[0], want) < 1e-12
-        assert apart(on_cpus(partial(spread, [13, 7], 4, summed))[0][0], one_gradient(summed)) < 1e-12
+        assert apart(spreads[0][case][0], one_gradient(loss)) < 1e-12
 
-    def test_clipping_sees_the_gradient_of_all(self):
-        (g,_,w),_ = on_cpus(partial(spread, [13, 7], 4, clip=.05))
-        want = on_one(clip=.05)
-        assert g.norm().item() == pytest.approx(.05, rel=1e-4) and apart(w, want[1]) < 1e-10
+    def test_clipping_sees_the_gradient_of_all(self, spreads):
+        g,_,w = spreads[0]['clipped']
+        assert g.norm().item() == pytest.approx(.05, rel=1e-4) and apart(w, on_one(clip=.05)[1]) < 1e-10
 
     def test_what_fails_in_one_process_is_told(self):
         with pytest.raises((ZeroDivisionError, RuntimeError)): on_cpus(fails, timeout=20)
@@ -106,8 +112,6 @@ class TestDevices:
         learn = learner((x[both], y[both]), bs=16)
         with learn.no_logging(): learn.fit(2, .05)
         assert apart(got[0][0], flat(learn.model, lambda p: p)) < 1e-10
-
-def count_but_1(y): return (y != 1).sum()
 
 def fails():
     if dist.get_rank(): raise ZeroDivisionError('on purpose')

@@ -44,9 +44,9 @@ MODELS = [*THIN, *(pytest.param(o, marks=pytest.mark.slow) for o in ('xresnet18'
 
 @pytest.mark.parametrize('model', MODELS)
 def test_each_member_is_its_own_single_run(model, monkeypatch):
-    "Twenty updates in float64: weights and BatchNorm's statistics to 1e-10, of two seeds"
+    "Ten updates in float64: weights and BatchNorm's statistics to 1e-10, of two seeds"
     monkeypatch.setattr(rows, 'batches', lambda *args, **kw: batches(*args, **kw, block=1))
-    cfgs = grid(data='noise', model=model, size=32, bs=8, epochs=4, seed=[0, 1], lr=[1e-4, 1e-3])
+    cfgs = grid(data='noise', model=model, size=32, bs=8, epochs=2, seed=[0, 1], lr=[1e-4, 1e-3])
     if not model.endswith('34'): cfgs = cfgs[::3] # two members, or two of each seed
     opts = dict(models=THIN, dtype=torch.float64)
     ends,row = train_row(cfgs, Noise(), **opts)
