@@ -106,7 +106,7 @@ def moderated(
     own = np.where(dof > 0, dof*np.nan_to_num(var), 0)
     return (prior.dof*expected + own)/(prior.dof + dof),np.minimum(prior.dof + dof, prior.most)
 
-# %% ../../nbs/analysis/10_variances.ipynb #3f2a28be
+# %% ../../nbs/analysis/10_variances.ipynb #a847351f
 @dataclass(frozen=True)
 class CellSds:
     "The run-to-run standard deviation cell by cell, moderated"
@@ -150,6 +150,14 @@ def _even(metric, y):
     with np.errstate(all='ignore'): even = metric.even(y)
     return even if np.isfinite(even).all() else y
 
+def _own(c, runs):
+    "Variances that cells show themselves, NaN without a second run, and their degrees of freedom"
+    exact = [*CELL, *(o for o in ['lr_exact'] if o in runs)] # learning rates that share a bin are no replicates
+    by = runs.assign(squares=runs.dev**2).groupby(CELL)
+    dof = by.size() - runs[exact].drop_duplicates().groupby(CELL).size()
+    t = pd.DataFrame(dict(var=by.squares.sum()/dof, dof=dof)).reindex(pd.MultiIndex.from_frame(c[CELL]))
+    return t['var'].to_numpy(),t.dof.fillna(0).to_numpy(float)
+
 def _by_seed(runs, metric, n_cells):
     "Runs by cell and seed, if each of `n_cells` cells has each seed once"
     if 'seed' not in runs or runs.duplicated([*CELL, 'seed']).any(): return None
@@ -166,7 +174,7 @@ def _without_seeds(c, runs, metric, sd, least_p=.01):
 
 def _of_model(c, runs, metric, everywhere):
     "Standard deviations of a model's cells, their degrees of freedom, the prior, and the seeds' effects if they were taken out"
-    even,own = _even(metric, c[metric.name].to_numpy(float)),(c['std'].to_numpy()**2, c.n.to_numpy() - 1.)
+    even,own = _even(metric, c[metric.name].to_numpy(float)),_own(c, runs)
     prior = fit_prior(*own, even) if own[1].any() else everywhere
     v,dof = moderated(even, own[0], own[1] + 1, prior)
     blocks = _without_seeds(c, runs, metric, np.sqrt(v))
@@ -187,7 +195,7 @@ def cell_sds(
     if sd is not None: return run_sd(df, None if isinstance(sd, str) and sd == 'pooled' else sd, metric=m)
     pooled = run_sd(df, metric=m)
     c,rep = cells(df, metric=m).query('n > 0'),replicated(df, m)
-    everywhere = fit_prior(c['std']**2, c.n - 1, _even(m, c[m.name].to_numpy(float)))
+    everywhere = fit_prior(*_own(c, rep), _even(m, c[m.name].to_numpy(float)))
     by_model,runs = c.groupby('model', sort=False),dict(list(rep.groupby('model')))
     found = {k: _of_model(o, runs.get(k, rep[:0]), m, everywhere) for k,o in by_model}
     tables = [o[CELL].assign(sd=found[k][0], dof=found[k][1]) for k,o in by_model]
