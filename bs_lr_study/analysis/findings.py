@@ -20,6 +20,7 @@ from .variances import CellSds, errors
 from .rows import line_end, row_findings
 from .wording import Finding
 from ..metrics import metric_of
+from ..readers.rates import is_search
 
 # %% ../../nbs/analysis/08_findings.ipynb #367c546d
 def _noise(err, c, m):
@@ -44,6 +45,7 @@ def _runs(df, c):
 def _missing(c):
     lrs,bss = sorted(c.lr.unique()),sorted(c.bs.unique())
     for model,o in c.groupby('model', sort=False):
+        if is_search(o): continue # nothing was to be filled
         there = o.pivot(index='lr', columns='bs', values='runs').reindex(index=lrs, columns=bss).notna()
         missing = int((~there).to_numpy().sum())
         if not missing: continue
