@@ -19,6 +19,7 @@ import torch, torch.nn.functional as F
 from fastai.torch_core import get_random_states, set_random_states, set_seed
 from fastcore.basics import patch
 
+from ..register import import_object
 from ..runs import stages
 from .accumulate import micro_slices
 from .data import check_size, data_kind, digits
@@ -57,7 +58,8 @@ def get_source(
 ): # `Digits` or `Images`
     "The images that a config asks for, in memory"
     check_size(cfg)
-    return _SOURCES[data_kind(cfg.data).source](cfg, path, device)
+    source = data_kind(cfg.data).source
+    return import_object(_SOURCES.get(source, source))(cfg, path, device)
 
 def _image_source(cfg, path, device):
     state = cache_key(Path(path), read_folder(path, cfg.valid).files)
