@@ -24,8 +24,8 @@ _LABELS = set('''id uuid uid number index idx row rank trial job task sweep name
     version versions python notes note description comment comments message error traceback tags tag status state done logdir
     post paper origin study round day week month year path dir folder file filename url uri link commit git sha hash
     fingerprint data_fingerprint attempt retries created updated
-    date datetime timestamp time start end started ended finished completed duration runtime elapsed seconds secs minutes hours unnamed cost price throughput
-    n_params num_params params parameters total_params trainable_params param_count flops macs fps'''.split())
+    date datetime timestamp time start end started ended finished completed duration runtime elapsed cost price throughput
+    seconds secs minutes hours unnamed n_params num_params params parameters total_params trainable_params param_count flops macs fps'''.split())
 _LABEL_ENDS = set('''id uuid time times seconds secs sec s ms minutes min hours duration runtime date timestamp datetime
     hash sha path dir url uri host hostname ip pid user commit mb gb memory mem
     util utilization power energy kwh cost price throughput flops at'''.split())

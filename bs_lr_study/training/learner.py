@@ -17,7 +17,7 @@ from ..register import MEASURES, name_of
 from ..runs import Run, stages
 from .accumulate import Accumulate
 from .checkpoint import resume_fit
-from .data import fingerprint, get_dls, n_channels, n_tokens
+from .data import data_kind, fingerprint, get_dls, n_channels, n_tokens
 from .models import build_model
 from .norms import CALIBRATED, N_CALIBRATE, SpareNorms, calibrate
 from .optim import check_opt, opt_func
@@ -98,6 +98,8 @@ def _added(cfg, how):
     amp = [MixedPrecision(amp_mode=AMPMode(how.amp))] if how.amp else []
     return [Watch(), *amp] + ([Accumulate(cfg.micro_bs)] if cfg.micro_bs else [])
 
+def _metrics(cfg): return [] if data_kind(cfg.data).tokens else [accuracy] # of a text the loss says it all
+
 def make_learner(
     cfg,      # `RunConfig`
     how=None, # `TrainOptions`
@@ -115,7 +117,7 @@ def make_learner(
     if cfg.norm in CALIBRATED: calibrate(model, _first_images(dls, cfg.seed))
     start_order(dls, cfg.seed)
     cbs = [TrainEvalCallback(), Recorder(), CastToTensor(), SpareNorms(), *_added(cfg, how)]
-    return Learner(dls, model, CrossEntropyLossFlat(), opt_func(cfg), wd=cfg.wd, metrics=accuracy, cbs=cbs, default_cbs=False)
+    return Learner(dls, model, CrossEntropyLossFlat(), opt_func(cfg), wd=cfg.wd, metrics=_metrics(cfg), cbs=cbs, default_cbs=False)
 
 # %% ../../nbs/training/11_learner.ipynb #83b45920
 def own_objects(
