@@ -265,9 +265,11 @@ def explain(
 # %% ../nbs/00_runs.ipynb #e34935cf
 def fmt_lr(
     lr, # Learning rate
+    digits=3, # Significant digits at most; None for all
 ): # str
     "A learning rate as `1e-4`"
-    _,digits,exp = Decimal(str(float(lr))).normalize().as_tuple()
+    shown = float(lr) if digits is None else float(f'{lr:.{digits}g}')
+    _,digits,exp = Decimal(str(shown)).normalize().as_tuple()
     head,tail = digits[0],''.join(map(str, digits[1:]))
     return f"{head}{'.' if tail else ''}{tail}e{exp + len(tail)}"
 
@@ -297,7 +299,7 @@ class Run:
     @property
     def acc(self):
         "Accuracy after the last epoch, in 0…1; None where there is none, or the run is not `ok`"
-        return self.metrics[-1].get('acc') if self.status == 'ok' else None
+        return self.metrics[-1].get('acc') if self.status == 'ok' and self.metrics else None
 
 # %% ../nbs/00_runs.ipynb #fda2a1c7
 def _finite(o):

@@ -74,6 +74,7 @@ def _drop_constant(df, raw):
 # %% ../../nbs/readers/05_load.ipynb #875189b2
 def _table(src, columns, where, measured):
     "The runs of one source, checked"
+    from bs_lr_study.readers.rates import is_search, join_close
     from bs_lr_study.readers.schema import check_runs
     from bs_lr_study.readers.table import drop_reruns, select_where, to_table
     frames,what = _read(src),'the frame' if isinstance(src, pd.DataFrame) else src
@@ -85,6 +86,7 @@ def _table(src, columns, where, measured):
     named = named.loc[raw.index]
     if 'State' in frames['own'] or where: raw,named = raw.reset_index(drop=True),named.reset_index(drop=True)
     df = _drop_constant(check_runs(raw, what, metric, named), raw)
+    if not is_search(df): df['lr'] = join_close(df.lr)
     df.attrs['metric'] = metric
     told = [c for c in frames['summary'] if c not in frames['config']] or getattr(src, 'attrs', {}).get('measured')
     if told: df.attrs['measured'] = told # so no settings
@@ -102,7 +104,8 @@ def _joined(frames):
     first,*rest = dict.fromkeys(metrics.values())
     if rest:
         each = ', '.join(f'{m.name} in {k}' for k,m in metrics.items())
-        raise ValueError(f'these sources are about different metrics, {each}: say which by metric, or read each by itself')
+        raise ValueError(f'these sources are about different metrics, {each}: say which by metric, or read each by '
+                         'itself')
     df = pd.concat(frames.values(), ignore_index=True)
     df.attrs['metric'] = first
     if all(told := [df.attrs.get('measured') for df in frames.values()]): df.attrs['measured'] = sorted({*sum(told, [])})

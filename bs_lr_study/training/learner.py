@@ -12,18 +12,17 @@ import random
 from dataclasses import replace
 from functools import partial
 
-from fastcore.meta import delegates
 
 from ..register import MEASURES, METRICS, MODELS, OPTIMIZERS, name_of
 from ..runs import Run, stages
 from .accumulate import Accumulate
 from .backbones import LIBRARIES, body_and_head
 from .checkpoint import resume_fit
-from .data import fingerprint, get_dls, n_channels
+from .data import data_kind, fingerprint, get_dls, n_channels, n_tokens
 from .models import build_model
 from .norms import CALIBRATED, N_CALIBRATE, SpareNorms, calibrate
 from .optim import check_opt, opt_func
-from .options import TrainOptions, train_options
+from .options import takes_options, train_options
 from .outcome import check_config, check_updates, ending, free_memory, machine, on_device, peak_memory
 from .own import learner_function, named, own_learner, start_order
 from .source import code_of
@@ -91,7 +90,8 @@ def fit(
 ):
     "Train as the config's schedule and warm-up say"
     cbs = [Stages(cfg)] if cfg.schedule == 'step' else []
-    if cfg.warmup and cfg.schedule not in ('one_cycle', 'fine_tune'): cbs.append(Warmup(cfg.warmup*_n_updates(learn.dls.train, cfg)))
+    if cfg.warmup and cfg.schedule not in ('one_cycle', 'fine_tune'):
+        cbs.append(Warmup(cfg.warmup*_n_updates(learn.dls.train, cfg)))
     opts = _one_cycle(cfg) if cfg.schedule == 'one_cycle' else {}
     lr = slice(cfg.lr/cfg.lr_mult, cfg.lr) if cfg.lr_mult else cfg.lr
     with learn.no_logging():
@@ -110,11 +110,12 @@ def _added(cfg, how):
     amp = [MixedPrecision(amp_mode=AMPMode(how.amp))] if how.amp else []
     return [Watch(), *amp] + ([Accumulate(cfg.micro_bs)] if cfg.micro_bs else [])
 
-def _metrics(how):
+def _metrics(cfg, how):
     "Accuracy, and what is asked for besides, each under the name that it was asked by"
     more = {k: METRICS.load(k if f is None else f) for k,f in (how.metrics or {}).items()}
     for k,f in more.items(): more[k] = f if isinstance(f, Metric) else AvgMetric(_called(k, f))
-    return [accuracy, *more.values()]
+    usual = [] if data_kind(cfg.data).tokens else [accuracy] # of a text the loss says it all
+    return [*usual, *more.values()]
 
 def _called(name, f):
     def metric(preds, targets): return f(preds, targets)
@@ -139,7 +140,7 @@ def make_learner(
     start_order(dls, cfg.seed)
     cbs = [TrainEvalCallback(), Recorder(), CastToTensor(), SpareNorms(), *_added(cfg, how)]
     split = dict(splitter=body_and_head) if cfg.schedule == 'fine_tune' or cfg.lr_mult else {}
-    return Learner(dls, model, CrossEntropyLossFlat(), opt_func(cfg), wd=cfg.wd, metrics=_metrics(how), cbs=cbs,
+    return Learner(dls, model, CrossEntropyLossFlat(), opt_func(cfg), wd=cfg.wd, metrics=_metrics(cfg, how), cbs=cbs,
                    default_cbs=False, **split)
 
 # %% ../../nbs/training/11_learner.ipynb #83b45920
@@ -160,10 +161,10 @@ def _env(cfg, how):
     if own := own_objects(cfg, how): env['code'] = code_of(*own)
     return env | (dict(measure=name_of(measure)) if (measure := how.measure_of(cfg)) else {})
 
-def _cost(watch, device):
+def _cost(cfg, watch, device):
     "What a run cost so far"
     return dict(seconds=sum(watch.seconds.values()), train_seconds=watch.seconds['train'],
-                steps=watch.steps, examples=watch.examples) | peak_memory(device)
+                steps=watch.steps, examples=watch.examples) | n_tokens(cfg, watch.examples) | peak_memory(device)
 
 def _updates(recorder, every):
     "Smoothed loss and learning rate at one in `every` updates"
@@ -176,10 +177,10 @@ def _with_results(run, learn, how):
     n_params = sum(p.numel() for p in learn.model.parameters())
     obeys = dict(obeys=learn.obeys) if hasattr(learn, 'obeys') else {}
     env = run.env | obeys | dict(n_train=n_items(learn.dls.train), n_valid=n_items(learn.dls.valid), n_params=n_params)
-    return replace(run, metrics=learn.watch.metrics, cost=_cost(learn.watch, how.device), env=env,
+    return replace(run, metrics=learn.watch.metrics, cost=_cost(run.cfg, learn.watch, how.device), env=env,
                    updates=_updates(learn.recorder, how.log_every))
 
-@delegates(TrainOptions)
+@takes_options
 def train(
     cfg,        # `RunConfig`
     how=None,   # `TrainOptions`
@@ -210,7 +211,7 @@ def train(
     return run if learn is None else _with_results(run, learn, how)
 
 # %% ../../nbs/training/11_learner.ipynb #0024283d
-@delegates(TrainOptions)
+@takes_options
 def train_many(
     cfgs,     # `RunConfig`s
     how=None, # `TrainOptions`
