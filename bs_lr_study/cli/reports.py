@@ -158,11 +158,11 @@ def _export_one(df, path, table):
     frames = _frames(df, table)
     return [save_table(t, _apart(path, k, len(frames) > 1), k) for k,t in frames.items()]
 
-# %% ../../nbs/cli/03_reports.ipynb #0c7e2955
+# %% ../../nbs/cli/03_reports.ipynb #b2eb43ef
 def compare(
     *files:str,       # As for `report`, or a study that has a store here
     by:str=None,      # The setting whose values are compared, as wd
-    against:str=None, # The value the others are compared with; by default the usual
+    against:str=None, # Its value to compare with; by default the usual
     paired:str='seed', # Column of what pairs runs
     level:float=.9,   # Probability that all intervals hold at once
     to:Annotated[str, dict(action='append')]=None, # Write it: diff.tex, diff.md, diff.csv, diff.pdf
