@@ -4,7 +4,8 @@ from functools import cache
 
 import numpy as np, pandas as pd, pytest
 
-from bs_lr_study.analysis import (best_by, best_run, by_setting, cells, crosstab, crosstab_acc, crosstab_text, inflection_table, load_runs, optima,
+from bs_lr_study.analysis import (best_by, best_run, by_setting, cells, crosstab, crosstab_acc, crosstab_text,
+    inflection_table, load_runs, optima,
                                   records, top_runs)
 from bs_lr_study.analysis import findings as module
 from bs_lr_study.analysis.curves import lr_spread, peak_table

@@ -110,7 +110,8 @@ LOST = {k: v for k,v in ROW.items() if k != 'acc'} | dict(val_loss=.6)
     (dict(high_edge=True), 'falls up to bs 8; whether it rises past it is within noise; none'),
     (dict(low_edge=True), 'rises past bs 8; whether it falls up to it is within noise; none'),
     (dict(back=(.0123, 2, 4)), 'falls up to bs 8 and rises past it; not in one sweep, for bs 2 is 0.012 below bs 4; none'),
-    (dict(bs=32, candidates=(32,), high_edge=True, end=('largest', True)), 'falls up to bs 32, the largest with a validation loss: a larger one')])
+    (dict(bs=32, candidates=(32,), high_edge=True, end=('largest', True)),
+        'falls up to bs 32, the largest with a validation loss: a larger one')])
 def test_rows_of_a_loss(change, words):
     assert say('row', metric=LOSS, **LOST | change).startswith(f'At lr 1e-1 the validation loss of m {words}')
 
@@ -121,8 +122,10 @@ def test_other_sentences_of_a_loss():
     assert say('one cell', metric=LOSS, lr=.1, bs=2, val_loss=.5, tried=3) == 'At lr 1e-1 m has a validation loss at bs 2 only (0.500).'
     apart = dict(a='a', b='b', diff=.0123, lo=.001, hi=.02)
     assert say('models', '', LOSS, **apart) == 'The best of a is 0.012 below that of b (0.0010 to 0.020): it is better.'
-    assert say('models', '', LOSS, **apart | dict(lo=-np.inf, hi=np.inf)) == 'The best of a is 0.012 below that of b: they cannot be told apart.'
-    nothing = say('noise', '', LOSS, sd=np.inf, dof=np.inf, lo=np.inf, hi=np.inf, how='unknown: no two runs of a cell differ', assumed=False)
+    assert say('models', '', LOSS, **apart | dict(lo=-np.inf,
+        hi=np.inf)) == 'The best of a is 0.012 below that of b: they cannot be told apart.'
+    nothing = say('noise', '', LOSS, sd=np.inf, dof=np.inf, lo=np.inf, hi=np.inf,
+        how='unknown: no two runs of a cell differ', assumed=False)
     assert nothing.startswith('Nothing says how far a run moves') and 'inf' not in nothing
 
 def test_points_are_of_shares_alone():
@@ -132,5 +135,6 @@ def test_points_are_of_shares_alone():
 
 def test_runs_that_did_not_end():
     at = dict(bss=[4, 8], lrs=[.1, .2], at=[(8, .1, 2, 3)])
-    assert '2 of 9 runs of m were not trained to the end, at bs 8' in say('lost', how='unfinished', lost=2, runs=9, share=2/9, in_part=1, **at)
+    assert '2 of 9 runs of m were not trained to the end, at bs 8' in say('lost', how='unfinished', lost=2, runs=9,
+        share=2/9, in_part=1, **at)
     assert 'm was not trained to the end at every batch size tried' in say('lost row', lr=.1, how='unfinished', bss=[2, 4])
