@@ -82,7 +82,7 @@ def fit(
     rest = f'A larger bs is made of parts: micro_bs = {n}' if n < n_items(learn.dls.train) else 'That is all there are'
     print(f'{clean(task.base.model)}: {n:,} examples at once can be trained. {rest}')
 
-# %% ../../nbs/cli/05_probes.ipynb #efa89fc6
+# %% ../../nbs/cli/05_probes.ipynb #6d8880fe
 def noise(
     what:str=None, /,  # A folder of images, a study, or digits
     data:str=None,     # Folder or archive of the images
@@ -95,7 +95,7 @@ def noise(
     updates:int=100,   # Its length
     device:str=None,   # torch device, such as cpu or cuda:1
 ):
-    "Estimate a batch size from the gradient noise scale along a short run"
+    "Estimate a batch size from the gradient noise of a short run"
     from textwrap import fill
     from bs_lr_study.probe.noise import bs_find
     task,make = _task(what, data, model, learner, settings, size, device)
