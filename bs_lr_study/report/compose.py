@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np, pandas as pd
 
 from ..analysis.stats import best_sets
-from ..analysis.findings import CERTAINTY, findings, findings_text
-from ..analysis.replicates import run_error
+from ..analysis.findings import findings, findings_text
 from ..analysis.tables import best_by, cells, crosstab, crosstab_text, inflection_table, printable, top_runs
+from ..analysis.variances import CellSds, errors
+from ..analysis.wording import CERTAINTY
 from ..files import clean, file_name
 from ..metrics import metric_of
 from .answer import answer
@@ -255,15 +256,21 @@ def _column(m): return m.title + ' (%)'*m.in_points
 
 def _shown(m, digits=2): return {_column(m): lambda v: m.number(v, digits)}
 
+def _moves(err, m):
+    "How far a run moves, in words"
+    if not isinstance(err, CellSds): return f'for runs that move by {m.points(err.sd)}'
+    least,most = np.quantile(err.table.sd, [.1, .9])
+    return f'for runs that move by {m.span(least, most)}'
+
 def _inflections(df, agg, sd, level=.9):
     "Inflection points, and which batch sizes may be the best"
     m = metric_of(df)
-    err = run_error(df, sd) if agg == 'mean' and df[m.name].notna().any() else None
+    err = errors(df, sd) if agg == 'mean' and df[m.name].notna().any() else None
     if err and not err.known: err = None
     sets = best_sets(df, level=level, sd=err) if err else None
     t = inflection_table(df, agg, detail=True, sets=sets)
     note = err and (f'In brackets the batch sizes that may be the best of their row, at {100*level:.0f} per cent, '
-                    f'for runs that move by {m.points(err.sd)} ({err.how}).')
+                    f'{_moves(err, m)} ({err.how}).')
     return as_table(f'{_point(m)}, for each learning rate', t.reset_index(), note or '', lr=fmt_lr)
 
 def _best_by(df, key, agg, most=200):
