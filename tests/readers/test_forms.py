@@ -60,7 +60,7 @@ def lightning(at, runs):
         run = at/'lightning_logs'/f'version_{i}'
         run.mkdir(parents=True)
         (run/'hparams.yaml').write_text(f"batch_size: {r['bs']}\nlr: {r['lr']}\nseed: {r['seed']}\nstatus: {r['state']}\n")
-        rows = [f'{j},,{2*j},\n,{r["lr"]/(j + 1)},{2*j},\n{j},,{2*j + 1},{v}\n' for j,v in enumerate(r['losses'])]
+        rows = [f'{j},,{2*j},\n,{1e-9*(j + 1)},{2*j},\n{j},,{2*j + 1},{v}\n' for j,v in enumerate(r['losses'])]
         (run/'metrics.csv').write_text('epoch,lr-Adam,step,val_loss\n' + ''.join(rows))
 
 def ray(at, runs):
@@ -75,7 +75,7 @@ def trainer(at, runs):
     for i,r in enumerate(runs):
         run = at/'out'/f'run{i}'
         run.mkdir(parents=True)
-        log = [dict(step=j, eval_loss=v, loss=v/2, learning_rate=0.) for j,v in enumerate(r['losses'])]
+        log = [dict(step=j, eval_loss=v, loss=9., learning_rate=0.) for j,v in enumerate(r['losses'])]
         (run/'trainer_state.json').write_text(json.dumps(dict(log_history=log, max_steps=9, global_step=9 if r['state'] == 'FINISHED' else 5, num_train_epochs=3, train_batch_size=1)))
         args = dict(per_device_train_batch_size=r['bs'], gradient_accumulation_steps=1, learning_rate=r['lr'], seed=r['seed'], num_devices=1)
         (run/'training_args.json').write_text(json.dumps(args))
