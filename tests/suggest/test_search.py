@@ -154,7 +154,7 @@ def test_large_batches_do_not_fit():
     assert a.setting['bs'] <= 16
 
 def test_a_budget_for_no_run():
-    with pytest.raises(SuggestError, match='too small for one run'): found(Shop(), 1)
+    with pytest.raises(SuggestError, match='too little for one run'): found(Shop(), 1)
 
 def test_no_time_for_fresh_runs_is_said():
     a = found(Shop(), 10)
