@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bs_lr_study.training.data import find_data, has_split, image_files
+from bs_lr_study.training.data import find_data
+from bs_lr_study.training.folders import read_folder
 
 def archive():
     "The archive that `BSLR_IMAGENETTE` names, or one beside the repository; None if there is none"
@@ -27,9 +28,10 @@ def make(n, folder, n_classes=10, distinct=256):
 
 def sample(path, n, folder):
     "Links to some of a folder's images"
-    files,rng = image_files(path),np.random.default_rng(0)
+    whole,rng = read_folder(path),np.random.default_rng(0)
     for split,m in (('train', n), ('val', n//4)):
-        of = [o for o in files if not has_split(path) or o.parent.parent.name == split]
+        part = 'train' if split == 'train' else 'valid'
+        of = [o for o,p in zip(whole.files, whole.parts) if p in ('', part)]
         for o in rng.permutation(of)[:m]:
             (d := Path(folder)/split/o.parent.name).mkdir(parents=True, exist_ok=True)
             (d/o.name).symlink_to(o)

@@ -21,8 +21,8 @@ _FACTOR = {'share': 100, 'per cent': 1} # What makes per cent of it
 def _digits(v, n):
     "A number with `n` significant digits, without an exponent where it can be read without"
     if v == 0 or not np.isfinite(v): return f'{v:g}'
-    if abs(v) >= 10**n: return f'{v:,.0f}' if abs(v) < 1e6 else f'{v:.{n-1}e}'
-    return f'{v:#.{n}g}'.removesuffix('.')
+    if abs(v) < 1e-3 or abs(v) >= 1e6: return re.sub(r'e([+-])0*', r'e\1', f'{v:.{n-1}e}').replace('+', '')
+    return f'{v:,.0f}' if abs(v) >= 10**n else f'{v:#.{n}g}'.removesuffix('.')
 
 @dataclass(frozen=True)
 class Metric:
@@ -94,7 +94,8 @@ class Metric:
 
     def apart(self, d):
         "A difference without its unit; a minus that is one"
-        return (f'{round(self.factor*d, 1) + 0.:.1f}' if self.in_points else _digits(d, 2)).replace('-', '−')
+        text = f'{round(self.factor*d, 1) + 0.:.1f}' if self.in_points else _digits(d, 2)
+        return f'−{text[1:]}' if text[0] == '-' else text
 
     def points(self, d):
         "A difference with its unit"
@@ -161,7 +162,7 @@ _BY_ALIAS = {alias: label for label,(aliases,_) in KNOWN.items() for alias in al
 _VALIDATION = 'val', 'valid', 'validation', 'validate', 'dev', 'eval', 'evaluation', 'evaluate', 'holdout'
 _PARTS = dict.fromkeys(_VALIDATION, 'validation')
 _PARTS |= dict(test='test', testing='test') | dict.fromkeys(('train', 'training', 'trn'), 'training')
-_SET_ASIDE = {'metric', 'metrics', 'summary', 'final', 'last', 'epoch', 'ptl'}
+_SET_ASIDE = {'metric', 'metrics', 'values', 'summary', 'final', 'last', 'epoch', 'ptl'}
 _SET_ASIDE |= {'mean', 'avg', 'average', 'macro', 'micro', 'weighted'}
 _BEST = {'best', 'max', 'min'} # of all epochs
 _PER_CENT = {'pct', 'percent', 'percentage', 'perc'}

@@ -297,7 +297,7 @@ class Run:
     @property
     def acc(self):
         "Accuracy after the last epoch, in 0…1; None where there is none, or the run is not `ok`"
-        return self.metrics[-1].get('acc') if self.status == 'ok' else None
+        return self.metrics[-1].get('acc') if self.status == 'ok' and self.metrics else None
 
 # %% ../nbs/00_runs.ipynb #fda2a1c7
 def _finite(o):

@@ -141,16 +141,17 @@ class Known(NamedTuple):
     env: dict       # `engine`, `device_name`, `data_fingerprint` and `code`, as far as they are known
     seconds: float|None # What it took
     updates: int|None   # Optimizer updates
+    loss: float|None = None # Validation loss after the last epoch
 
 def known_of(
     d, # A record of a run, as a dict
 ): # `Known`
     "The few words of a record that a sweep keeps in mind"
     cost,env,last = d['cost'],d['env'],(d['metrics'] or [{}])[-1]
-    acc = last.get('acc') if d['status'] == 'ok' else None
+    acc,loss = (last.get(k) if d['status'] == 'ok' else None for k in ('acc', 'valid_loss'))
     own = dict(d['config'].items() - _USUAL)
     machine = {k: clean(v) for k in _WHERE if (v := env.get(k)) is not None}
-    return Known(d['status'], acc, d['attempt'], own, machine, cost.get('seconds'), cost.get('steps'))
+    return Known(d['status'], acc, d['attempt'], own, machine, cost.get('seconds'), cost.get('steps'), loss)
 
 def known_run(
     run, # `Run`
@@ -313,7 +314,9 @@ def to_df(self:Store):
     "A DataFrame, one row per run: `run, acc, model, bs, lr`, other config fields, status, losses, cost and more"
     import pandas as pd
     rows = [_row(d) for d in self.run_records().values()]
-    return pd.DataFrame(rows, columns=None if rows else ['run', 'acc', 'model', 'bs', 'lr']).astype({'acc': float})
+    df = pd.DataFrame(rows, columns=None if rows else ['run', 'acc', 'model', 'bs', 'lr']).astype({'acc': float})
+    without = (df.status == 'ok').any() and df.acc.isna().all() if rows else False # such as a regression
+    return df.drop(columns='acc') if without else df
 
 # %% ../nbs/02_store.ipynb #2cf86e48
 @patch

@@ -66,7 +66,7 @@ def range_ends(
     ends = m and [_exact(o) for o in m.groups()]
     return None if not m or None in ends else sorted(ends)
 
-# %% ../nbs/07_words.ipynb #62f898ff
+# %% ../nbs/07_words.ipynb #257c07bd
 _TIMES = dict(bs=2, micro_bs=2, ghost_bs=2, max_bs=2, base_bs=2, lr=10, wd=10, eps=10)
 _PLUS = 'seed','epochs','split_seed','drops'
 
@@ -80,7 +80,8 @@ def _said(numbers): return ' '.join(f'{float(o):g}' for o in numbers)
 def _range(field, text, low, high):
     "The values of a range; a ValueError if its steps do not end at its end"
     by = f'factors of {_TIMES[field]}' if field in _TIMES else 'ones'
-    if field in _TIMES and low <= 0: raise ValueError(f'{text}: by {by} nothing is reached from {_said([low])}; list the values')
+    if field in _TIMES and low <= 0:
+        raise ValueError(f'{text}: by {by} nothing is reached from {_said([low])}; list the values')
     values = _steps(field, low, high)
     if values[-1] == high: return [_plain(o) for o in values]
     raise ValueError(f'{text}: by {by} from {_said([low])} one does not arrive at {_said([high])}; list the values, '

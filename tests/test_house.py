@@ -142,3 +142,20 @@ def test_functions_are_short():
 
 def test_modules_are_short():
     assert {k: n for k,p in SOURCES.items() if (n := len(p.read_text(encoding='utf-8').splitlines())) > 350} == {}
+
+# What a metric is called decides nothing
+
+NAMES = {'acc', 'loss', 'val_loss', 'valid_loss', 'train_loss', 'error', 'accuracy', 'mse'}
+
+def strings(node): return {o.value for o in ast.walk(node) if isinstance(o, ast.Constant) and isinstance(o.value, str)}
+
+def asked(tree):
+    "The metrics' names that a source compares with"
+    found = [strings(o) for n in ast.walk(tree) if isinstance(n, ast.Compare) for o in (n.left, *n.comparators)]
+    return set().union(*found) & NAMES
+
+@pytest.mark.parametrize('name', [o for o in SOURCES if o.split('.')[0] in ('analysis', 'report')])
+def test_no_branch_on_a_name(name): assert asked(ast.parse(SOURCES[name].read_text(encoding='utf-8'))) == set()
+
+def test_a_branch_on_a_name_would_be_seen():
+    assert asked(ast.parse("if y == 'acc': pass\nif y in ('train_loss', 'x'): pass\nz = 'mse'")) == {'acc', 'train_loss'}

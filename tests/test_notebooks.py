@@ -1,4 +1,5 @@
-"""Every notebook runs from its top, as `nbdev-test` runs it. That posts run where only the package is, tests/test_site.py shows."""
+"""Every notebook runs from its top, as `nbdev-test` runs it. tests/test_site.py runs those whose
+outputs it compares, and posts where only the package is."""
 import atexit, gc, io, multiprocessing as mp, os, sys, tomllib, warnings
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -7,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOKS = sorted(o.relative_to(ROOT).as_posix() for o in (ROOT/'nbs').rglob('*.ipynb'))
+sys.path.insert(0, str(ROOT/'tools'))
+from notebooks import SUMMARIES # noqa: E402
+
+NOTEBOOKS = sorted({o.relative_to(ROOT).as_posix() for o in (ROOT/'nbs').rglob('*.ipynb')} - {*SUMMARIES})
 NBDEV = tomllib.loads((ROOT/'pyproject.toml').read_text(encoding='utf-8'))['tool']['nbdev']
 
 def run_notebook(path, force=()):

@@ -190,7 +190,8 @@ def test_a_dry_run_reckons_with_the_budget(tmp_path, monkeypatch, capsys):
                 workers=1, dry_run=True, budget=budget)
         assert (made.store.path.read_bytes() if before else None) == before
         return capsys.readouterr().out.splitlines()[-1]
-    assert dry('5m') == 'with a budget of 5 min, some of them may be left: how many, the finished runs do not tell'
+    untold = str(forecast(todo(made), {}, budget='5m')).splitlines()[-1]
+    assert untold == 'with a budget of 5 min, some of them may be left: how many, the finished runs do not tell'
     run(made, on=execute, show=False)
     assert dry('5m') == 'with a budget of 5 min, 8 more runs are left; the same command goes on from there'
     # Four are a group; the second begins after four minutes
@@ -225,7 +226,7 @@ def test_on_the_command_line(tmp_path):
         return subprocess.run([sys.executable, 'script.py', *args], cwd=tmp_path,
                               capture_output=True, text=True, timeout=300)
     dry = bslr('--dry-run', '--only', 'bs=8,16', 'lr=1e-3')
-    assert dry.returncode == 0 and '2 runs; no estimate: nothing like them is finished' in dry.stdout, dry.stderr
+    assert dry.returncode == 0 and 'this rests on a few updates timed just now' in dry.stdout, dry.stderr
     assert not (tmp_path/'runs').exists(), dry.stderr
     wrong = bslr('--only', 'bs=9')
     assert wrong.returncode == 1 and wrong.stderr.strip() == 'bslr: only: no run of s has bs 9; there are 8, 16'

@@ -182,7 +182,7 @@ def test_the_checksum_is_torchvisions():
 BETWEEN_OURSELVES = {('sweep/workers', 'cloudpickle.loads'), ('training/accumulate', 'cloudpickle.loads')}
 RUNS_CODE = re.compile(
     r'(cloud|d)?pickle\.(load|loads|Unpickler)|(pd|pandas)\.read_pickle|'
-    r'joblib\.load|shelve\.open|marshal\.loads?|yaml\.(load|unsafe_load|full_load)|'
+    r'joblib\.load|shelve\.open|marshal\.loads?|yaml\.(load|unsafe_load|full_load|Loader|FullLoader|UnsafeLoader)|'
     r'eval|exec|compile|os\.(system|popen)|load_learner|.*\.load_pickle')
 
 def risky(tree):

@@ -22,8 +22,8 @@ import notebooks, pages # noqa: E402
 POSTS = notebooks.posts()
 FRONT = {o: notebooks.front_matter(notebooks.read_nb(o)) for o in POSTS}
 POST_PAGES = [f'nbs/posts/{o.stem}.html' for o in POSTS]
-SHOWN = ('index.html', 'nbs/posts/index.html', *POST_PAGES, 'nbs/notebooks.html', 'nbs/analysis/index.html', 'nbs/analysis/tables.html',
-         'nbs/lab/verdicts.html', 'nbs/lab/records.html', 'nbs/guides/commands.html', 'nbs/glossary.html')
+SHOWN = ('index.html', 'nbs/posts/index.html', POST_PAGES[0], 'nbs/analysis/tables.html', 'nbs/lab/verdicts.html', 'nbs/glossary.html')
+LIKE_THEM = (*POST_PAGES[1:], 'nbs/notebooks.html', 'nbs/analysis/index.html', 'nbs/lab/records.html', 'nbs/guides/commands.html')
 AGAIN = 'a-crosstab' # the post that is run again with the site; all are, by themselves, below
 
 def code_cell(source, *outputs): return dict(cell_type='code', metadata={}, execution_count=None, source=source, outputs=[*outputs])
@@ -437,9 +437,10 @@ def visit(browsing):
     assert wrong == []
     assert [o for o in asked if not o.startswith((base, 'data:', 'blob:'))] == []
 
-def test_each_page_loads(visit, site):
+@pytest.mark.parametrize('every', [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_each_page_loads(visit, site, every):
     "Without an error, without asking anything of anyone else, and all of it is to be seen on a phone"
-    for o in sorted(site.rglob('*.html')):
+    for o in sorted(site.rglob('*.html'))[::every]:
         page = visit(o.relative_to(site).as_posix(), width=390)
         assert page.title() and page.evaluate(CUT) == [] and page.evaluate(LOW) == [], o.name
 
@@ -453,7 +454,7 @@ def test_what_cannot_be_read_is_found(visit):
     found = [[o.split()[:2] for o in page.evaluate(what)] for what in (CUT, LOW)]
     assert found == [[['P', 'wide']], [['DD', 'pale']]]
 
-@pytest.mark.parametrize('name', SHOWN)
+@pytest.mark.parametrize('name', [*SHOWN, *(pytest.param(o, marks=pytest.mark.slow) for o in LIKE_THEM)])
 def test_fits_and_can_be_read(visit, name):
     "On a phone and a desk, light and dark: nothing is cut off at the side, and texts have the contrast that WCAG AA asks for"
     page = visit(name)

@@ -14,6 +14,7 @@ import warnings
 import numpy as np, pandas as pd
 
 from .tables import best_rows, cells, comparable, pick_model
+from ..metrics import metric_of
 
 # %% ../../nbs/analysis/07_budgets.ipynb #61db2f45
 def updates_plan(
@@ -75,20 +76,18 @@ def at_updates(
     return any_length(runs.loc[near].drop_duplicates(who).sort_index())
 
 # %% ../../nbs/analysis/07_budgets.ipynb #fa094cfe
-_BETTER = dict(acc=1, train_loss=-1, valid_loss=-1) # Metric = whether more of it is better, or less
 _TRIAL_COLUMNS = 'run model bs lr seed outcome epoch steps steps_before examples seconds mid_schedule id'.split()
 
-def _first_hits(epochs, target, metric):
+def _first_hits(epochs, target, m):
     "For each run the first epoch that reached the target, missing if none did, and the last epoch"
-    good = _BETTER[metric]*epochs[metric] >= _BETTER[metric]*target
+    good = m.sign*epochs[m.name] >= m.sign*target
     first = epochs[good].groupby('run').epoch.min()
     return pd.DataFrame(dict(first_hit=first, last_epoch=epochs.groupby('run').epoch.max()))
 
-def _check_trials(runs, epochs, metric):
+def _check_trials(runs, epochs):
     "Refuse tables from which no honest count comes"
-    if metric not in _BETTER: raise ValueError(f"metric is {metric!r}: choose one of {', '.join(_BETTER)}")
     _need(runs, ['run', 'model', 'bs', 'lr', 'status', 'steps'], 'the runs')
-    _need(epochs, ['run', 'epoch', metric], 'the epochs')
+    _need(epochs, ['run', 'epoch'], 'the epochs')
     comparable(any_length(runs))
     if len(grew := runs.run[_grew(runs)]): raise ValueError(
         f"{grew.iloc[0]} has a batch size that grows (regime 'grow'): "
@@ -103,11 +102,11 @@ def trials(
     runs,   # A row a run, as `Store.to_df` gives it: `status`, `steps`, `seconds` and more
     epochs, # A row an epoch, as `Store.epochs_df` gives it
     target, # The accuracy (as a share) or loss to be reached
-    metric='acc', # 'acc', 'valid_loss' or 'train_loss'
+    metric=None, # Column of `epochs` or `Metric` to go by: 'acc', 'valid_loss'; accuracy if left out, where there is one
 ): # DataFrame: a row a run: `outcome` (reached, missed, or how it failed); to the target `epoch`, `steps` and more; `mid_schedule`
     "When each run reached the target, if it did"
-    _check_trials(runs, epochs, metric)
-    t = runs.reset_index(drop=True).join(_first_hits(epochs, target, metric), on='run')
+    _check_trials(runs, epochs)
+    t = runs.reset_index(drop=True).join(_first_hits(epochs, target, metric_of(epochs, metric)), on='run')
     t['epoch'] = t.first_hit.where(t.status == 'ok')
     t['outcome'] = t.status.where(t.status != 'ok', t.epoch.notna().map({True: 'reached', False: 'missed'}))
     share,per_epoch = t.epoch/t.last_epoch,t.steps/t.last_epoch
@@ -124,7 +123,7 @@ def to_target(
     target, # The accuracy (as a share) or loss to be reached
     by='steps', # What the cheapest trial is the cheapest in: 'steps', 'examples', 'seconds' or 'cost'
     price=None, # Of an hour, in any currency; gives the column `cost`
-    metric='acc', # 'acc', 'valid_loss' or 'train_loss'
+    metric=None, # Column of `epochs` or `Metric` to go by: 'acc', 'valid_loss'; accuracy if left out, where there is one
     model=None,   # Which model; may be left out when there is one
 ): # DataFrame: a row a batch size: the cheapest trial's `lr`, whether that is `at_edge`, and costs; trials by outcome
     "What it takes to reach the target at each batch size"
@@ -147,7 +146,7 @@ def _outcomes(t):
 
 def _warn_mid_schedule(cheapest):
     n = int(cheapest.mid_schedule.sum())
-    if n: warnings.warn(f'at {n} of {len(cheapest)} batch sizes the target was reached in mid-schedule: accuracies there are not '
+    if n: warnings.warn(f'at {n} of {len(cheapest)} batch sizes the target was reached in mid-schedule: values there are not '
                         'those of a schedule that ends there, so a run planned to be shorter may need less', stacklevel=3)
 
 # %% ../../nbs/analysis/07_budgets.ipynb #1d7b2b12
@@ -160,19 +159,22 @@ def cell_costs(
     if not known: raise ValueError(f"the runs have none of {', '.join(how)}: their columns are {', '.join(map(str, runs))}")
     ended = runs[runs.status == 'ok'] if 'status' in runs else runs
     costs = ended.groupby(['model', 'lr', 'bs'])[list(known)].agg(known).reset_index()
-    return cells(runs).merge(costs, how='left', on=['model', 'lr', 'bs'])
+    c = cells(runs)
+    t = c.merge(costs, how='left', on=['model', 'lr', 'bs'])
+    t.attrs['metric'] = c.attrs['metric']
+    return t
 
 def pareto(
-    table, # A row a choice: `acc` and its costs, as `cell_costs` gives them
+    table, # A row a choice: the metric and its costs, as `cell_costs` gives them
     costs=('seconds',), # Columns to be low: 'seconds', 'peak_memory', 'examples', …
-    acc='acc', # Column to be high
+    metric=None, # Column or `Metric` to be good; the one `table` is about if left out
 ): # DataFrame: the front alone, cheapest first
-    "The rows that no other beats in accuracy without costing more"
-    costs = [costs] if isinstance(costs, str) else list(costs)
-    _need(table, [acc, *costs], 'the rows')
-    cheap_first = [*[True]*len(costs), False]
-    t = table.dropna(subset=[acc, *costs]).sort_values([*costs, acc], ascending=cheap_first, kind='stable')
-    low = t[[*costs, acc]].to_numpy(float)*np.where(cheap_first, 1, -1) # all to be low
+    "The rows that no other beats in the metric without costing more"
+    m,costs = metric_of(table, metric),[costs] if isinstance(costs, str) else list(costs)
+    _need(table, costs, 'the rows')
+    low_first = [*[True]*len(costs), m.lower]
+    t = table.dropna(subset=[m.name, *costs]).sort_values([*costs, m.name], ascending=low_first, kind='stable')
+    low = t[[*costs, m.name]].to_numpy(float)*np.where(low_first, 1, -1) # all to be low
     front,keep = low[:0],np.zeros(len(t), bool)
     for i,row in enumerate(low): # none that comes later can beat an earlier one
         if (front <= row).all(1).any(): continue

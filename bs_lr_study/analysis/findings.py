@@ -292,7 +292,9 @@ def findings(
     else: found += _lost_rows(df, c, m)
     found = [replace(o, metric=m) for o in found]
     rows = [(o.topic, o.model, str(o), o.certainty, o.values, o.kind) for o in found]
-    return pd.DataFrame(rows, columns=['topic', 'model', 'sentence', 'certainty', 'evidence', 'kind'])
+    t = pd.DataFrame(rows, columns=['topic', 'model', 'sentence', 'certainty', 'evidence', 'kind'])
+    t.attrs['metric'] = m
+    return t
 
 # %% ../../nbs/analysis/08_findings.ipynb #9152d064
 def findings_text(

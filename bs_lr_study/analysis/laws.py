@@ -15,6 +15,7 @@ from importlib.resources import files
 import numpy as np, pandas as pd
 
 from .tables import best_rows, cells, pick_model
+from ..metrics import metric_of
 
 # %% ../../nbs/analysis/05_laws.ipynb #ee2bc039
 @dataclass(frozen=True)
@@ -269,13 +270,15 @@ def best_lrs(
     df, # Runs, as `load_runs` gives them
     model=None, # Which model; may be left out when `df` holds one
     agg='mean', # How runs of one cell (seeds) become one number
-): # DataFrame: a row a batch size: `bs`, `lr`, `acc`, `n_lrs` tried, `ratio` of neighbouring lrs there, `at_edge`
-    "The learning rate of highest accuracy at each batch size"
-    tried = cells(df[df.model == pick_model(df, model)], agg).query('tested').sort_values('lr')
-    best = best_rows(tried, 'lr', ['bs']).sort_values('bs', ignore_index=True)
-    if best.empty: raise ValueError('acc is missing everywhere: no run has an accuracy, so there is no best learning rate; '
+    metric=None, # Column or `Metric` to go by; the one `df` is about if left out
+): # DataFrame: a row a batch size: `bs`, `lr`, the metric, `n_lrs` tried, `ratio` of neighbouring lrs there, `at_edge`
+    "The best learning rate at each batch size"
+    m = metric_of(df, metric)
+    tried = cells(df[df.model == pick_model(df, model)], agg, m).query('tested').sort_values('lr')
+    best = best_rows(tried, 'lr', ['bs'], m).sort_values('bs', ignore_index=True)
+    if best.empty: raise ValueError(f'{m.name} is missing everywhere: no run has {m.one}, so there is no best learning rate; '
                                     'were all runs lost?')
     lrs = tried.groupby('bs').lr
     ratio = lrs.agg(lambda o: np.exp(np.diff(np.log(o)).max()) if len(o) > 1 else np.nan)
-    found = best[['bs', 'lr', 'acc']].assign(n_lrs=best.bs.map(lrs.size()), ratio=best.bs.map(ratio))
+    found = best[['bs', 'lr', m.name]].assign(n_lrs=best.bs.map(lrs.size()), ratio=best.bs.map(ratio))
     return found.assign(at_edge=best['where'] != 'inside')

@@ -15,6 +15,7 @@ import numpy as np, pandas as pd
 from scipy.stats import chi2, f as f_dist
 
 from ..metrics import metric_of
+from .settings import comparable
 from ..readers.load import load_runs
 
 # %% ../../nbs/analysis/02_replicates.ipynb #4fbd8ddc
@@ -53,12 +54,16 @@ class RunSd:
 
 CELL = ['model', 'lr', 'bs']
 
+def _cell(df):
+    "What is the same for replicates: the learning rate itself too, where `lr` is the middle of a bin"
+    return [*CELL, *(c for c in ['lr_exact'] if c in df)]
+
 def _replicates(df, m):
     "Runs with a value in cells that have several, and their deviation from the mean of their cell"
     good = df[m.name].notna()
     if 'status' in df: good &= df.status.isna() | (df.status == 'ok')
     d = df[good]
-    by = d.groupby(CELL)[m.name]
+    by = d.groupby(_cell(d))[m.name]
     return d.assign(dev=d[m.name] - by.transform('mean'))[by.transform('size') > 1]
 
 def _within(rep, batch):
@@ -88,8 +93,9 @@ def run_sd(
     if isinstance(sd, RunSd): return sd
     m = metric_of(df, metric)
     if sd is not None: return _given(sd, m)
+    comparable(df.drop(columns=batch or []))
     rep = _replicates(df, m)
-    n_cells = rep.groupby(CELL).ngroups
+    n_cells = rep.groupby(_cell(rep)).ngroups
     dof = len(rep) - n_cells
     if dof == 0: raise ValueError('no cell has two runs, so nothing says how much a run moves when it is made again: '
                                   'make some runs again with another seed, or give what to assume as sd, such as 0.008 for 0.8 points')
@@ -147,6 +153,7 @@ def run_error(
     "The run-to-run error that `df` shows; where it shows none, one that is `assumed`, or not `known` at all"
     m = metric_of(df, metric)
     if sd is not None: return run_sd(df, sd, metric=m)
+    comparable(df)
     try: err = run_sd(df, metric=m)
     except ValueError: return _least_sd(df, m) # no cell has two runs
     agree = err.sd <= 1e-6*df[m.name].abs().max() # to the last digit: that says nothing either

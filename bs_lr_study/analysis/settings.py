@@ -22,8 +22,9 @@ _OURS = {'data', 'schedule', 'opt', 'wd', 'norm', 'regime'} # what only a table 
 _LABELS = set('''id uuid uid number index idx row rank trial job task sweep name run_name trial_name display_name experiment
     experiment_name exp_name experiment_tag user username author email host hostname node machine ip pid port device engine platform os
     version versions python notes note description comment comments message error traceback tags tag status state done logdir
-    path dir folder file filename url uri link commit git sha hash fingerprint data_fingerprint attempt retries created updated
-    date datetime timestamp time start end started ended finished completed duration runtime elapsed unnamed cost price throughput
+    post paper origin study round day week month year path dir folder file filename url uri link commit git sha hash
+    fingerprint data_fingerprint attempt retries created updated
+    date datetime timestamp time start end started ended finished completed duration runtime elapsed seconds secs minutes hours unnamed cost price throughput
     n_params num_params params parameters total_params trainable_params param_count flops macs fps'''.split())
 _LABEL_ENDS = set('''id uuid time times seconds secs sec s ms minutes min hours duration runtime date timestamp datetime
     hash sha path dir url uri host hostname ip pid user commit mb gb memory mem
@@ -39,8 +40,9 @@ def _is_label(key, name):
     if _NO_LABEL & {*words} and words[-1] not in ('seconds', 's', 'id', 'memory'): return False
     return words[0] in _LABEL_STARTS or len(words) > 1 and words[-1] in _LABEL_ENDS
 
-_MEASURES = set('''loss acc accuracy error err score reward auc f1 ppl perplexity gap sharpness eigenvalue eig speed epoch step iteration
-    iter sec converged diverged'''.split())
+_MEASURES = set('''loss acc accuracy error err score reward auc f1 ppl perplexity gap sharpness eigenvalue eig speed epoch step
+    iteration iter sec'''.split())
+_REACHED = {'steps', 'updates', 'examples', 'tokens', 'samples', 'global_steps'} # how far a run came, not how far it should
 _STATES = {'converged', 'diverged', 'success', 'succeeded', 'failed', 'done', 'stopped', 'pruned', 'best', 'finished'}
 _OF_LR = set('''lr learning rate learner train trainer last final end current logged group pg pg0 pg1 pg2 0 1 2 adam adamw sgd
     optimizer opt'''.split())
@@ -48,12 +50,14 @@ _OF_LR = set('''lr learning rate learner train trainer last final end current lo
 def _is_measure(key, name):
     "Whether numbers are called a result of the run, or the learning rate somewhere on the way"
     words = key.split('_')
+    if key in _REACHED: return True
     if known_metric(name) or words[-1] in _MEASURES or words[0] in ('best', 'final', 'last') or words[-2:] == ['grad', 'norm']: return True
     return ('lr' in words or {'learning', 'rate'} <= {*words}) and {*words} <= _OF_LR
 
 _SETTINGS = {*ACCUMULATION, *'''optimizer optim opt weight_decay wd l1 l2 dropout momentum mom betas eps epsilon warmup
     scheduler lr_scheduler schedule label_smoothing smoothing clip grad_clip mixup cutmix augmentation augment aug ema gamma alpha decay
-    activation precision amp fp16 bf16 dataset data layers depth width hidden units heads size resolution norm normalization pretrained freeze budget
+    activation precision amp fp16 bf16 dataset data layers depth width hidden units heads size resolution norm normalization
+    pretrained freeze budget
     epochs steps patience criterion loss_fn fold split'''.split()}
 _SETTING_ENDS = set('''decay dropout rate momentum beta beta1 beta2 eps epsilon warmup ratio smoothing clip gamma alpha size
     dim layers units depth width heads hidden factor coef coefficient lambda reg penalty patience budget epochs steps iters fraction frac
@@ -115,9 +119,9 @@ def settings_of(
     df, # Runs, as `load_runs` gives them
 ): # list of columns
     "The columns beside model, bs, lr and seed that hold settings which vary between the runs"
-    told = getattr(df.attrs.get('metric'), 'name', None)
+    told = {getattr(df.attrs.get('metric'), 'name', None), *df.attrs.get('measured', ())} # by a tool that knows
     ours = _OURS <= set(df)
-    cols = [c for c in df if c not in _KEYS and c != told and (c in CONFIG_FIELDS or not ours)]
+    cols = [c for c in df if c not in _KEYS and c not in told and (c in CONFIG_FIELDS or not ours)]
     return [c for c in cols if _varies(df[c]) and _is_setting(df, c)]
 
 # %% ../../nbs/analysis/01_settings.ipynb #9fdb356c

@@ -27,7 +27,7 @@ def printable(
     if t.index.name == 'lr': t.index = t.index.map(_lr_text)
     if t.columns.name == 'lr': t.columns = t.columns.map(_lr_text)
     if 'lr' in t: t['lr'] = t['lr'].map(_lr_text)
-    whole = t.select_dtypes('Int64').columns
+    whole = t.select_dtypes(['Int64', 'Float64']).columns
     return t.assign(**t[whole].astype(object).where(t[whole].notna(), '–'))
 
 # %% ../../nbs/analysis/01_tables.ipynb #0c235461
@@ -167,6 +167,11 @@ def best_rows(
     return ranked.drop_duplicates(by).drop(columns='rank')
 
 # %% ../../nbs/analysis/01_tables.ipynb #ff93158b
+def _whole(bs):
+    "Batch sizes as whole numbers, some of which may be missing; seconds and tokens need not be whole"
+    try: return bs.astype('Int64')
+    except (TypeError, ValueError): return bs.astype('Float64')
+
 def optima(
     df, # Runs, as `load_runs` gives them
     along='bs', # 'bs': the best batch size of each row; 'lr': the best learning rate of each column
@@ -180,7 +185,7 @@ def optima(
     best = best_rows(c[c.tested], along, by, m)[[*by, along, m.name, 'where']]
     t = c.groupby(by, sort=False, as_index=False).tested.any().merge(best, 'left', by)
     without = t.tested.map({True: 'diverged', False: 'not tested'})
-    return _about(t.assign(where=t['where'].fillna(without)).drop(columns='tested').astype({'bs': 'Int64'}), m)
+    return _about(t.assign(where=t['where'].fillna(without)).drop(columns='tested').assign(bs=lambda d: _whole(d.bs)), m)
 
 # %% ../../nbs/analysis/01_tables.ipynb #4be64090
 _LOST_SIGNS = dict(diverged='×', failed='!', unfinished='…') # How runs of a cell were lost = its sign
@@ -246,7 +251,7 @@ def inflection_table(
     words = o['where'].where(o['where'] != 'at the edge', 'at the edge (' + o.bs.astype(str) + ')')
     value = words.where(o['where'] != 'inside', o.bs.astype(str)) if detail else o.bs.where(o['where'] == 'inside')
     t = o.assign(value=value).pivot(index='lr', columns='model', values='value')[list(dict.fromkeys(o.model))]
-    t = t.fillna('not tested') if detail else t.astype('Int64')
+    t = t.fillna('not tested') if detail else _whole(t)
     if sets is None: return t
     if agg != 'mean': raise ValueError(f"agg is {agg!r}: an interval is for means, so leave agg at 'mean'")
     return _with_sets_in_words(t, sets) if detail else _with_sets(t, sets)
@@ -262,7 +267,7 @@ def _with_sets(t, sets):
     "The table of numbers, each with the ends of its set, where these are bounds"
     ends = dict(lo=sets.lo.where(~sets.low_edge), hi=sets.hi.where(~sets.high_edge))
     by = sets.set_index(['lr', 'model'])
-    def wide(end): return end.set_axis(by.index).unstack().reindex_like(t).astype('Int64')
+    def wide(end): return end.set_axis(by.index).unstack().reindex_like(t).pipe(_whole)
     both = pd.concat(dict(bs=t) | {k: wide(v) for k,v in ends.items()}, axis=1).swaplevel(axis=1)
     return both[[(model, k) for model in t for k in ('bs', 'lo', 'hi')]]
 

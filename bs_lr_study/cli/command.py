@@ -7,7 +7,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/cli/command.html.md"""
 # %% auto #0
 __all__ = ['TABLE', 'VERBS', 'IMPORTS_FROM_HERE', 'show_help', 'completion', 'examples', 'overview', 'run_verb', 'main']
 
-# %% ../../nbs/cli/09_command.ipynb #69791a18
+# %% ../../nbs/cli/09_command.ipynb #53163a3d
 import os, sys, warnings
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
@@ -18,7 +18,7 @@ from .. import __version__
 from .common import study_words
 from .parser import complete, nearest, parse
 from .probes import lr_find
-from .reports import report
+from .reports import cite, compare, export, report
 from .suggest import suggest
 from .sweeps import merge, run, studies, sync
 from ..files import SteadyFile, UserError, clean, without_secrets
@@ -40,23 +40,27 @@ def completion(
     shell = shell or os.path.basename(os.environ.get('SHELL', 'bash'))
     print(argcomplete.shellcode(['bslr'], shell=shell))
 
-# %% ../../nbs/cli/09_command.ipynb #8d508422
+# %% ../../nbs/cli/09_command.ipynb #5e68bbf4
 TABLE = {
     'Find a setting': {
         'suggest': (suggest, 'bslr suggest photos/flowers --model xresnet18 --budget 20m',
-                    'bslr suggest --learner mynets:make --budget 30m --metric valid_loss --try 64,1e-3')},
+                    'bslr suggest --learner mynets:make --metric valid_loss --try 64,1e-3')},
     'Make runs': {
         'run': (run, 'bslr run digits', 'bslr run flowers --data photos/flowers --only bs=8,16 --budget 2h'),
         'studies': (studies, 'bslr studies', 'bslr studies --settings other.ini'),
         'merge': (merge, 'bslr merge runs/all.jsonl runs/here.jsonl runs/there.jsonl'),
         'sync': (sync, 'bslr sync digits --project batch-sizes')},
     'Look at runs': {
-        'report': (report, 'bslr report runs.csv', 'bslr report runs/digits.jsonl --out plots/digits --md digits.md')},
+        'report': (report, 'bslr report runs.csv',
+                   'bslr report runs.csv --metric val_loss --columns bs=batch,lr=rate --where opt=adam'),
+        'compare': (compare, 'bslr compare runs/wd.jsonl --by wd --to differences.pdf'),
+        'export': (export, 'bslr export runs.csv --to table.tex', 'bslr export runs.csv --to tidy.csv --where opt=adam'),
+        'cite': (cite, 'bslr cite')},
     'Measure a model': {
         'lr-find': (lr_find, 'bslr lr-find digits', 'bslr lr-find flowers --data photos/flowers --num-it 200')},
     'Help': {
         'help': (show_help, 'bslr help run'),
-        'completion': (completion, 'eval "$(bslr completion)"', 'bslr completion fish > ~/.config/fish/completions/bslr.fish')}}
+        'completion': (completion, 'eval "$(bslr completion)"', 'bslr completion fish > ~/.config/fish/completions/b.fish')}}
 
 VERBS = {verb: f for verbs in TABLE.values() for verb,(f,*_) in verbs.items()}
 
@@ -86,14 +90,14 @@ def overview(): # str
     "All verbs in groups"
     return _HELP.format(groups='\n'.join(_group(k, v) for k,v in TABLE.items()), version=__version__)
 
-# %% ../../nbs/cli/09_command.ipynb #a70492c8
+# %% ../../nbs/cli/09_command.ipynb #d6de5f3d
 # A package that is not installed can be mended, too
 _MENDABLE = CliError,UserError,ValueError,OSError,ImportError
 
 def _message(e):
     "What an exception or a warning says, and which line installs what is missing"
     missing = isinstance(e, ModuleNotFoundError) and extra_of(e.name) and 'pip install' not in str(e)
-    return clean(without_secrets(missing_text(e.name) if missing else str(e)))
+    return clean(without_secrets(missing_text(e.name) if missing else getattr(e, 'shell', str(e))))
 
 def _show_warning(w, *args, **kwargs):
     "A warning without the line of code that warned"

@@ -25,13 +25,14 @@ def which_study(
     if 'digits' in names: return 'digits'
     raise CliError(f'which study? {find_settings(settings)} has {", ".join(names) or "none"}; name one behind the verb')
 
-# %% ../../nbs/cli/02_common.ipynb #57b81775
+# %% ../../nbs/cli/02_common.ipynb #1dd42a92
 def study_words(
     args=(), # The command line, for the option --settings
 ): # list of str
     "The studies that a command line may mean; none where the settings cannot be read"
     from bs_lr_study.sweep.study import SettingsError, study_names
-    named = [b for a,b in zip(args, args[1:]) if a == '--settings'] or [a[11:] for a in args if a.startswith('--settings=')]
+    words = [o for a in args for o in (a.split('=', 1) if a.startswith('--settings=') else [a])]
+    named = [b for a,b in zip(words, words[1:]) if a == '--settings']
     try: return study_names(named[-1] if named else None)
     except SettingsError: return []
 

@@ -34,7 +34,7 @@ def studies(
         n,n_left = len(study.runs),len(todo(study))
         print(f'{name:{wide}}  {n:5}  {n - n_left:5}')
 
-# %% ../../nbs/cli/04_sweeps.ipynb #6fa406c4
+# %% ../../nbs/cli/04_sweeps.ipynb #3ed99f95
 def run(
     study:str=None, /,   # Which study; `bslr studies` lists them
     settings:str=None,   # By default settings.ini here, else the package's
@@ -59,7 +59,7 @@ def run(
     checkpoint:str='1m', # How often to keep a run that goes on; 1m, off: never
     on_oom:Annotated[str, dict(choices=['record', 'accumulate'])]='record', # record it, or accumulate smaller parts
     out:str=None,        # Folder for plots and report; by default plots/STUDY
-    show:Annotated[str, dict(choices=['table', 'bar', 'lines', 'none'])]='table', # table, bar, lines (a line a run) or none
+    show:Annotated[str, dict(choices=['table', 'bar', 'lines', 'none'])]='table', # table, bar, lines or none
     json:bool=False,     # Events as JSON lines; all else to standard error
     wandb:Annotated[str, dict(choices=['auto', 'online', 'offline', 'off'])]='off', # auto, online, offline or off
     project:str=None,    # PROJECT or ENTITY/PROJECT; by default WANDB_PROJECT
@@ -151,18 +151,22 @@ def merge(
         print(f'{path}: {len(merged.added)} added, {len(merged.replaced)} in place of runs that had not ended well, '
               f'{len(merged.kept)} kept as they are')
         for ours,theirs in merged.conflicts:
-            print(f'  {_name(ours)}: accuracy {_acc(ours):.4f} in {store}, {_acc(theirs):.4f} in {path}')
+            print(f'  {_name(ours)}: {_result(ours)} in {store}, {_result(theirs)} in {path}')
     if n_conflicts: raise CliError(f'{n_conflicts} runs have two results; those of {store} were kept')
 
 def _name(record): return clean(record['name'] or record['id'])
-def _acc(record): return record['metrics'][-1]['acc']
+def _result(record):
+    "What a run came to, in a few words: its accuracy, or else all that was measured"
+    last = record['metrics'][-1]
+    shown = dict(accuracy=last['acc']) if 'acc' in last else {k: v for k,v in last.items() if k != 'epoch'}
+    return ', '.join(f'{k} {v:.4f}' for k,v in shown.items())
 
-# %% ../../nbs/cli/04_sweeps.ipynb #e4ca350a
+# %% ../../nbs/cli/04_sweeps.ipynb #e3b2f4f3
 def sync(
     study:str=None, /,   # Which study, or a file: a store, or what the callback has left
     settings:str=None,   # By default settings.ini here, else the package's
     project:str=None,    # PROJECT or ENTITY/PROJECT; by default as before
-    wandb:Annotated[str, dict(choices=['auto', 'online', 'offline'])]='online', # auto, online, or offline into folder wandb
+    wandb:Annotated[str, dict(choices=['auto', 'online', 'offline'])]='online', # auto, online or offline
 ):
     "Send Weights & Biases the runs that it has not got"
     from bs_lr_study.tracking.send import sync as send

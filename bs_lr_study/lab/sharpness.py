@@ -11,8 +11,8 @@ __all__ = ['sharpness_runs', 'rank_table']
 from itertools import product
 
 import pandas as pd
-from scipy.stats import permutation_test, spearmanr
 
+from .noise import rank_correlation
 from ..readers.load import find_record
 from ..store import Store
 
@@ -33,9 +33,5 @@ def rank_table(
     draws=2000, # Shuffles
 ): # DataFrame: Spearman's `rho` and `p` of each pair
     "Which quantities put runs in the same order"
-    rows = {}
-    for x,y in product(xs, ys):
-        def rho(o): return spearmanr(o, df[y]).statistic
-        test = permutation_test((df[x].to_numpy(),), rho, permutation_type='pairings', n_resamples=draws, rng=0)
-        rows[x, y] = dict(rho=test.statistic, p=test.pvalue)
-    return pd.DataFrame.from_dict(rows, 'index').rename_axis(['x', 'y'])
+    rows = {(x, y): rank_correlation(df[x], df[y], draws) for x,y in product(xs, ys)}
+    return pd.DataFrame.from_dict(rows, 'index')[['rho', 'p']].rename_axis(['x', 'y'])

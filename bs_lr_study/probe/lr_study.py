@@ -72,7 +72,7 @@ def find_one(
     env = machine('fastai', how.device) | dict(amp=how.amp, num_workers=how.num_workers, n_train=None)
     start,end,losses = perf_counter(),dict(status='ok', message=''),[]
     try:
-        env['data_fingerprint'] = None if how.learner and not how.path else fingerprint(cfg.data, how.path)
+        env['data_fingerprint'] = None if how.learner and not how.path else fingerprint(cfg.data, how.path, cfg.valid)
         with no_random(cfg.seed, reproducible=False):
             learn = make_learner(cfg, how)
             env['n_train'] = n_items(learn.dls.train)

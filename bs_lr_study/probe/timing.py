@@ -44,7 +44,7 @@ def update_seconds(
     with untouched(learn), learn.no_logging(), learn.no_bar(): learn.fit(1, 1e-6, cbs=watch)
     return float(np.median(np.diff(watch.ends))) if len(watch.ends) > 1 else None
 
-# %% ../../nbs/probe/08_timing.ipynb #f994711e
+# %% ../../nbs/probe/08_timing.ipynb #b7704e64
 def _of_learner(cfg, how):
     "Seconds of an update by a Learner, None where there is none to be timed; training and validation examples"
     learn = make_learner(cfg, how)
@@ -71,7 +71,8 @@ def _timed(row, how, engine):
         if ending(e)['status'] == 'failed': raise
         return None
     if each is None: return None
-    seconds = cfg.epochs*each*(max(n_train//cfg.bs, 1) + n_valid/cfg.bs/3) # an example is validated in a third of the time
+    # an example is validated in a third of the time
+    seconds = cfg.epochs*each*(max(n_train//cfg.bs, 1) + n_valid/cfg.bs/3)
     return Known('ok', None, 1, own_fields(cfg), dict(engine=engine, timed=True), seconds, None)
 
 def _kinds(cfgs, times):

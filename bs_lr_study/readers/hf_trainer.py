@@ -87,7 +87,14 @@ def batch_size(
     return passes*(devices or 1), devices
 
 # %% ../../nbs/readers/12_hf_trainer.ipynb #397007d4
-_OF_CONFIG = ('output_dir', 'logging_dir', 'run_name', 'hub_token', 'push_to_hub_token')
+_PLACES = ('output_dir', 'logging_dir', 'run_name', 'hub_token', 'push_to_hub_token')
+_USUAL = ('learning_rate', 'bs', 'devices', 'seed', 'per_device_train_batch_size', 'gradient_accumulation_steps',
+          'total_train_batch_size', 'num_train_epochs', 'num_epochs', 'max_steps', 'weight_decay', 'optim', 'optimizer',
+          'lr_scheduler_type', 'warmup_steps', 'warmup_ratio')
+
+def _named(k, logged):
+    "`loss` beside an `eval_loss` is that of the training data in the last steps"
+    return f'train_{k}_last' if f'eval_{k}' in logged else k
 
 def _run(name, state, args):
     "A run as its state and its arguments say"
@@ -96,10 +103,10 @@ def _run(name, state, args):
     if not isinstance(logged, list): raise ValueError(f'{state} is no state of the Trainer: it has no log_history')
     summary = last_values(o for o in logged if isinstance(o, dict))
     bs,devices = batch_size(args, summary)
-    config = {k: v for k,v in args.items() if k not in _OF_CONFIG} | dict(bs=bs, devices=devices)
+    config = {k: v for k,v in args.items() if k not in _PLACES} | dict(bs=bs, devices=devices)
     if not {'num_train_epochs', 'num_epochs'} & args.keys(): config['num_train_epochs'] = d.get('num_train_epochs')
     early = d.get('max_steps', 0) > d.get('global_step', 0)
-    summary = {k: v for k,v in summary.items() if k != 'learning_rate'}
+    summary = {_named(k, summary): v for k,v in summary.items() if k != 'learning_rate'}
     return dict(name=name, config=config, summary=summary, status='stopped' if early else None)
 
 def read(
@@ -116,6 +123,8 @@ def read(
                          f'Put the arguments beside it: {SAVE_ARGUMENTS}')
     runs = [_run(n, p, a) for n,p,a in zip(folder_names(folders), states, args)]
     configs = [r['config'] for r in runs]
+    shown = {k for c in configs for k in c if k in _USUAL or any(o.get(k) != c[k] for o in configs)}
+    for r in runs: r['config'] = {k: v for k,v in r['config'].items() if k in shown}
     unsure = [r['name'] for r,c in zip(runs, configs) if c['devices'] is None and 'total_train_batch_size' not in c]
     if unsure:
         warnings.warn(f'{path}: nothing says how many devices trained {len(unsure)} of {len(runs)} runs, such as '

@@ -30,6 +30,7 @@ def _trial(path):
     try: metrics = {k: v for k,m in d['metrics']['metrics'].items() if (v := _last(m)) is not None}
     except (KeyError, TypeError, AttributeError, ValueError):
         raise ValueError(f'{path} is no trial of Keras Tuner: expected its hyperparameters and metrics') from None
+    metrics = {f'train_{k}' if f'val_{k}' in metrics else k: v for k,v in metrics.items()}
     lone = any(len(m.get('observations') or []) == 1 for m in d['metrics']['metrics'].values())
     message = (d.get('message') or '').strip().split('\n')[-1] or None
     config = d['hyperparameters']['values']

@@ -42,18 +42,20 @@ def _as_frames(df, what):
     "What a tool knows, what was set and what was measured; of a plain table each column may be any of it"
     from bs_lr_study.readers.sources import tidy_table
     from bs_lr_study.readers.wandb_table import export_frames, is_export, split_frames
+    df = tidy_table(df)
     if df.columns.nlevels > 1: return split_frames(df)
     if is_export(df.columns): return export_frames(df, what)
-    df = tidy_table(df)
     return dict(own=df[[]], config=df, summary=df)
 
 def _read(src):
     "Three frames of runs from wherever they are"
+    from bs_lr_study.readers.sources import storage_path
     if isinstance(src, pd.DataFrame):
         return _as_frames(src.copy() if src.index.is_unique else src.reset_index(drop=True), 'the frame')
     if str(src).startswith('wandb:'):
         from bs_lr_study.readers.wandb_project import project_frames
         return project_frames(str(src).removeprefix('wandb:'))
+    if '://' in str(src): src = storage_path(src)
     by_name = isinstance(src, str) and not Path(src).suffix and not Path(src).parent.name
     if by_name and (any(o.startswith(src) for o in records()) or not Path(src).is_dir()): return _read_file(find_record(src))
     if Path(src).exists(): return _read_file(Path(src))
@@ -72,20 +74,29 @@ def _drop_constant(df, raw):
 # %% ../../nbs/readers/05_load.ipynb #875189b2
 def _table(src, columns, where, measured):
     "The runs of one source, checked"
+    from bs_lr_study.readers.rates import is_search, join_close
     from bs_lr_study.readers.schema import check_runs
     from bs_lr_study.readers.table import drop_reruns, select_where, to_table
     frames,what = _read(src),'the frame' if isinstance(src, pd.DataFrame) else src
     if frames['own'].empty and frames['config'].empty: raise ValueError(f'{what} holds no runs: expected a row per run')
-    renamed = frames['config'].attrs.get('renamed', {}) # by the reader of a tool
-    columns = {k: renamed.get(v, v) for k,v in (columns or {}).items()}
-    raw,metric,named = to_table(frames, columns, what, **_measured(src, measured))
+    measured = _objective(frames, columns or {}, _measured(src, measured))
+    raw,metric,named = to_table(frames, columns, what, **measured)
     if 'State' in frames['own']: raw = drop_reruns(raw)
     raw = select_where(raw, where, named)
     named = named.loc[raw.index]
     if 'State' in frames['own'] or where: raw,named = raw.reset_index(drop=True),named.reset_index(drop=True)
     df = _drop_constant(check_runs(raw, what, metric, named), raw)
+    if not is_search(df): df['lr'] = join_close(df.lr)
     df.attrs['metric'] = metric
+    told = [c for c in frames['summary'] if c not in frames['config']] or getattr(src, 'attrs', {}).get('measured')
+    if told: df.attrs['measured'] = told # so no settings
     return df
+
+def _objective(frames, columns, measured):
+    "What is asked of the metric, or what a tool says that it was after"
+    known = frames['config'].attrs.get('objective', {})
+    if not known or 'acc' in columns or measured['metric'] not in (None, known['metric']): return measured
+    return known | {k: v for k,v in measured.items() if v is not None}
 
 def _joined(frames):
     "The runs of several sources, of which all measure the same; of a run of this project that is in several the last counts"
@@ -96,6 +107,7 @@ def _joined(frames):
         raise ValueError(f'these sources are about different metrics, {each}: say which by metric, or read each by itself')
     df = pd.concat(frames.values(), ignore_index=True)
     df.attrs['metric'] = first
+    if all(told := [df.attrs.get('measured') for df in frames.values()]): df.attrs['measured'] = sorted({*sum(told, [])})
     if 'id' not in df: return df
     ours = df.id.astype(str).str.fullmatch('[0-9a-f]{16}')
     return df[~ours | ~df.duplicated(['id'], keep='last')].reset_index(drop=True)

@@ -52,7 +52,8 @@ def _experiment(folder):
 
 def _read_folder(paths, where):
     metas = {p: read_yaml(p) for p in paths}
-    kept = {p: m for p,m in metas.items() if m.get('lifecycle_stage') != 'deleted'}
+    begun = sorted(metas.items(), key=lambda o: str(o[1].get('start_time', '')))
+    kept = {p: m for p,m in begun if m.get('lifecycle_stage') != 'deleted'}
     if gone := len(metas) - len(kept):
         warnings.warn(f'{where}: left out {gone} of {len(metas)} runs, which MLflow calls deleted', stacklevel=5)
     experiments = {o: _experiment(o) for o in {p.parent.parent for p in kept}}

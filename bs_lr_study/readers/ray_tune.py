@@ -8,6 +8,8 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/readers/ray_tune.html.md"""
 __all__ = ['recognises', 'read']
 
 # %% ../../nbs/readers/09_ray_tune.ipynb #9be23ad6
+import re
+
 from .tool_files import files_in, folder_names, json_lines, last_values
 from .tool_files import parse_json, read_bounded, read_json, tool_frame
 
@@ -67,4 +69,5 @@ def read(
     trials = [_trial(o) for o in folders]
     states = {k: v for o in {p.parent for p in folders} for k,v in _states(o).items()}
     furthest = max((o['last'].get('training_iteration', 0) for o in trials), default=0)
-    return tool_frame([_run(n, o, states, furthest) for n,o in zip(folder_names(folders), trials)])
+    names = [re.sub(r'(_[0-9]{5})_.*', r'\1', o) for o in folder_names(folders)] # the rest is config and date
+    return tool_frame([_run(n, o, states, furthest) for n,o in zip(names, trials)])

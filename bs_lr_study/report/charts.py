@@ -17,7 +17,8 @@ from ..analysis.budgets import pareto
 from ..analysis.laws import Fit, predict
 from ..analysis.tables import pick_model
 from ..files import file_name
-from .style import BESIDE, given_or_new, line_styles, log2_axis, per_cent_axis, save_figure
+from ..metrics import metric_of
+from .style import BESIDE, given_or_new, line_styles, log2_axis, metric_axis, save_figure
 from ..runs import CONFIG_FIELDS
 
 # %% ../../nbs/report/03_charts.ipynb #4fd853c0
@@ -77,23 +78,25 @@ def _cost_axis(ax, label):
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 def plot_pareto(
-    table, # One row per choice: `bs`, `acc` and its cost, as `cell_costs` gives them
+    table, # One row per choice: `bs`, the metric and its cost, as `cell_costs` gives them
     cost='seconds', # 'seconds', 'peak_memory', 'examples', 'steps' or 'cost'
     ax=None, # `Axes` to draw into; else a new figure is made
+    metric=None, # Column or `Metric` to draw; the one `table` is about if left out
 ): # `Axes`
-    "Draw accuracy against a cost, one point per cell, and the front of those that no other beats"
+    "Draw a metric against a cost, one point per cell, and the front of those that no other beats"
+    m = metric_of(table, metric)
     if cost not in _COSTS: raise ValueError(f"cost is {cost!r}: choose one of {', '.join(_COSTS)}")
     label,unit = _COSTS[cost]
-    front = pareto(table, cost)
-    if front.empty: raise ValueError(f'nothing to draw: no row has both acc and {cost}')
+    front = pareto(table, cost, m)
+    if front.empty: raise ValueError(f'nothing to draw: no row has both {m.name} and {cost}')
     ax = given_or_new(ax, 5.4, 3.4)
-    ax.step(front[cost]/unit, front.acc, where='post', color=plt.rcParams['text.color'], lw=1, label='front', zorder=1)
+    ax.step(front[cost]/unit, front[m.name], where='post', color=plt.rcParams['text.color'], lw=1, label='front', zorder=1)
     for bs,style in line_styles(sorted(table.bs.unique())).items():
         rows = table[table.bs == bs]
-        ax.plot(rows[cost]/unit, rows.acc, label=str(bs), **style | dict(linestyle=''))
+        ax.plot(rows[cost]/unit, rows[m.name], label=str(bs), **style | dict(linestyle=''))
     _cost_axis(ax, label)
-    per_cent_axis(ax.yaxis)
-    ax.set_ylabel('Validation accuracy (%)')
+    metric_axis(ax.yaxis, m)
+    ax.set_ylabel(m.axis)
     ax.legend(title='Batch size', **BESIDE)
     return ax
 

@@ -16,9 +16,11 @@ import numpy as np, pandas as pd
 from ..analysis.stats import best_sets
 from ..analysis.findings import CERTAINTY, findings, findings_text
 from ..analysis.replicates import run_error
-from ..analysis.tables import best_by, cells, crosstab_acc, crosstab_text, inflection_table, printable, top_runs
+from ..analysis.tables import best_by, cells, crosstab, crosstab_text, inflection_table, printable, top_runs
 from ..files import clean, file_name
-from .page import Part, Report, Statements, Table, Text, Value, as_plot, as_table
+from ..metrics import metric_of
+from .answer import answer
+from .page import Part, Report, Statements, Table, Text, Value, as_plot, as_table, slug
 from ..runs import CONFIG_DEFAULTS, CONFIG_FIELDS, fmt_lr
 
 # %% ../../nbs/report/05_compose.ipynb #ca3fb801
@@ -42,25 +44,44 @@ def _lost(df):
 # %% ../../nbs/report/05_compose.ipynb #abaef15d
 _SIGNS = '* best of its row, > best at the edge of what was tried, ± s.d. (runs), × diverged, ! failed'
 
+def _in_words(m): return m.title + ' in per cent'*m.in_points
+
+def _point(m): return f'Inflection point: the batch size past which the {m.title} {m.worsens}'
+
 def _titled(title, table): return f'{title}\n{table.to_string()}'
 
-def _per_cent(table): return printable((100*table).round(2)).map('{:.2f}'.format).replace('nan', '')
+def _as_text(table, m): return printable(table).map(lambda v: '' if pd.isna(v) else m.number(v, 2))
 
 def _plain_crosstab(df, model, agg):
     "One model's crosstab; with all it stands on if its cells are means"
-    title = f'{model}: accuracy in per cent, rows learning rate, columns batch size'
-    if agg != 'mean': return _titled(title, _per_cent(crosstab_acc(df, model, agg)))
-    signs = _SIGNS + ', ÷ in micro-batches of, for lack of memory'*('in_micro_bs' in df)
+    m = metric_of(df)
+    title = f'{model}: {_in_words(m)}, rows learning rate, columns batch size'
+    if agg != 'mean': return _titled(title, _as_text(crosstab(df, model, agg), m))
+    signs = _SIGNS + ', … not trained to the end'*bool((cells(df).n_unfinished > 0).any())
+    signs += ', ÷ in micro-batches of, for lack of memory'*('in_micro_bs' in df)
     return f'{title}\n{printable(crosstab_text(df, model)).to_string(line_width=150)}\n({signs})'
 
 def _cleaned(df):
     "Runs whose names and messages a terminal can show"
     return df.assign(**{c: df[c].map(clean, na_action='ignore') for c in ('run', 'model', 'message') if c in df})
 
+def _unnamed(runs):
+    "Which of model, bs and lr the names of some runs do not tell"
+    def named(c): return all(str(v) in name for v,name in zip(runs[c], runs.run))
+    return [c for c in ('model', 'bs', 'lr') if not named(c)]
+
 def _best_runs(df, n):
-    "The best runs and their accuracies, if any run has one"
-    best = top_runs(df, n)[['run', 'acc']].set_index('run').round(6).rename_axis(None)
+    "The best runs and their values, if any run has one"
+    m = metric_of(df)
+    top = top_runs(df, n)
+    value = top[m.name].round(6) if m.in_points else top[m.name].map(lambda v: m.number(v, 3))
+    best = value.to_frame().assign(**top[_unnamed(top)]).set_index(top.run.rename(None))
     return [_titled('Best runs', printable(best))] if len(best) else []
+
+def _told(df, metric):
+    "Runs that say which metric they are about"
+    df.attrs['metric'] = metric_of(df, metric)
+    return df
 
 def tables(
     df,    # Runs, as `load_runs` gives them
@@ -68,13 +89,15 @@ def tables(
     agg='mean', # How runs of one cell (seeds) become one number
     sd=None, # Run-to-run standard deviation to assume in the findings; as `findings` has it if left out
     parts=(), # Further `Part`s, of which the `plain` text is appended
+    metric=None, # Column or `Metric` to tell of; the one `df` is about if left out
 ): # str
     "The tables and findings of a set of runs, as text"
-    df = _cleaned(df)
+    df = _told(_cleaned(df), metric)
+    found = findings(df, sd)
     inflections = printable(inflection_table(df, agg, detail=True))
-    out = [how_ended(df), *(_plain_crosstab(df, m, agg) for m in df.model.unique())]
-    out += [_titled('Inflection point: the batch size past which accuracy falls', inflections), *_best_runs(df, n)]
-    out += [f'Findings\n{findings_text(findings(df, sd))}', *(o.plain for o in parts if o.plain)]
+    out = [*answer(found), how_ended(df), *(_plain_crosstab(df, m, agg) for m in df.model.unique())]
+    out += [_titled(_point(metric_of(df)), inflections), *_best_runs(df, n)]
+    out += [f'Findings\n{findings_text(found)}', *(o.plain for o in parts if o.plain)]
     return '\n\n'.join(out)
 
 # %% ../../nbs/report/05_compose.ipynb #e8385a8f
@@ -84,13 +107,15 @@ def save_plots(
     fmt='png',    # Or svg, pdf
     dark=False,   # For a dark page?
     agg='mean',   # How runs of one cell (seeds) become one number
-): # list of Paths; none if no run has an accuracy
+    metric=None,  # Column or `Metric` to draw; the one `df` is about if left out
+): # list of Paths; none if no run has a value
     "Draw the plots of a set of runs into a folder"
-    from bs_lr_study.report.plots import plot_acc, plot_heatmap
+    from bs_lr_study.report.plots import plot_heatmap, plot_lines
     from bs_lr_study.report.style import save_figure
-    df = df.assign(model=df.model.map(clean))
-    if df.acc.isna().all(): return []
-    draw = {'accuracy': lambda: plot_acc(df, agg=agg)}
+    df = _told(df.assign(model=df.model.map(clean)), metric)
+    m = metric_of(df)
+    if df[m.name].isna().all(): return []
+    draw = {slug(m.title): lambda: plot_lines(df, agg=agg)}
     draw |= {f'heatmap-{m}': lambda m=m: plot_heatmap(df, m, agg=agg) for m in df.model.unique()}
     rc = {'text.parse_math': False} # a name is no formula
     return [save_figure(f, Path(folder)/f'{file_name(k)}.{fmt}', dark, rc) for k,f in draw.items()]
@@ -124,7 +149,8 @@ def _what(df, most=12):
     return Part('What was run', body + _ends(df))
 
 # %% ../../nbs/report/05_compose.ipynb #e0a32fd7
-_MEANINGS = {'*': 'best of its row', '>': 'best, at the edge of what was tried', '×': 'diverged', '!': 'failed', '?': 'no accuracy'}
+_MEANINGS = {'*': 'best of its row', '>': 'best, at the edge of what was tried', '×': 'diverged', '!': 'failed',
+             '…': 'not trained to the end', '?': 'without a value'}
 
 def _signs(text, n):
     "What the signs in a crosstab mean, those that occur; `n` runs are behind each cell, None if their number differs"
@@ -135,15 +161,15 @@ def _signs(text, n):
 
 def _crosstab(df, model, agg):
     "The crosstab of one model"
-    acc = crosstab_acc(df, model, agg)
-    text = crosstab_text(df, model) if agg == 'mean' else _per_cent(acc).set_axis(acc.index)
+    m,t = metric_of(df),crosstab(df, model, agg)
+    text = crosstab_text(df, model) if agg == 'mean' else _as_text(t, m).set_axis(t.index)
     counts = set(cells(df[df.model == model]).query('n > 1').n)
     n = max(counts) if len(counts) == 1 else None
     if n: text = text.map(lambda o: o.replace(f' ({n})', ''))
-    value = lambda lr, bs: '' if np.isnan(acc.loc[lr, bs]) else float(acc.loc[lr, bs])
-    rows = [[Value(fmt_lr(lr), lr), *(Value(text.loc[lr, bs], value(lr, bs)) for bs in acc)] for lr in acc.index]
-    title = f'{clean(model)}: accuracy in per cent by learning rate (rows) and batch size'
-    return Table(title, ['lr', *map(str, acc)], rows, _signs(text, n), cross=True)
+    value = lambda lr, bs: '' if np.isnan(t.loc[lr, bs]) else float(t.loc[lr, bs])
+    rows = [[Value(fmt_lr(lr), lr), *(Value(text.loc[lr, bs], value(lr, bs)) for bs in t)] for lr in t.index]
+    title = f'{clean(model)}: {_in_words(m)} by learning rate (rows) and batch size'
+    return Table(title, ['lr', *map(str, t)], rows, _signs(text, n), cross=True)
 
 # %% ../../nbs/report/05_compose.ipynb #4f4d2f9d
 _MOST = dict(models=12, cells=1200) # drawn and printed; beyond that a page is no help
@@ -155,23 +181,30 @@ def _with_short_names(df):
 
 def _range(df, name_model=False):
     "What a plot shows, in words"
-    c = cells(df).query('n > 0')
-    top = c.loc[c.acc.idxmax()]
+    m,c = metric_of(df),cells(df).query('n > 0')
+    values = c[m.name]
+    top = c.loc[(m.sign*values).idxmax()]
     where = f'{top.model} at '*name_model or 'at '
-    return f'from {100*c.acc.min():.1f} to {100*top.acc:.1f} per cent, the best {where}bs {top.bs}, lr {fmt_lr(top.lr)}'
+    span = f'from {m.number(values.min())} to {m.number(values.max())}' + ' per cent'*m.in_points
+    return f'{span}, the best {where}bs {top.bs}, lr {fmt_lr(top.lr)}'
+
+def _capital(text): return text[:1].upper() + text[1:]
 
 def _lines(df, i, agg):
     "The lines of a few models, side by side"
-    from bs_lr_study.report.plots import plot_acc
-    if df.acc.isna().all(): return []
-    caption = f"Accuracy against batch size, a line a learning rate: {', '.join(df.model.unique())}; {_range(df, True)}."
-    return [as_plot(f'accuracy-{i}', caption, lambda: plot_acc(df, agg=agg))]
+    from bs_lr_study.report.plots import plot_lines
+    m = metric_of(df)
+    if df[m.name].isna().all(): return []
+    models = ', '.join(df.model.unique())
+    caption = f'{_capital(m.title)} against batch size, a line a learning rate: {models}; {_range(df, True)}.'
+    return [as_plot(f'{slug(m.title)}-{i}', caption, lambda: plot_lines(df, agg=agg))]
 
 def _heatmap(df, i, agg):
     "The heatmap of one model"
     from bs_lr_study.report.plots import plot_heatmap
-    if df.acc.isna().all(): return []
-    of = f'{df.model.iloc[0]}: accuracy by learning rate and batch size'
+    m = metric_of(df)
+    if df[m.name].isna().all(): return []
+    of = f'{df.model.iloc[0]}: {m.title} by learning rate and batch size'
     return [as_plot(f'heatmap-{i}', f'{of}; {_range(df)}. The table below has the numbers.', lambda: plot_heatmap(df, agg=agg))]
 
 def _pictures(df, agg):
@@ -183,38 +216,41 @@ def _pictures(df, agg):
     for i,m in enumerate(models, 1):
         if m in big: body += [Text(f'{clean(m)} has more than {_MOST["cells"]:,} cells: too many to draw or print.')]
         else: body += [*_heatmap(draw[df.model == m], i, agg), _crosstab(df, m, agg)]
-    return Part('Accuracy by batch size and learning rate', body)
+    return Part(f'{_capital(metric_of(df).title)} by batch size and learning rate', body)
 
 # %% ../../nbs/report/05_compose.ipynb #2093a156
-_ACC = 'accuracy (%)'
 _KEYS = dict(model='model', bs='batch size', lr='learning rate')
 
-def _two_digits(acc): return f'{100*acc:.2f}'
+def _column(m): return m.title + ' (%)'*m.in_points
+
+def _shown(m, digits=2): return {_column(m): lambda v: m.number(v, digits)}
 
 def _inflections(df, agg, sd, level=.9):
     "Inflection points, and which batch sizes may be the best"
-    err = run_error(df, sd) if agg == 'mean' and df.acc.notna().any() else None
+    m = metric_of(df)
+    err = run_error(df, sd) if agg == 'mean' and df[m.name].notna().any() else None
+    if err and not err.known: err = None
     sets = best_sets(df, level=level, sd=err) if err else None
     t = inflection_table(df, agg, detail=True, sets=sets)
     note = err and (f'In brackets the batch sizes that may be the best of their row, at {100*level:.0f} per cent, '
-                    f'for runs that move by {100*err.sd:.1f} points ({err.how}).')
-    title = 'Inflection point: the batch size past which accuracy falls, for each learning rate'
-    return as_table(title, t.reset_index(), note or '', lr=fmt_lr)
+                    f'for runs that move by {m.points(err.sd)} ({err.how}).')
+    return as_table(f'{_point(m)}, for each learning rate', t.reset_index(), note or '', lr=fmt_lr)
 
 def _best_by(df, key, agg, most=200):
     "The best cell of each model, batch size or learning rate, if there are several"
-    best = best_by(df, key, agg).dropna().rename(_ACC)
+    m = metric_of(df)
+    best = best_by(df, key, agg).dropna().rename(_column(m))
     if len(best) < 2: return []
     note = f'The first {most} of {len(best):,}.' if len(best) > most else ''
-    fmt = {_ACC: _two_digits, 'lr': fmt_lr}
-    return [as_table(f'Best accuracy by {_KEYS[key]}', best.head(most).reset_index(), note, **fmt)]
+    fmt = _shown(m) | {'lr': fmt_lr}
+    return [as_table(f'Best {m.title} by {_KEYS[key]}', best.head(most).reset_index(), note, **fmt)]
 
 def _bests(df, agg, sd, n=10):
     "The best cells, and the best runs"
-    body = [_inflections(df, agg, sd)]
+    m,body = metric_of(df),[_inflections(df, agg, sd)]
     for key in _KEYS: body += _best_by(df, key, agg)
-    top = top_runs(df, n)[['run', 'acc']].rename(columns=dict(acc=_ACC))
-    if len(top): body += [as_table('The best runs', top, **{_ACC: lambda v: f'{100*v:.4f}'})]
+    top = top_runs(df, n)[['run', m.name]].rename(columns={m.name: _column(m)})
+    if len(top): body += [as_table('The best runs', top, **_shown(m, 4))]
     return Part('What is best', body)
 
 # %% ../../nbs/report/05_compose.ipynb #ef398f42
@@ -222,9 +258,9 @@ _TOPICS = dict(
     runs='What was run', missing='What was not run', lost='What was lost', noise='How much a run moves', models='Models compared',
     row='At each learning rate', edge='At the edge of what was tried', spread='How much the learning rate matters', budget='Updates')
 
-def _findings(df, sd):
+def _findings(found):
     "The findings, by topic, and what their certainty means"
-    found,topics = findings(df, sd),{}
+    topics = {}
     for o in found.itertuples():
         sentences = topics.setdefault(_TOPICS.get(o.topic, o.topic.capitalize()), [])
         sentences += [(clean(o.sentence), '' if o.certainty == 'fact' else o.certainty)]
@@ -252,14 +288,16 @@ def _cost(df):
 
 # %% ../../nbs/report/05_compose.ipynb #bf27c546
 _LEFT_OUT = {'id', 'train_seconds', 'data_fingerprint', 'time'}
-_ALWAYS = {'run', 'acc', 'model', 'bs', 'lr'}
+_ALWAYS = {'run', 'model', 'bs', 'lr'}
 
 def _listing(df, most):
     "The runs themselves, best first"
-    cols = [c for c in df if c in _ALWAYS or c not in _LEFT_OUT and df[c].astype(str).nunique() > 1][:20]
-    t = df[cols].sort_values(['acc', 'bs'], ascending=[False, True], kind='stable').head(most).rename(columns=dict(acc=_ACC))
+    m = metric_of(df)
+    cols = [c for c in df if c in {m.name} | _ALWAYS or c not in _LEFT_OUT and df[c].astype(str).nunique() > 1][:20]
+    best = df[cols].sort_values([m.name, 'bs'], ascending=[m.lower, True], kind='stable').head(most)
+    t = best.rename(columns={m.name: _column(m)})
     note = f'The {len(t):,} best of {len(df):,} runs: a page cannot hold them all. The tables above are about all of them.'
-    table = as_table(f'{len(t):,} runs, best first', t, note if len(df) > len(t) else '', lr=fmt_lr, **{_ACC: _two_digits})
+    table = as_table(f'{len(t):,} runs, best first', t, note if len(df) > len(t) else '', lr=fmt_lr, **_shown(m))
     return Part('The runs', [table])
 
 # %% ../../nbs/report/05_compose.ipynb #43bad8cf
@@ -270,11 +308,14 @@ def report(
     sd=None, # Run-to-run standard deviation to assume; as `findings` has it if left out
     parts=(), # Further `Part`s, put before the runs themselves
     most=1000, # List at most this many runs
+    metric=None, # Column or `Metric` to tell of; the one `df` is about if left out
 ): # `Report`
     "All tables, plots and findings of a set of runs, and the runs themselves"
     if df.empty: raise ValueError('there are no runs to report on')
-    df = df.assign(run=df.run.map(clean), model=df.model.map(clean))
-    own = [_what(df), _pictures(df, agg), _bests(df, agg, sd), _findings(df, sd), *_cost(df)]
+    df = _told(df.assign(run=df.run.map(clean), model=df.model.map(clean)), metric)
+    found = findings(df, sd)
+    opening = [Part('The answer', [Text(clean(o)) for o in said])] if (said := answer(found)) else []
+    own = [*opening, _what(df), _pictures(df, agg), _bests(df, agg, sd), _findings(found), *_cost(df)]
     return Report(clean(title), [_numbered(p, i) for i,p in enumerate([*own, *parts, _listing(df, most)])])
 
 def _numbered(part, i):

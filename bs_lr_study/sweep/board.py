@@ -13,6 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 
+from ..metrics import Metric, known_metric
 from ..runs import flat
 from ..store import known_run
 from .plan import Times, relative_cost
@@ -21,18 +22,19 @@ from .plan import Times, relative_cost
 @dataclass(frozen=True)
 class Cell:
     "What is known of the runs of one learning rate and batch size"
-    acc: float|None = None # Mean accuracy so far
+    value: float|None = None # Mean accuracy so far, or of another metric
     left: int = 0          # Runs to come
     running: bool = False  # Is one of them being trained?
     diverged: int = 0
     failed: int = 0        # Or out of memory, or untrainable
+    metric: Metric = known_metric('acc') # Of which `value` is
 
     def text(self, best=False, places=1):
-        "Accuracy in per cent and a sign, or a sign alone"
+        "The value and a sign, or a sign alone; an accuracy in per cent"
         lost = '×' if self.diverged else '!' if self.failed else ''
-        if self.acc is None: return '…' if self.running else '·' if self.left else lost
-        acc = f'{100*self.acc:.{places}f}'
-        return ('100' if acc == '100.0' else acc) + (lost or ('*' if best else ''))
+        if self.value is None: return '…' if self.running else '·' if self.left else lost
+        value = self.metric.number(self.value, places)
+        return ('100' if value == '100.0' else value) + (lost or ('*' if best else ''))
 
 SIGNS = {'·': 'waiting', '…': 'in training', '×': 'diverged', '!': 'failed', '*': 'best of its row'}
 
@@ -111,6 +113,8 @@ def _by_cell(cfgs):
         tabs.setdefault(title, {}).setdefault((c.lr, c.bs), []).append(c.id)
     return tabs
 
+_SHOWN = dict(acc=known_metric('acc'), loss=known_metric('valid_loss'))
+
 class Board:
     "How far a study and each of its cells are; called with a `Run` that is recorded"
     def __init__(self,
@@ -155,16 +159,25 @@ class Board:
         self.running |= {c.id for c in cfgs}
         self.changed(cfgs)
 
+    @property
+    def field(self):
+        "What is shown of each run: accuracy, or the validation loss where no run has one"
+        first = next((o for o in self.known.values() if o.status == 'ok'), None)
+        return 'loss' if first and first.acc is None else 'acc'
+
+    @property
+    def metric(self): return _SHOWN[self.field]
+
     def cell(self,
         ids, # Of its runs
     ): # `Cell`
         "What is known of a cell"
         done = [self.known[i] for i in ids if i in self.known and i not in self.left]
-        accs = [o.acc for o in done if o.acc is not None]
+        values = [v for o in done if (v := getattr(o, self.field)) is not None]
         status = Counter(o.status for o in done)
-        return Cell(acc=sum(accs)/len(accs) if accs else None, left=len(ids) - len(done),
+        return Cell(value=sum(values)/len(values) if values else None, left=len(ids) - len(done),
                     running=not self.running.isdisjoint(ids), diverged=status['diverged'],
-                    failed=len(done) - status['ok'] - status['diverged'])
+                    failed=len(done) - status['ok'] - status['diverged'], metric=self.metric)
 
     def rows(self,
         title, # A crosstab's title
@@ -181,11 +194,13 @@ class Board:
         "A legend of the signs that are to be seen"
         cells = [o for t in self.tabs for row in self.rows(t).values() for o in row.values()]
         seen = {c.text(best)[-1] for c,best in cells}
-        legend = ['accuracy in per cent', *(f'{k} {v}' for k,v in SIGNS.items() if k in seen)]
-        if any(c.acc is not None and c.left for c,_ in cells): legend.append('dim: more seeds to come')
+        m = self.metric
+        legend = [m.title + ' in per cent'*m.in_points, *(f'{k} {v}' for k,v in SIGNS.items() if k in seen)]
+        if any(c.value is not None and c.left for c,_ in cells): legend.append('dim: more seeds to come')
         return ', '.join(legend)
 
 def _with_best(row):
     "A row's cells, each with whether it is the best; of one cell there is no best"
-    best = max((c.acc for c in row.values() if c.acc is not None), default=None) if len(row) > 1 else None
-    return {bs: (c, c.acc is not None and c.acc == best) for bs,c in row.items()}
+    gains = {bs: c.metric.sign*c.value for bs,c in row.items() if c.value is not None}
+    best = max(gains.values(), default=None) if len(row) > 1 else None
+    return {bs: (c, best is not None and gains.get(bs) == best) for bs,c in row.items()}

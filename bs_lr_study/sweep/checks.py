@@ -9,12 +9,13 @@ __all__ = ['SweepError', 'check']
 
 # %% ../../nbs/sweep/11_checks.ipynb #06495042
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import import_module
 from itertools import chain
 
-from ..files import UserError
+from ..files import UserError, user_cache, write_whole
+from .workers import default_workers
 from ..register import OPTIMIZERS, name_of
 from ..training.data import check_size, find_data, fingerprint
 from ..training.models import check_model, fitting, model_function, own_values
@@ -111,13 +112,23 @@ def _try_models(cfgs, how):
 # %% ../../nbs/sweep/11_checks.ipynb #029c483b
 def _check_same_images(study, cfgs, path, known):
     "One store, one set of images"
-    ids,ours = {c.id for c in study.cfgs},fingerprint(cfgs[0].data, path)
+    ids,ours = {c.id for c in study.cfgs},fingerprint(cfgs[0].data, path, cfgs[0].valid)
     trained = [o for k,o in known.items() if k in ids and o.status != 'failed']
     others = {o.env.get('data_fingerprint') for o in trained} - {None, ours}
     if not others: return
     images = f'{path or cfgs[0].data} (fingerprint {min(others)}, not {ours})'
     raise SweepError(f'{study.store.path} has runs on other images than {images}: '
                      'name the images that those were made with, or choose another store')
+
+def _look_at_images(path, valid):
+    "Decode all images, unless the decoded ones are kept already"
+    from bs_lr_study.training.folders import look_at, read_folder
+    from bs_lr_study.training.images import cache_key
+    files = read_folder(path, valid).files
+    seen = user_cache()/f'looked-{cache_key(path, files)}'
+    if seen.exists() or (user_cache()/f'pixels-{cache_key(path, files)}').exists(): return
+    look_at(path, files, default_workers() or 4)
+    with suppress(OSError): write_whole(seen, b'')
 
 def _check_same_code(study, cfgs, how, known):
     "A store has runs of one version of a function"
@@ -150,7 +161,8 @@ def check(
     else: _check_choices(cfgs, how)
     _check_same_code(study, cfgs, how, known)
     if how.learner and data is None: return None # the Learner knows where its images are
-    path = find_data(names[0], data)
+    path = find_data(names[0], data, valid=cfgs[0].valid)
+    if path and here: _look_at_images(path, cfgs[0].valid)
     _check_same_images(study, cfgs, path, known)
     if not how.learner: _try_models(cfgs, replace(how, path=path))
     return path

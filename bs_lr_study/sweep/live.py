@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from html import escape
 
 from ..files import SteadyFile, clean, without_secrets
+from ..metrics import known_metric
 from ..runs import fmt_lr
 from .board import SIGNS
 from .plan import fmt_seconds
@@ -42,7 +43,7 @@ def _fitting(tabs, tall):
 
 def _style(c, best):
     "rich's style of a cell"
-    if c.acc is None: return 'red' if not c.left else 'yellow' if c.running else 'dim'
+    if c.value is None: return 'red' if not c.left else 'yellow' if c.running else 'dim'
     return ' '.join(['bold']*bool(best) + ['dim']*bool(c.left)) or 'none'
 
 def _placed(o, w, places):
@@ -50,7 +51,7 @@ def _placed(o, w, places):
     if o is None: return ' '*w
     cell,best = o
     text,sign = cell.text(best, places),' '
-    if cell.acc is not None and text[-1] in SIGNS: text,sign = text[:-1],text[-1]
+    if cell.value is not None and text[-1] in SIGNS: text,sign = text[:-1],text[-1]
     return f'{text:>{w-1}}{sign}', _style(cell, best)
 
 def _legend(board, n_bs, n_tabs):
@@ -82,8 +83,9 @@ def board_lines(
 def _td(o):
     if o is None: return '<td></td>'
     c,best = o
-    if c.acc is None: return f'<td>{c.text(best)}</td>'
-    return f'<td style="background:rgba(70,130,180,{.6*c.acc:.2f});opacity:{.6 if c.left else 1}">{c.text(best)}</td>'
+    if c.value is None: return f'<td>{c.text(best)}</td>'
+    shade = c.value*c.metric.factor/100 if c.metric.in_points else 0
+    return f'<td style="background:rgba(70,130,180,{.6*shade:.2f});opacity:{.6 if c.left else 1}">{c.text(best)}</td>'
 
 def _tr(lr, row, bss):
     cells = ''.join(_td(row.get(o)) for o in bss)
@@ -169,14 +171,20 @@ def _at_most(seconds, f):
     return maybe
 
 # %% ../../nbs/sweep/10_live.ipynb #610484bc
+def _value(run):
+    "The accuracy of a run; of one that has none its validation loss"
+    if run.acc is not None: return f'{run.acc:.4f}'
+    loss = run.metrics[-1].get('valid_loss') if run.status == 'ok' and run.metrics else None
+    return '' if loss is None else f"loss {known_metric('valid_loss').number(loss, 2)}"
+
 def run_line(
     run,  # `Run`
     board, # `Board` that knows of it
 ): # str
     "How a run has ended, and how far the sweep is, in one line"
     seconds = run.cost.get('seconds')
-    acc,took = '' if run.acc is None else f'{run.acc:.4f}',fmt_seconds(seconds) if seconds else ''
-    parts = f'{board.n_done}/{board.n}',run.name or run.id,run.status,acc,took,run.message,str(board.pace)
+    value,took = _value(run),fmt_seconds(seconds) if seconds else ''
+    parts = f'{board.n_done}/{board.n}',run.name or run.id,run.status,value,took,run.message,str(board.pace)
     return clean(' · '.join(' '.join(o.split()) for o in parts if o))
 
 @contextmanager

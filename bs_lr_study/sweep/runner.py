@@ -25,7 +25,7 @@ from .board import Board
 from .checks import check
 from .executors import get_executor, is_local
 from .live import check_show, live
-from .plan import done_ids, in_order, in_seconds
+from .plan import done_ids, has_time, in_order, in_seconds
 from .study import with_learner
 from ..tracking.send import tracked
 from ..training.checkpoint import Checkpoints
@@ -124,8 +124,8 @@ class StopOptions:
 
     def timer(self): # Function of anything that is true as long as there is time
         "Start the clock of the budget"
-        end = time.monotonic() + (float('inf') if self.budget is None else in_seconds(self.budget))
-        return lambda what=None: time.monotonic() < end
+        began,budget = time.monotonic(),self.budget and in_seconds(self.budget)
+        return lambda what=None: has_time(time.monotonic() - began, budget)
 
 # %% ../../nbs/sweep/12_runner.ipynb #03f4f7a8
 @dataclass(frozen=True)

@@ -18,16 +18,15 @@ from typing import NamedTuple
 
 import torch
 from fastai.torch_core import no_random
-from fastcore.meta import delegates
 
 from ..files import user_cache, write_whole
 from ..runs import Run, examples_seen
-from .data import fingerprint
+from .data import data_kind, fingerprint
 from .learner import train_many as reference
 from .member_opt import MEMBER_OPTS
 from .members import NotStackable
 from .models import build_model
-from .options import TrainOptions, together, train_options
+from .options import takes_options, together, train_options
 from .outcome import check_config, ending, free_memory, machine, on_device, peak_memory
 from .row import AMP, Row, batches, get_source, train_row
 
@@ -201,7 +200,7 @@ def _train_group(cfgs, how):
     try:
         check_config(cfgs[0])
         source = get_source(cfgs[0], how.path, how.device)
-        print_ = fingerprint(cfgs[0].data, how.path)
+        print_ = fingerprint(cfgs[0].data, how.path, cfgs[0].valid)
         env |= dict(data_fingerprint=print_, n_train=source.n_train, n_valid=source.n_valid)
     except Exception as e: return [Run(c, env=env, **ending(e)) for c in cfgs]
     try: plan = cached_plan(cfgs, source, how)
@@ -218,13 +217,15 @@ def left_out(
     how = train_options(how, **opts)
     if how.measure_of(cfg): return 'what is measured is left to the reference'
     if how.learner: return 'a Learner of your own is left to the reference'
+    if data_kind(cfg.data).source is None: return f'data {cfg.data} are left to the reference: they are no images in memory'
+    if cfg.schedule == 'fine_tune' or cfg.lr_mult or cfg.pretrained: return 'fine-tuning is left to the reference'
     if how.amp not in (None, *AMP): return f'amp {how.amp} is left to the reference'
     if cfg.opt not in MEMBER_OPTS: return f'opt {cfg.opt} is left to the reference'
     if cfg.aug == 'strong': return "aug strong is left to the reference: its transforms are fastai's"
     return ''
 
 # %% ../../nbs/training/15_fast.ipynb #5d95af61
-@delegates(TrainOptions)
+@takes_options
 def train_many(
     cfgs,     # `RunConfig`s
     how=None, # `TrainOptions`

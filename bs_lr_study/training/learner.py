@@ -12,7 +12,6 @@ import random
 from dataclasses import replace
 from functools import partial
 
-from fastcore.meta import delegates
 
 from ..register import MEASURES, name_of
 from ..runs import Run, stages
@@ -22,7 +21,7 @@ from .data import fingerprint, get_dls, n_channels
 from .models import build_model
 from .norms import CALIBRATED, N_CALIBRATE, SpareNorms, calibrate
 from .optim import check_opt, opt_func
-from .options import TrainOptions, train_options
+from .options import takes_options, train_options
 from .outcome import check_config, check_updates, ending, free_memory, machine, on_device, peak_memory
 from .own import learner_function, named, own_learner, start_order
 from .source import code_of
@@ -154,7 +153,7 @@ def _with_results(run, learn, how):
     return replace(run, metrics=learn.watch.metrics, cost=_cost(learn.watch, how.device), env=env,
                    updates=_updates(learn.recorder, how.log_every))
 
-@delegates(TrainOptions)
+@takes_options
 def train(
     cfg,        # `RunConfig`
     how=None,   # `TrainOptions`
@@ -170,7 +169,7 @@ def train(
     try:
         env = _env(cfg, how)
         measure = MEASURES.load(how.measure_of(cfg))() if 'measure' in env else None
-        env['data_fingerprint'] = None if how.learner and not how.path else fingerprint(cfg.data, how.path)
+        env['data_fingerprint'] = None if how.learner and not how.path else fingerprint(cfg.data, how.path, cfg.valid)
         with no_random(cfg.seed, reproducible=False):
             learn = make_learner(cfg, how)
             if measure: learn.add_cb(measure)
@@ -185,7 +184,7 @@ def train(
     return run if learn is None else _with_results(run, learn, how)
 
 # %% ../../nbs/training/11_learner.ipynb #0024283d
-@delegates(TrainOptions)
+@takes_options
 def train_many(
     cfgs,     # `RunConfig`s
     how=None, # `TrainOptions`

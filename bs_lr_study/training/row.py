@@ -21,7 +21,8 @@ from fastcore.basics import patch
 
 from ..runs import stages
 from .accumulate import micro_slices
-from .data import check_size, digits, image_files
+from .data import check_size, data_kind, digits
+from .folders import read_folder
 from .images import cache_key, load_images
 from .member_opt import MemberOpt, schedule
 from .members import Members, check_members, seed_dropout
@@ -56,9 +57,14 @@ def get_source(
 ): # `Digits` or `Images`
     "The images that a config asks for, in memory"
     check_size(cfg)
-    if cfg.data == 'digits': return Digits(device)
-    state = cache_key(Path(path), image_files(Path(path)))
-    return _images(path, state, cfg.size, device, valid_pct=cfg.valid_pct, split_seed=cfg.split_seed, aug=cfg.aug)
+    return _SOURCES[data_kind(cfg.data).source](cfg, path, device)
+
+def _image_source(cfg, path, device):
+    state = cache_key(Path(path), read_folder(path, cfg.valid).files)
+    how = dict(valid_pct=cfg.valid_pct, split_seed=cfg.split_seed, aug=cfg.aug, folder=cfg.valid)
+    return _images(path, state, cfg.size, device, **how)
+
+_SOURCES = dict(digits=lambda cfg, path, device: Digits(device), images=_image_source)
 
 # %% ../../nbs/training/14_row.ipynb #b1cc6729
 def orders(

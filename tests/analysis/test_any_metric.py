@@ -1,5 +1,4 @@
 """Whatever is said of an accuracy is said of a loss that is its negative, and of the error that is what it lacks of one."""
-import ast
 from dataclasses import replace
 from functools import cache
 
@@ -120,22 +119,3 @@ def test_runs_of_several_metrics_keep_them_all():
     df = load_runs().assign(val_loss=lambda t: 1 - t.acc, train_loss=.1)
     assert best_run(df).run == best_run(df, 'val_loss').run == best_run(df[['run', 'model', 'bs', 'lr', 'val_loss', 'train_loss']]).run
     assert {'acc', 'val_loss', 'train_loss'} <= set(top_runs(df, 3, 'val_loss'))
-
-# No source of these rooms asks for a metric's name
-
-from tests.test_house import SOURCES
-
-NAMES = {'acc', 'loss', 'val_loss', 'valid_loss', 'train_loss', 'error', 'accuracy', 'mse'}
-
-def strings(node): return {o.value for o in ast.walk(node) if isinstance(o, ast.Constant) and isinstance(o.value, str)}
-
-def asked(tree):
-    "The metrics' names that a source compares with"
-    found = [strings(o) for n in ast.walk(tree) if isinstance(n, ast.Compare) for o in (n.left, *n.comparators)]
-    return set().union(*found) & NAMES
-
-@pytest.mark.parametrize('name', [o for o in SOURCES if o.split('.')[0] == 'analysis'])
-def test_no_branch_on_a_name(name): assert asked(ast.parse(SOURCES[name].read_text(encoding='utf-8'))) == set()
-
-def test_a_branch_on_a_name_would_be_seen():
-    assert asked(ast.parse("if y == 'acc': pass\nif y in ('train_loss', 'x'): pass\nz = 'mse'")) == {'acc', 'train_loss'}

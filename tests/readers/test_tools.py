@@ -1,9 +1,10 @@
 "Readers of tools on files of the tools themselves: the last value of each curve, the learning rate that was given, how each run ended"
-import gzip, json, os, pickle, shutil, sqlite3, warnings
+import gzip, json, os, pickle, re, shutil, sqlite3, warnings
 from pathlib import Path
 
 import pandas as pd, pytest
 
+from bs_lr_study.analysis import load_runs, settings_of
 from bs_lr_study.readers.sources import FILES, find_reader
 from bs_lr_study.readers.tool_files import files_in, sqlite_tables
 from bs_lr_study.readers.wandb_table import split_frames
@@ -376,3 +377,93 @@ def test_sources_load_nothing_that_is_heavy():
 for o in {list(FILES.values())!r}: __import__(o)
 print([o for o in ("torch", "fastai", "wandb", "optuna", "mlflow", "ray", "lightning", "transformers") if o in sys.modules])'''
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'
+
+
+class TestLoadRuns:
+    "From what a tool left to the table, in one line"
+    @pytest.mark.parametrize('place, metric', [
+        ('optuna/optuna.db', None), ('optuna/optuna_journal.log', None), ('ray', None), ('lightning', None), ('mlflow/mlruns', None), ('mlflow/mlflow.db', None),
+        ('mlflow/mlflow_runs.csv', None), ('keras_tuner', None), ('tensorboard/hparams.csv', None), ('tensorboard/hparams.json', None)])
+    def test_one_line(self, left, place, metric):
+        df = load_runs(left/place, metric=metric)
+        y = df.attrs['metric']
+        good = df[df.status == 'ok'] if 'status' in df else df
+        assert y.lower and losses(good, 'bs', 'lr', y.name) == TRUTH
+        assert df[y.name].notna().sum() == len(TRUTH) # pruned, stopped, failed and running ones have no result
+        assert settings_of(good) == []
+
+    def test_the_table_of_optuna(self, left):
+        "No storage says there which way the objective goes"
+        with pytest.raises(ValueError, match="metric='value', lower=True"): load_runs(left/'optuna'/'optuna_trials.csv')
+        df = load_runs(left/'optuna'/'optuna_trials.csv', metric='value', lower=True)
+        assert losses(df[df.status == 'ok'], 'bs', 'lr', 'value') == TRUTH and df.status.tolist()[6:] == ['pruned', 'failed', 'running']
+
+    def test_the_trainer(self, left):
+        df = load_runs(left/'trainer', metric='eval_loss')
+        assert losses(df, 'bs', 'lr', 'eval_loss') == {k: v for k,v in TRUTH.items() if k[0] == 16}
+        assert len(df.columns) < 40 and load_runs(left/'trainer').acc.tolist() == pytest.approx([1 - o/5 for o in df.eval_loss])
+
+    def test_what_a_tool_measured_is_no_setting(self, left, tmp_path):
+        "Even if it is called like one: only what was in the config can be"
+        shutil.copytree(left/'mlflow'/'mlruns', tmp_path/'mlruns')
+        for i,p in enumerate(files_in(tmp_path, 'lr_now')): p.rename(p.with_name('weight_decay')).write_text(f'1000 {i % 2} 0\n')
+        df = load_runs(tmp_path)
+        assert df.weight_decay.nunique() == 2 and settings_of(df) == []
+        for i,p in enumerate(files_in(tmp_path, 'optimizer')): p.write_text(['adam', 'sgd'][i % 2])
+        assert settings_of(load_runs(tmp_path)) == ['optimizer']
+
+    def test_a_sweep_in_two_places(self, left):
+        df = load_runs([left/'mlflow'/'mlruns', left/'lightning'])
+        assert len(df) == 13 and settings_of(df[df.status != 'failed'].drop(columns='status')) == []
+
+    @pytest.mark.parametrize('cell', ["{'val_loss': 0.5, 'x': nan, '_wandb': {'runtime': 60}}", '{"val_loss": 0.5}', {'val_loss': .5}])
+    def test_the_recipe_of_wandb(self, cell):
+        df = pd.DataFrame(dict(summary=[cell]*2, config=["{'batch_size': 16, 'optimizer': {'lr': 0.1}}", "{'batch_size': 32, 'optimizer': {'lr': 0.1}}"],
+                               name=['a', 'b']))
+        with pytest.warns(UserWarning, match='keeps no states'): got = load_runs(df, columns=dict(lr='optimizer.lr'))
+        assert got[['run', 'bs', 'lr', 'val_loss']].values.tolist() == [['a', 16, .1, .5], ['b', 32, .1, .5]]
+
+    @pytest.mark.parametrize('cell', ["{'a': __import__('os')}", "{'a': open('x')}", '[1]', "{'a'", '('*10**5, '{"a": ' + '['*10**5])
+    def test_no_dict(self, cell):
+        with pytest.warns(UserWarning), pytest.raises(ValueError, match='row 0: config holds no dict'):
+            load_runs(pd.DataFrame(dict(summary=['{}'], config=[cell], name=['a'])))
+
+    def test_an_address(self, left, monkeypatch):
+        monkeypatch.chdir(left/'optuna')
+        for o in ('sqlite:///optuna.db', f'sqlite:///{left}/optuna/optuna.db'): assert len(load_runs(o)) == 9
+        with pytest.raises(ValueError, match='postgresql://here/x is on a server, which is not asked: save its runs as CSV'): load_runs('postgresql://here/x')
+
+
+GUIDE = Path(__file__).parents[2]/'nbs'/'guides'/'05_bring_your_own.ipynb'
+NOT_HERE = 'wandb:', "'wandb'", 'parquet' # a server, a log that wandb writes (see test_wandb), a package that is not installed
+
+def lines_of_the_guide():
+    "The last column of its table"
+    text = '\n'.join(''.join(o['source']) for o in json.loads(GUIDE.read_text(encoding='utf-8'))['cells'])
+    return re.findall(r'^\| .* \| .* \| `(load_runs\(.*\))` \|$', text, re.MULTILINE)
+
+@pytest.fixture(scope='module')
+def desk(left, tmp_path_factory):
+    "The files of all tools in one folder, under the names that the guide uses"
+    desk = tmp_path_factory.mktemp('desk')
+    for tool in left.iterdir():
+        for o in tool.iterdir(): (shutil.copytree if o.is_dir() else shutil.copy)(o, desk/o.name)
+    rows = pd.DataFrame([dict(batch_size=bs, lr=lr, val_loss=v) for (bs,lr),v in TRUTH.items()])
+    rows.to_csv(desk/'runs.csv', index=False)
+    rows.to_json(desk/'runs.jsonl', orient='records', lines=True)
+    rows.assign(Name='calm-sea', State='finished').to_csv(desk/'wandb_export.csv', index=False)
+    config = [str(dict(batch_size=bs, optimizer=dict(lr=lr))) for bs,lr in TRUTH]
+    pd.DataFrame(dict(summary=[str(dict(val_loss=v)) for v in TRUTH.values()], config=config, name='calm-sea')).to_csv(desk/'project.csv')
+    return desk
+
+def test_the_guide_names_all_tools():
+    lines = lines_of_the_guide()
+    assert len(lines) >= 19 and len([o for o in lines if not any(w in o for w in NOT_HERE)]) >= 16
+
+@pytest.mark.filterwarnings("ignore:W&B's recipe")
+@pytest.mark.parametrize('line', [o for o in lines_of_the_guide() if not any(w in o for w in NOT_HERE)])
+def test_each_line_of_the_guide(desk, monkeypatch, line):
+    monkeypatch.chdir(desk)
+    df = eval(line, dict(load_runs=load_runs, pd=pd, df=pd.read_csv('runs.csv')))
+    y = df.attrs['metric'].name
+    assert losses(df[df[y].notna()], 'bs', 'lr', y) == {k: v for k,v in TRUTH.items() if k[0] == 16 or 'trainer' not in line}

@@ -53,7 +53,7 @@ class TestAcc:
         ax = plot_acc(df, 'xresnet18')
         assert xlabels(ax) == '1 2 4 8 16 32 64 128 256 512 1024 2048'.split()
         assert ax.get_xscale() == 'log' and ax.xaxis.get_transform().base == 2
-        assert ax.get_xlabel() == 'Batch size (examples per update)' and ax.get_ylabel() == 'Validation accuracy (%)'
+        assert ax.get_xlabel() == 'Batch size (examples per update)' and ax.get_ylabel() == 'Accuracy (%)'
         assert ax.get_title() == 'xresnet18' and ax.get_legend().get_title().get_text() == 'Learning rate'
         ax.figure.canvas.draw()
         assert '80' in [o.get_text() for o in ax.get_yticklabels()] # per cent, from shares
@@ -212,12 +212,12 @@ class TestCurves:
         ax = plot_curves(epochs)
         assert len(ax.lines) == 4
         assert ax.lines[0].get_xdata().tolist() == [0, 1, 2] and ax.lines[0].get_ydata().tolist() == [2.5, 2.4, 2.3]
-        assert ax.get_xlabel() == 'Epoch' and ax.get_ylabel() == 'Validation loss (cross-entropy)'
+        assert ax.get_xlabel() == 'Epoch' and ax.get_ylabel() == 'Validation loss'
         assert [o.get_text() for o in ax.get_legend().get_texts()] == ['1e-2', '1e-1']
 
     def test_what_is_drawn_and_coloured(self, epochs):
         ax = plot_curves(epochs[epochs.lr == .1], y='acc')
-        assert ax.get_legend().get_title().get_text() == 'Batch size' and ax.get_ylabel() == 'Validation accuracy (%)'
+        assert ax.get_legend().get_title().get_text() == 'Batch size' and ax.get_ylabel() == 'Accuracy (%)'
         assert [o.get_text() for o in ax.get_legend().get_texts()] == ['8', '16']
         assert plot_curves(epochs, y='train_loss', hue='bs').lines[0].get_ydata()[0] == 2
 
@@ -232,7 +232,7 @@ class TestCurves:
         assert np.isnan(plot_curves(epochs).lines[0].get_ydata()[2])
 
     def test_choices(self, epochs):
-        with pytest.raises(ValueError, match="y is 'loss': choose one of train_loss, valid_loss, acc"): plot_curves(epochs, y='loss')
+        with pytest.raises(ValueError, match="there is no column 'loss': the metrics in this table are"): plot_curves(epochs, y='loss')
         with pytest.raises(ValueError, match="hue is 'seed': choose one of lr, bs"): plot_curves(epochs, hue='seed')
         assert not plt.get_fignums()
 

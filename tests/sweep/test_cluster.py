@@ -243,6 +243,7 @@ class TestCluster:
         run(here, workers=0, show=False)
         assert {k: d['metrics'] for k,d in there.store.records().items()} == {k: d['metrics'] for k,d in here.store.records().items()}
 
+    @pytest.mark.slow
     def test_a_sweep_that_is_ended(self, nodes, driver): # the last, as it ends the cluster
         "Ctrl-C is quiet, and like `kill -9` it leaves nothing behind; a lost head is told before Ray ends the process"
         begin,study = driver

@@ -91,3 +91,14 @@ def test_an_interrupt_is_no_failed_run():
             self.lin = torch.nn.Linear(64, 10)
         def forward(self, x): raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt): train(RunConfig('digits', 'stops', 64, 1e-3), models=dict(stops=lambda n_out, n_in: Stops()))
+
+@pytest.mark.parametrize('name', ['learner:train', 'learner:train_many', 'fast:train_many'])
+def test_options_are_documented_as_parameters(name):
+    "Without a warning, each with the comment beside its field"
+    import warnings
+    from fastcore.docments import docments
+    from nbdev.showdoc import show_doc
+    from bs_lr_study.register import import_object
+    f = import_object(f'bs_lr_study.training.{name}')
+    with warnings.catch_warnings(action='error'): page = show_doc(f)._repr_markdown_()
+    assert docments(f)['amp'] == "Mixed precision: 'fp16' or 'bf16'" and "Mixed precision: 'fp16' or 'bf16'" in page
