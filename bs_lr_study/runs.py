@@ -265,9 +265,11 @@ def explain(
 # %% ../nbs/00_runs.ipynb #e34935cf
 def fmt_lr(
     lr, # Learning rate
+    digits=3, # Significant digits at most; None for all
 ): # str
     "A learning rate as `1e-4`"
-    _,digits,exp = Decimal(str(float(lr))).normalize().as_tuple()
+    shown = float(lr) if digits is None else float(f'{lr:.{digits}g}')
+    _,digits,exp = Decimal(str(shown)).normalize().as_tuple()
     head,tail = digits[0],''.join(map(str, digits[1:]))
     return f"{head}{'.' if tail else ''}{tail}e{exp + len(tail)}"
 

@@ -68,7 +68,9 @@ def test_anything_is_a_run_name_or_an_error(name):
     else: assert {'data', 'model', 'bs', 'lr'} <= set(got)
 
 @given(st.floats(min_value=1e-300, max_value=1e300))
-def test_fmt_lr_loses_nothing(lr): assert float(fmt_lr(lr)) == lr
+def test_fmt_lr_loses_nothing_that_it_should_keep(lr):
+    assert float(fmt_lr(lr, digits=None)) == lr
+    assert float(fmt_lr(lr)) == pytest.approx(lr, rel=.00501)
 
 def test_a_config_shows_what_is_its_own():
     "What every config must have, and what is not at its default; the text makes the same config"

@@ -20,6 +20,7 @@ from .stats import best_sets, margin, may_win, winners_curse
 from .tables import cells, optima
 from .wording import sentence
 from ..metrics import Metric, known_metric, metric_of
+from ..readers.rates import is_search
 
 # %% ../../nbs/analysis/08_findings.ipynb #2c47a61e
 CERTAINTY = {'fact': 'counted, not inferred',
@@ -73,6 +74,7 @@ def _runs(df, c):
 def _missing(c):
     lrs,bss = sorted(c.lr.unique()),sorted(c.bs.unique())
     for model,o in c.groupby('model', sort=False):
+        if is_search(o): continue # nothing was to be filled
         there = o.pivot(index='lr', columns='bs', values='runs').reindex(index=lrs, columns=bss).notna()
         missing = int((~there).to_numpy().sum())
         if not missing: continue

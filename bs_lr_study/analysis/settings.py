@@ -19,33 +19,34 @@ from ..runs import CONFIG_DEFAULTS, CONFIG_FIELDS
 _KEYS = {'run', 'model', 'bs', 'lr', 'seed', 'lr_exact', 'in_micro_bs', 'status', 'message', 'acc'}
 _OURS = {'data', 'schedule', 'opt', 'wd', 'norm', 'regime'} # what only a table of this project has
 
-_LABELS = set('''id uuid uid number index idx row rank trial job task sweep name run_name trial_name display_name experiment
-    experiment_name exp_name experiment_tag user username author email host hostname node machine ip pid port device engine platform os
-    version versions python notes note description comment comments message error traceback tags tag status state done logdir
-    post paper origin study round day week month year path dir folder file filename url uri link commit git sha hash
-    fingerprint data_fingerprint attempt retries created updated
-    date datetime timestamp time start end started ended finished completed duration runtime elapsed seconds secs minutes hours unnamed cost price throughput
-    n_params num_params params parameters total_params trainable_params param_count flops macs fps'''.split())
-_LABEL_ENDS = set('''id uuid time times seconds secs sec s ms minutes min hours duration runtime date timestamp datetime
-    hash sha path dir url uri host hostname ip pid user commit mb gb memory mem
-    util utilization power energy kwh cost price throughput flops at'''.split())
-_LABEL_STARTS = set('''time gpu cpu system sys mem memory peak elapsed wall datetime date timestamp timestamps created updated started
-    finished completed git wandb mlflow unnamed log'''.split())
+_LABELS = set('''id uuid uid number index idx row rank trial job task sweep name run_name trial_name
+    display_name experiment experiment_name exp_name experiment_tag user username author email host hostname
+    node machine ip pid port device engine platform os version versions python notes note description comment
+    comments message error traceback tags tag status state done logdir post paper origin study round day week
+    month year path dir folder file filename url uri link commit git sha hash fingerprint data_fingerprint
+    attempt retries created updated date datetime timestamp time start end started ended finished completed
+    duration runtime elapsed seconds secs minutes hours unnamed cost price throughput n_params num_params params
+    parameters total_params trainable_params param_count flops macs fps'''.split())
+_LABEL_ENDS = set('''id uuid time times seconds secs sec s ms minutes min hours duration runtime date timestamp
+    datetime hash sha path dir url uri host hostname ip pid user commit mb gb memory mem util utilization power
+    energy kwh cost price throughput flops at'''.split())
+_LABEL_STARTS = set('''time gpu cpu system sys mem memory peak elapsed wall datetime date timestamp timestamps
+    created updated started finished completed git wandb mlflow unnamed log'''.split())
 _NO_LABEL = {'warmup', 'max', 'limit', 'budget', 'embedding', 'steps', 'scale', 'total'}
 
 def _is_label(key, name):
     "Whether a column is called a name, an id, a time, a host or a cost"
     words = key.split('_')
-    if str(name).startswith('_') or key in _LABELS: return True
+    if str(name).startswith('_') or key in _LABELS or key in _LABEL_ENDS and len(key) > 3: return True
     if _NO_LABEL & {*words} and words[-1] not in ('seconds', 's', 'id', 'memory'): return False
     return words[0] in _LABEL_STARTS or len(words) > 1 and words[-1] in _LABEL_ENDS
 
-_MEASURES = set('''loss acc accuracy error err score reward auc f1 ppl perplexity gap sharpness eigenvalue eig speed epoch step
-    iteration iter sec'''.split())
+_MEASURES = set('''loss acc accuracy error err score reward auc f1 ppl perplexity gap sharpness eigenvalue eig
+    speed epoch step iteration iter sec'''.split())
 _REACHED = {'steps', 'updates', 'examples', 'tokens', 'samples', 'global_steps'} # how far a run came, not how far it should
 _STATES = {'converged', 'diverged', 'success', 'succeeded', 'failed', 'done', 'stopped', 'pruned', 'best', 'finished'}
-_OF_LR = set('''lr learning rate learner train trainer last final end current logged group pg pg0 pg1 pg2 0 1 2 adam adamw sgd
-    optimizer opt'''.split())
+_OF_LR = set('''lr learning rate learner train trainer last final end current logged group pg pg0 pg1 pg2 0 1 2
+    adam adamw sgd optimizer opt'''.split())
 
 def _is_measure(key, name):
     "Whether numbers are called a result of the run, or the learning rate somewhere on the way"
@@ -54,14 +55,14 @@ def _is_measure(key, name):
     if known_metric(name) or words[-1] in _MEASURES or words[0] in ('best', 'final', 'last') or words[-2:] == ['grad', 'norm']: return True
     return ('lr' in words or {'learning', 'rate'} <= {*words}) and {*words} <= _OF_LR
 
-_SETTINGS = {*ACCUMULATION, *'''optimizer optim opt weight_decay wd l1 l2 dropout momentum mom betas eps epsilon warmup
-    scheduler lr_scheduler schedule label_smoothing smoothing clip grad_clip mixup cutmix augmentation augment aug ema gamma alpha decay
-    activation precision amp fp16 bf16 dataset data layers depth width hidden units heads size resolution norm normalization
-    pretrained freeze budget
-    epochs steps patience criterion loss_fn fold split'''.split()}
-_SETTING_ENDS = set('''decay dropout rate momentum beta beta1 beta2 eps epsilon warmup ratio smoothing clip gamma alpha size
-    dim layers units depth width heads hidden factor coef coefficient lambda reg penalty patience budget epochs steps iters fraction frac
-    split'''.split())
+_SETTINGS = {*ACCUMULATION, *'''optimizer optim opt weight_decay wd l1 l2 dropout momentum mom betas eps epsilon
+    warmup scheduler lr_scheduler schedule label_smoothing smoothing clip grad_clip mixup cutmix augmentation
+    augment aug ema gamma alpha decay activation precision amp fp16 bf16 dataset data layers depth width hidden
+    units heads size resolution norm normalization pretrained freeze budget epochs steps patience criterion
+    loss_fn fold split'''.split()}
+_SETTING_ENDS = set('''decay dropout rate momentum beta beta1 beta2 eps epsilon warmup ratio smoothing clip
+    gamma alpha size dim layers units depth width heads hidden factor coef coefficient lambda reg penalty
+    patience budget epochs steps iters fraction frac split'''.split())
 
 _COUNTS = {'steps', 'iters', 'warmup', 'accum'} # what a batch size may well determine
 

@@ -54,11 +54,11 @@ def log2_axis(
     "Make x an axis of batch sizes with the powers of two as its ticks, thinned out beyond `most`"
     lo = int(np.floor(np.log2(min(bss))))
     hi = int(np.ceil(np.log2(max(bss))))
-    ticks = 2**np.arange(lo, hi+1, 1 + (hi-lo)//most)
+    ticks = 2.**np.arange(lo, hi+1, 1 + (hi-lo)//most)
     ax.set_xscale('log', base=2)
     ax.set_xlim(2**(lo-.5), 2**(hi+.5))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xticks(ticks, [str(t) for t in ticks], rotation=45 if len(ticks) > 8 else 0)
+    ax.set_xticks(ticks, [f'{t:.0f}' if t >= 1 else f'{t:g}' for t in ticks], rotation=45 if len(ticks) > 8 else 0)
     ax.set_xlabel('Batch size (examples per update)')
 
 # %% ../../nbs/report/01_style.ipynb #45249dbc

@@ -212,6 +212,19 @@ class TestLearningRates:
         df = quiet(put(tmp_path, rows))
         assert is_search(df) and df.lr.tolist() == [r['lr'] for r in rows]
         assert not is_search(quiet(pd.DataFrame([dict(bs=bs, lr=lr, acc=acc) for bs,lr,acc in GRID])))
+        from bs_lr_study.readers.rates import bin_rates
+        from bs_lr_study.report import compose
+        text = compose.tables(df)
+        assert 'cnn: a random search, 40 learning rates in 40 runs' in text and 'were not run' not in text
+        assert not re.search(r'\d\.\d{3,}e-', text) # three digits
+        assert [p.name for p in compose.save_plots(df, tmp_path)] == ['search-cnn.png']
+        page = compose.report(df)
+        shown = [o for p in page.parts for o in p.body]
+        assert [o.kind for o in shown if getattr(o, 'cross', False)] == []
+        with pytest.raises(ValueError, match='no cell has two runs'): # those of a bin are no replicates
+            from bs_lr_study.analysis.replicates import run_sd
+            run_sd(bin_rates(df, 4))
+        assert cells(bin_rates(df, 4)).lr.nunique() == 4
 
     def test_rounding_makes_no_rows(self, tmp_path):
         rows = [dict(bs=bs, lr=float(np.float32(lr)) if bs == 16 else lr*1.002 if bs == 32 else lr, acc=acc) for bs,lr,acc in GRID]
@@ -291,8 +304,9 @@ def test_settings_are_told_from_what_was_measured(seed, kind, name, measured, n_
     df = pd.DataFrame(rows)
     if kind: df[name] = of_settings(rng, len(df), kind)
     for o in measured: df[o] = MEASURED[o](rng, len(df))
-    df = df[rng.permutation(list(df))]
-    runs = quiet(df)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore') # that runs were of different length
+        runs = load_runs(df[rng.permutation(list(df))])
     varies = bool(kind) and df[name].nunique() > 1
     follows = varies and kind in ('numbers', 'whole') and all(df.groupby(['model', o])[name].nunique().max() > 1 for o in ('bs', 'lr')) is False
     of_model = varies and two_models and df.groupby('model')[name].nunique().max() == 1
