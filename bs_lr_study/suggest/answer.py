@@ -69,7 +69,7 @@ def may_be_best(
     order = np.argsort(-chance, kind='stable')
     return order[:int(np.searchsorted(chance[order].cumsum(), level - 1e-9)) + 1].tolist()
 
-# %% ../../nbs/suggest/06_answer.ipynb #8e5d8f88
+# %% ../../nbs/suggest/06_answer.ipynb #a1be0fdf
 @dataclass(frozen=True)
 class Answer:
     "Which batch size and learning rate to use, and how sure that is"
@@ -121,6 +121,7 @@ def answer(
     verdict = judge(lattice, runs, strategy, price, level)
     best = (int(verdict.best.bs), float(verdict.best.lr)) if verdict else _leader(lattice, runs, strategy)
     beyond,maybe,drawn = _beyond(lattice, runs, strategy, best, level)
+    if verdict: beyond = max(beyond, verdict.short) # the finalists are among all settings
     rows = verdict.table.to_dict('records') if verdict else []
     in_set = [o for o in rows if o['in_set']] or [dict(bs=best[0], lr=best[1], seconds=price(best[0]))]
     def cell(o): return int(o['bs']),float(o['lr'])
