@@ -69,7 +69,7 @@ def may_be_best(
     order = np.argsort(-chance, kind='stable')
     return order[:int(np.searchsorted(chance[order].cumsum(), level - 1e-9)) + 1].tolist()
 
-# %% ../../nbs/suggest/06_answer.ipynb #a1be0fdf
+# %% ../../nbs/suggest/06_answer.ipynb #8514b2d9
 @dataclass(frozen=True)
 class Answer:
     "Which batch size and learning rate to use, and how sure that is"
@@ -130,7 +130,7 @@ def answer(
     return Answer(
         setting=setting(*best), metric=strategy.metric, expected=float(top['mean']),
         interval=(float(top['lo']), float(top['hi'])) if rows else None,
-        short=verdict.short if verdict else None, beyond=beyond, level=level,
+        short=verdict.short if len(rows) > 1 else None, beyond=beyond, level=level,
         told_apart=bool(verdict and verdict.told_apart), finalists=rows, others=[o for o in maybe if o not in confirmed],
         fastest=cell(min(in_set, key=lambda o: o['seconds'])), leanest=cell(min(in_set, key=lambda o: o['bs'])),
         seconds=price(best[0]), memory=memory(best[0]), law=lr_power(lattice, drawn, {o.bs for o in runs}, level),
