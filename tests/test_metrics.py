@@ -30,8 +30,10 @@ def test_names_as_tools_write_them(name, label, part, lower):
     m = known_metric(name)
     assert (m.name, m.label, m.part, m.lower) == (name, label, part, lower)
 
-@pytest.mark.parametrize('name', [*CONFIG_FIELDS, 'run', 'learning_rate', 'weight_decay', 'dropout', 'loss_fn', 'loss_scale', 'metric_for_best_model',
-                                  'label_smoothing', 'precision', 'train_seconds', 'eval_batch_size', 'time', 'error_message', 'accumulate', 'val_split', '', '%', 'validation'])
+@pytest.mark.parametrize('name', [*CONFIG_FIELDS, 'run', 'learning_rate', 'weight_decay', 'dropout', 'loss_fn', 'loss_scale',
+    'metric_for_best_model',
+                                  'label_smoothing', 'precision', 'train_seconds', 'eval_batch_size', 'time',
+                                      'error_message', 'accumulate', 'val_split', '', '%', 'validation'])
 def test_settings_are_no_metrics(name): assert known_metric(name) is None
 
 def test_no_name_means_two_metrics():
@@ -62,7 +64,8 @@ def test_per_cent_and_shares_read_alike():
     assert ACC.apart(-.0001) == '0.0'
 
 def test_what_less_is_better_of_falls_as_it_gets_better():
-    assert (metric('loss').betters, metric('loss').worsens, metric('loss').best_word, metric('loss').sign) == ('falls', 'rises', 'lowest', -1)
+    assert (metric('loss').betters, metric('loss').worsens, metric('loss').best_word, metric('loss').sign) == ('falls',
+        'rises', 'lowest', -1)
     assert (ACC.betters, ACC.worsens, ACC.best_word, ACC.sign) == ('rises', 'falls', 'highest', 1)
 
 def test_the_metric_of_a_frame():

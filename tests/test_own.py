@@ -205,7 +205,8 @@ def test_a_function_that_has_changed_shares_no_store(tmp_path, monkeypatch):
     sys_flag.undo()
 
 def test_what_the_config_says_and_the_learner_ignores_is_refused(tmp_path):
-    def deaf(cfg): return Learner(get_dls(RunConfig('digits', 'small', bs=cfg.bs, lr=1.)), small(10, 1), CrossEntropyLossFlat(), metrics=accuracy)
+    def deaf(cfg): return Learner(get_dls(RunConfig('digits', 'small', bs=cfg.bs, lr=1.)), small(10, 1),
+        CrossEntropyLossFlat(), metrics=accuracy)
     for k,v in dict(opt='sgd', wd=.5, aug='none', size=32, x={'dropout': .1}).items():
         s = study(tmp_path, batch_sizes=64, lrs=1e-2, **({f'x.{n}': o for n,o in v.items()} if k == 'x' else {k: v}))
         with pytest.raises(SweepError, match=rf'{k}.* which it never looks at.*leave'): run(s, learner=deaf, workers=0, show=False)

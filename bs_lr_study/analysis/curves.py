@@ -10,9 +10,9 @@ __all__ = ['draw_curves', 'peaks', 'tapers', 'row_curves', 'peak_table', 'taper_
 # %% ../../nbs/analysis/04_curves.ipynb #f6967a9f
 import numpy as np, pandas as pd
 
-from .replicates import run_sd
-from .stats import each_level, margin
+from .stats import each_level, pair_margins
 from .tables import cells
+from .variances import cell_sds
 from ..metrics import metric_of
 
 # %% ../../nbs/analysis/04_curves.ipynb #fd97c525
@@ -85,7 +85,7 @@ def tapers(
 # %% ../../nbs/analysis/04_curves.ipynb #39374c11
 def row_curves(
     df, # Runs, as `load_runs` gives them
-    sd=None, # Run-to-run standard deviation to assume, or a `RunSd`; from the replicates if left out
+    sd=None, # As for `best_sets`
     draws=2000, # Curves a row
     reach=(1, 5), # How many doublings below and above a row's best cell the curve takes in
     least=4, # Rows of fewer cells are left out
@@ -94,13 +94,14 @@ def row_curves(
 ): # dict of (model, lr) and what `draw_curves` gives
     "Curves for each model and learning rate"
     m = metric_of(df, metric)
-    err,c = run_sd(df, sd, metric=m),cells(df, metric=m).query('n > 0')
-    c['gain'] = m.sign*c[m.name]
+    err,c = cell_sds(df, sd, m),cells(df, metric=m).query('n > 0')
+    sds,dof = err.at(c)
+    c = c.assign(gain=m.sign*c[m.name], se=sds/np.sqrt(c.n), dof=dof)
     best = c.loc[c.groupby(['model', 'lr']).gain.transform('idxmax'), 'bs'].to_numpy()
     near = c[(c.bs >= best/2**reach[0]) & (c.bs <= best*2**reach[1])]
     def draw(o, seed):
         scale = 100/m.factor if m.in_points else np.ptp(o.gain) or 1
-        bs,gain = draw_curves(o.bs, o.gain, err.sd/np.sqrt(o.n), draws=draws, dof=err.dof, seed=seed, scale=scale)
+        bs,gain = draw_curves(o.bs, o.gain, o.se, draws=draws, dof=o.dof.min(), seed=seed, scale=scale)
         return bs,m.sign*gain
     return {k: draw(o, seed + i) for i,(k,o) in enumerate(near.groupby(['model', 'lr'], sort=False)) if len(o) >= least}
 
@@ -111,7 +112,7 @@ def _middle(x, level):
 
 def peak_table(
     df, # Runs, as `load_runs` gives them
-    sd=None, # Run-to-run standard deviation to assume, or a `RunSd`; from the replicates if left out
+    sd=None, # As for `best_sets`
     doublings=4, # Over how many doublings past the peak the taper is measured
     level=.9, # Of the intervals
     metric=None, # Column or `Metric` to tell of; the one `df` is about if left out
@@ -128,7 +129,7 @@ def peak_table(
 # %% ../../nbs/analysis/04_curves.ipynb #aae85108
 def taper_differences(
     df, # Runs, as `load_runs` gives them
-    sd=None, # Run-to-run standard deviation to assume, or a `RunSd`; from the replicates if left out
+    sd=None, # As for `best_sets`
     doublings=4, # Over how many doublings past the peak
     level=.9, # Probability that all intervals hold at once
     metric=None, # Column or `Metric` to tell of; the one `df` is about if left out
@@ -147,18 +148,25 @@ def taper_differences(
 # %% ../../nbs/analysis/04_curves.ipynb #60580840
 def lr_spread(
     df, # Runs, as `load_runs` gives them
-    sd=None, # Run-to-run standard deviation to assume, or a `RunSd`; from the replicates if left out
+    sd=None, # As for `best_sets`
     level=.9, # Of the intervals
     metric=None, # Column or `Metric` to tell of; the one `df` is about if left out
 ): # DataFrame, a row a model and bs: `spread` of the metric over the `lrs` (how many) tried at all batch sizes, its `lo` and `hi`
     "How much the learning rate matters at each batch size"
     m = metric_of(df, metric)
-    err = run_sd(df, sd, metric=m)
+    c = cells(df, metric=m).query('n > 0')
+    sds,dof = cell_sds(df, sd, m).at(c)
+    c = c.assign(y=c[m.name], v=sds**2/c.n, dof=dof)
     def one(c):
-        value = c.pivot(index='lr', columns='bs', values=m.name).dropna()
-        n = c.pivot(index='lr', columns='bs', values='n').loc[value.index].min()
-        half = margin(err, len(value), level, n, n)
-        spread = value.max() - value.min()
-        return pd.DataFrame(dict(spread=spread, lo=(spread - half).clip(lower=0), hi=spread + half, lrs=len(value)))
-    by_model = cells(df, metric=m).query('n > 0').groupby('model', sort=False)
-    return pd.concat({model: one(c) for model,c in by_model}, names=['model', 'bs']).reset_index()
+        c = c[c.lr.groupby(c.lr).transform('size') == c.bs.nunique()] # learning rates tried at all batch sizes
+        found = {bs: _widest(o, level) for bs,o in c.groupby('bs')}
+        return pd.DataFrame.from_dict(found, 'index', columns=['spread', 'lo', 'hi', 'lrs'])
+    return pd.concat({model: one(o) for model,o in c.groupby('model', sort=False)}, names=['model', 'bs']).reset_index()
+
+def _widest(c, level):
+    "How far the best and the worst of some cells lie apart, with the ends of its interval, and how many cells there are"
+    a,b = np.triu_indices(len(c), 1)
+    y,v,dof = (c[o].to_numpy(float) for o in ('y', 'v', 'dof'))
+    if not len(a): return 0.,0.,0.,len(c)
+    apart,half = np.abs(y[a] - y[b]),pair_margins(v[a], v[b], np.minimum(dof[a], dof[b]), len(c), level)
+    return apart.max(),max(0, (apart - half).max()),(apart + half).max(),len(c)

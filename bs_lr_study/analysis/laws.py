@@ -77,11 +77,36 @@ def _mesh(box, n):
     "Every combination of `n` values for each range of `box`: an array for each parameter"
     return [o.ravel() for o in np.meshgrid(*(np.linspace(lo, hi, n) for lo,hi in box), indexing='ij')] if box else []
 
-def _resid(law, x, z, phi):
-    "What is left of `z` at each set of shape parameters, and the log factor that leaves least"
-    r = z - law.shape(x, *(np.asarray(o)[..., None] for o in phi))
-    factor = r.mean(-1)
-    return r - factor[..., None],factor
+@dataclass(frozen=True)
+class _Points:
+    "What a law is fitted to"
+    x: np.ndarray # log of the batch sizes
+    z: np.ndarray # log of the values
+    w: np.ndarray # Weights, one over the squared errors
+    linear: bool  # Are squares of differences of values least, or of their logs?
+
+def _resid(law, p, phi):
+    "At each set of shape parameters what is left, weighted; the log factor that leaves least; how far that moves, by the root of squares"
+    shape = law.shape(p.x, *(np.asarray(o)[..., None] for o in phi))
+    if p.linear:
+        top = shape.max(-1, keepdims=True)
+        s,y = np.exp(shape - top),np.exp(p.z) # no overflow
+        stiff = (p.w*s**2).sum(-1)
+        factor = (p.w*y*s).sum(-1)/stiff
+        return np.sqrt(p.w)*(y - factor[..., None]*s),np.log(factor) - top[..., 0],1/(np.sqrt(stiff)*factor)
+    r = p.z - shape
+    factor = (p.w*r).sum(-1)/p.w.sum()
+    return np.sqrt(p.w)*(r - factor[..., None]),factor,np.full(factor.shape, p.w.sum()**-.5)
+
+def _points(bs, y, sd, floor, space):
+    "Points with their weights, or an error that names what is wrong"
+    if space not in ('log', 'linear'): raise ValueError(f"space is {space!r}: choose one of log, linear")
+    x,z = _checked(bs, y)
+    if sd is None: return _Points(x, z, np.ones(len(x)), space == 'linear')
+    sd = np.broadcast_to(np.asarray(sd, float), x.shape)
+    bad = np.flatnonzero(~(np.isfinite(sd) & (sd > 0)))
+    if len(bad): raise ValueError(f'sd {bad[0]} (counted from 0) is {sd[bad[0]]:g}: an error must be finite and above 0')
+    return _Points(x, z, 1/(sd**2 + floor**2), space == 'linear')
 
 # %% ../../nbs/analysis/05_laws.ipynb #7e3426c6
 @dataclass(frozen=True)
@@ -89,10 +114,15 @@ class Fit:
     "A law with the parameters that fit best, and what they were fitted to"
     law: Law
     values: dict  # Parameter = value
-    sd: float     # Standard deviation of log y about the curve: .1 is about 10 %
-    x: np.ndarray # log of the batch sizes
-    z: np.ndarray # log of what was fitted
-    floor: float  # Least standard deviation assumed
+    sd: float     # Standard deviation of log y about the curve: .1 is about 10 %; of weighted points in units of their errors
+    points: _Points # What was fitted
+    floor: float  # Least such deviation assumed
+
+    @property
+    def x(self): return self.points.x
+
+    @property
+    def z(self): return self.points.z
 
     @property
     def dof(self): return len(self.x) - len(self.law.params)
@@ -115,20 +145,24 @@ def fit_law(
     y,   # The best learning rate, or the steps to a target, at each
     law, # One of `LR_LAWS` or `STEP_LAWS`
     floor=0., # Least standard deviation of log y to assume, as where `rounding` hides the error
+    sd=None, # Error of each log y, as `best_lrs` gives it (of y, in linear space): surer points weigh more
+    space='log', # 'log', or 'linear' as some papers fit: the largest values weigh most
 ): # `Fit`
-    "Least squares in log space"
+    "Least squares in log space, weighted if errors are given"
     from scipy.optimize import least_squares
-    x,z = _checked(bs, y)
-    n,k = len(np.unique(x)),len(law.params)
+    points = _points(bs, y, sd, floor, space)
+    x,k = points.x,len(law.params)
+    n = len(np.unique(x))
     if n < k: raise ValueError(f'the law {law.name!r} has {k} parameters: {n} different batch sizes are too few')
-    def resid(phi): return _resid(law, x, z, phi)[0]
+    def resid(phi): return _resid(law, points, phi)[0]
     def rss(phi): return (resid(phi)**2).sum(-1)
     mesh = _mesh(_box(law, x), 101 if k == 3 else 1001)
     phi = [o[rss(mesh).argmin()] for o in mesh]
     if phi: phi = min(phi, least_squares(resid, phi, xtol=1e-15, ftol=1e-15, gtol=1e-15).x, key=rss)
-    theta = [_resid(law, x, z, phi)[1], *phi]
+    theta = [_resid(law, points, phi)[1], *phi]
     values = {o: float(t if o == 'exponent' else np.exp(t)) for o,t in zip(law.params, theta)}
-    return Fit(law, values, np.sqrt(rss(phi)/(len(x) - k)) if len(x) > k else np.nan, x, z, floor)
+    spread = np.sqrt(rss(phi)/(len(x) - k)) if len(x) > k else np.nan
+    return Fit(law, values, spread, points, floor if sd is None else 1.)
 
 # %% ../../nbs/analysis/05_laws.ipynb #a04924bc
 def _limit(fit, level):
@@ -139,18 +173,23 @@ def _limit(fit, level):
     return q**2*np.fmax(fit.sd, fit.floor)**2 if fit.dof or fit.floor else np.nan
 
 def _allowed(fit, limit, passes=5):
-    "Shapes that the data allow: their parameters, the best log factor for each, and how far that may move"
+    "Shapes that the data allow: their parameters, and the least and the largest log factor of each"
     box = full = _box(fit.law, fit.x)
     n = 101 if len(box) == 2 else 1001
-    least = (_resid(fit.law, fit.x, fit.z, fit.theta[1:])[0]**2).sum()
+    least = (_resid(fit.law, fit.points, fit.theta[1:])[0]**2).sum()
     for _ in range(passes if box else 1):
         phi = [np.append(o, b) for o,b in zip(_mesh(box, n), fit.theta[1:])]
-        r,factor = _resid(fit.law, fit.x, fit.z, phi)
+        r,factor,step = (np.atleast_1d(o) for o in _resid(fit.law, fit.points, phi))
         room = np.atleast_1d(limit - ((r**2).sum(-1) - least))
         ok = room >= 0
-        step = [(hi - lo)/(n - 1) for lo,hi in box]
-        box = [(max(o[ok].min() - s, lo), min(o[ok].max() + s, hi)) for o,s,(lo,hi) in zip(phi, step, full)]
-    return [o[ok] for o in phi],np.atleast_1d(factor)[ok],np.sqrt(room[ok]/len(fit.x))
+        grid = [(hi - lo)/(n - 1) for lo,hi in box]
+        box = [(max(o[ok].min() - s, lo), min(o[ok].max() + s, hi)) for o,s,(lo,hi) in zip(phi, grid, full)]
+    return [o[ok] for o in phi],*_ends(fit.points, factor[ok], np.sqrt(room[ok])*step[ok])
+
+def _ends(points, factor, off):
+    "The ends of log factors that may be `off` by so much, relative to the factor in linear space"
+    if not points.linear: return factor - off,factor + off
+    with np.errstate(divide='ignore'): return factor + np.log(np.maximum(1 - off, 0)),factor + np.log1p(off)
 
 # %% ../../nbs/analysis/05_laws.ipynb #b1e352a7
 def _most(phi, box, value):
@@ -165,9 +204,10 @@ def _interval(fit, weight, part, level):
     "Interval of `weight` times the log factor plus `part(*shape parameters)`"
     limit = _limit(fit, level)
     if np.isnan(limit): return np.nan,np.nan
-    phi,factor,room = _allowed(fit, limit)
-    mid,box = weight*factor + part(*phi),_box(fit.law, fit.x)
-    return -_most(phi, box, weight*room - mid),_most(phi, box, weight*room + mid)
+    phi,low,high = _allowed(fit, limit)
+    shape,box = part(*phi),_box(fit.law, fit.x)
+    low,high = (np.broadcast_to(shape + weight*o if weight else shape, o.shape) for o in (low, high))
+    return -_most(phi, box, -low),_most(phi, box, high)
 
 # %% ../../nbs/analysis/05_laws.ipynb #79e73a7d
 def params_table(

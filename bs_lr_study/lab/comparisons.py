@@ -14,7 +14,7 @@ from typing import Callable
 import numpy as np, pandas as pd
 
 from ..analysis.replicates import run_error
-from ..analysis.stats import margin
+from ..analysis.stats import each_level, margin, paired
 from ..analysis.tables import best_rows, cells
 from .ledger import Lacking, Verdict, judge, need
 from ..runs import CONFIG_FIELDS, fmt_lr
@@ -71,7 +71,7 @@ def plain(
     label=None, # What stands for the model; if left out, all of the config but bs and lr
 ): # DataFrame that the tables take
     "Runs with nothing but model, bs and lr to tell them apart"
-    t = df[['run', 'acc', 'bs', 'lr', *(['status'] if 'status' in df else [])]]
+    t = df[['run', 'acc', 'bs', 'lr', *(o for o in ('status', 'seed') if o in df)]]
     model = alike(df, 'bs', 'lr') if label is None else label
     return t.assign(data='own', model=model, acc=df.acc if y is None else y)
 
@@ -109,9 +109,24 @@ def _facing(c, ways):
     both = need(c[c.duplicated(by, keep=False)].sort_values(by), ways.needs)
     return [both[both.way == o].reset_index(drop=True) for o in ('new', 'old')]
 
-def _error(d, c, best):
-    "The error of the best cells' own runs, and the number of cells that they were picked from"
-    return run_error(d.merge(best[['model', 'lr', 'bs']])),len(c.merge(best[['model', 'bs']]))
+def _seed_by_seed(d, new, old, level):
+    "Differences of runs that share their seed, lower and upper ends, and the fewest pairs; None if two cells share no two seeds"
+    if 'seed' not in d: return None
+    cell = ['model', 'bs', 'lr']
+    by = {k: o.set_index('seed').acc for k,o in d.dropna(subset=['acc', 'seed']).groupby(cell)}
+    sides = [[by.get(k, pd.Series()) for k in zip(*(o[f] for f in cell))] for o in (new, old)]
+    shared = [(a, b, a.index.intersection(b.index)) for a,b in zip(*sides)]
+    if min(len(o) for *_,o in shared) < 2 or not all(a.index.is_unique and b.index.is_unique for a,b,_ in shared): return None
+    found = [paired(a[o], b[o], each_level(level, len(shared))) for a,b,o in shared]
+    return np.array([o[:3] for o in found]).T,min(o.n for o in found)
+
+def _by_error(d, c, new, old, level, tuned):
+    "Differences of cells, lower and upper ends, by the error of a run, which is given too"
+    err,k = run_error(d),2*len(new)
+    if tuned: # by the best cells' own runs, and for all cells that they were picked from
+        best = pd.concat([new, old])
+        err,k = run_error(d.merge(best[['model', 'lr', 'bs']])),len(c.merge(best[['model', 'bs']]))
+    return cell_gap(new, old, err, k, level),err
 
 def _more_lrs(c, best):
     "Learning rates beyond those tried, of cells that are best at the edge"
@@ -126,6 +141,8 @@ def assumed(
     "Words for an error that was assumed"
     return ' (assumed: a run moves by {sd:.1p} points)' if err.how.startswith('assumed') else ''
 
+_EACH = dict(gaps='{diff:.1p} ({lo:.1p} to {hi:.1p})')
+
 def compare_ways(
     ev, # `Evidence`
     ways, # `Ways`
@@ -133,12 +150,16 @@ def compare_ways(
     "Two ways to train against each other, cell by cell or each at its best learning rate"
     d,c = _cells_of(ev.own, ways)
     new,old = _facing(c, ways)
-    err,k = _error(d, c, pd.concat([new, old])) if ways.tuned else (run_error(d), 2*len(new))
-    diff,lo,hi = cell_gap(new, old, err, k, ev.level)
+    pairs = _seed_by_seed(d, new, old, ev.level)
+    if pairs: (diff,lo,hi),seeds,how = *pairs,' (pairs of one seed, {seeds} each)'
+    else:
+        (diff,lo,hi),err = _by_error(d, c, new, old, ev.level, ways.tuned)
+        how = assumed(err)
     what = f"{'comparison' if ways.tuned else 'cell'}{'s'*(len(new) != 1)}{', each at its best lr'*ways.tuned}"
-    template = '{least:.1p} to {most:.1p} points more in {n} ' + what + ', each ± {half:.1p}' + assumed(err)
-    numbers = span(diff, hi) | dict(n=len(new), sd=err.sd)
-    if not ways.tuned: return Verdict(judge(lo, hi, ways.least, ways.most), template, numbers)
+    numbers = span(diff, hi) | dict(n=len(new)) | (dict(seeds=seeds) if pairs else dict(sd=err.sd))
+    numbers['gaps'] = [dict(bs=b, diff=d, lo=l, hi=h) for b,d,l,h in zip(new.bs.tolist(), diff, lo, hi)]
+    template = ('{gaps}' if len(new) < 5 else '{least:.1p} to {most:.1p}, each ± {half:.1p}') + ' points more in {n} ' + what + how
+    if not ways.tuned: return Verdict(judge(lo, hi, ways.least, ways.most), template, numbers, _EACH)
     return _open_at_edges(ways, c, new, old, lo, hi, template, numbers)
 
 def _open_at_edges(ways, c, new, old, lo, hi, template, numbers):
@@ -147,6 +168,6 @@ def _open_at_edges(ways, c, new, old, lo, hi, template, numbers):
     numbers['edges'] = edges = int(new_edge.sum() + old_edge.sum())
     if edges: template += f' ({{edges}} of {2*len(new)} at the edge of the lrs tried)'
     verdict = judge(np.where(old_edge, -np.inf, lo), np.where(new_edge, np.inf, hi), ways.least, ways.most)
-    if not edges or verdict != 'within noise': return Verdict(verdict, template, numbers)
+    if not edges or verdict != 'within noise': return Verdict(verdict, template, numbers, _EACH)
     asks = {ways.new: _more_lrs(c, new), ways.old: _more_lrs(c, old)}
-    raise Lacking('; '.join(f'{ways.column} {k}: {v}' for k,v in asks.items() if v), template, **numbers)
+    raise Lacking('; '.join(f'{ways.column} {k}: {v}' for k,v in asks.items() if v), template, _EACH, **numbers)

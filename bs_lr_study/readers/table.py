@@ -72,7 +72,8 @@ def drop_reruns(
         n,ours = as_numbers(df.attempt),df.id.astype(str).str.fullmatch('[0-9a-f]{16}') # as `config_id` makes them
         again |= n < n.groupby(df.id.where(ours)).transform('max')
     if again.any():
-        warnings.warn(f'left out {again.sum()} of {len(df)} runs that were made again, such as {df.run[again].iloc[0]}', stacklevel=5)
+        warnings.warn(f'left out {again.sum()} of {len(df)} runs that were made again, such as '
+                      f'{df.run[again].iloc[0]}', stacklevel=5)
     return df[~again]
 
 # %% ../../nbs/readers/25_table.ipynb #92b41f5f
@@ -104,7 +105,8 @@ def last_rows(
     for c in counters:
         if (run := _same_runs(df.assign(**{c: as_numbers(df[c])}), c, metric)) is None: continue
         last = as_numbers(df[c]).groupby(run).transform('max') == as_numbers(df[c])
-        warnings.warn(f'{c} counts up within {run.nunique()} runs: of their {len(df)} rows the last of each run counts', stacklevel=5)
+        warnings.warn(f'{c} counts up within {run.nunique()} runs: of their {len(df)} rows the last of each run '
+                      'counts', stacklevel=5)
         return df[last]
     return df
 
@@ -119,8 +121,10 @@ def say_budgets(
         ends = made[np.isfinite(made)].groupby(df.bs).agg(['min', 'max'])
         if not (ends['max'] > 1.1*ends['min'].clip(lower=1)).any(): continue
         bs,(low,high) = next((k,o) for k,o in zip(ends.index, ends.to_numpy()) if o[1] > 1.1*max(o[0], 1))
-        return warnings.warn(f'runs of batch size {bs:g} are from {low:g} to {high:g} long by their column {c}: if the short ones were '
-                             f"stopped early, their results are not those of finished runs; leave them out with where, such as "
+        return warnings.warn(f'runs of batch size {bs:g} are from {low:g} to {high:g} long by their column {c}: if '
+                             'the short ones were '
+                             "stopped early, their results are not those of finished runs; leave them out with "
+                             "where, such as "
                              f"where={{{c!r}: '{high:g}..'}}", stacklevel=5)
 
 # %% ../../nbs/readers/25_table.ipynb #a009c980
@@ -242,10 +246,12 @@ def select_where(
     "The runs in which columns have given values"
     for c,values in (where or {}).items():
         s = df[c] if c in df else named[c].loc[df.index] if named is not None and c in named else None
-        if s is None: raise ValueError(f'where names {c!r}, but there is no such column: there are {listed_columns(df.columns)}')
+        if s is None: raise ValueError(f'where names {c!r}, but there is no such column: there are '
+                                       f'{listed_columns(df.columns)}')
         values = values if isinstance(values, (list, tuple)) else [values]
         keep = np.logical_or.reduce([np.asarray(_is(s, o), bool) for o in values])
         if not keep.any():
-            raise ValueError(f"no run has {c} {' or '.join(map(str, values))}: there are {listed_columns(s.dropna().unique())}")
+            raise ValueError(f"no run has {c} {' or '.join(map(str, values))}: there are "
+                             f"{listed_columns(s.dropna().unique())}")
         df = df[keep]
     return df

@@ -28,7 +28,9 @@ def _rivals(e):
     others = counted(e['cells'] - 1, 'other cell')
     if not e['rivals']: return f'None of the {others} can be as good.'
     models,bss,lrs = zip(*e['rival_cells'])
-    of = f" of {listed(dict.fromkeys(models))}" if len({*models, e['winner']}) > 1 else ''
+    names = list(dict.fromkeys(models))
+    which = listed(names) if len(names) < 4 else f'{len(names)} models'
+    of = f' of {which}' if {*names, e['winner']} != {e['winner']} else ''
     return (f"{e['rivals']} of the {others} cannot be told from it: "
             f'bs {_span(bss)}, lr {_span(lrs, fmt_lr)}{of}.')
 

@@ -21,7 +21,7 @@ from fastai.torch_core import no_random
 
 from ..files import user_cache, write_whole
 from ..runs import Run, examples_seen
-from .data import data_kind, fingerprint
+from .data import data_kind, fingerprint, n_tokens
 from .learner import train_many as reference
 from .member_opt import MEMBER_OPTS
 from .members import NotStackable
@@ -172,8 +172,8 @@ def _row_runs(cfgs, source, onednn, env, how):
     env |= dict(n_params=sum(p.numel() for p in row.members.parameters())//k)
     cost = dict(seconds=sum(row.seconds.values())/k, train_seconds=row.seconds['train']/k) | peak_memory(how.device)
     def run(cfg, steps, **end):
-        made = dict(steps=steps, examples=examples_seen(cfg, steps, source.n_train))
-        return Run(cfg, cost=cost | made, env=env, **end)
+        n = examples_seen(cfg, steps, source.n_train)
+        return Run(cfg, cost=cost | dict(steps=steps, examples=n) | n_tokens(cfg, n), env=env, **end)
     return [run(c, **end) for c,end in zip(cfgs, ends)]
 
 def _tried(*args):

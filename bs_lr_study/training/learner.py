@@ -17,7 +17,7 @@ from ..register import MEASURES, name_of
 from ..runs import Run, stages
 from .accumulate import Accumulate
 from .checkpoint import resume_fit
-from .data import fingerprint, get_dls, n_channels
+from .data import data_kind, fingerprint, get_dls, n_channels, n_tokens
 from .models import build_model
 from .norms import CALIBRATED, N_CALIBRATE, SpareNorms, calibrate
 from .optim import check_opt, opt_func
@@ -98,6 +98,8 @@ def _added(cfg, how):
     amp = [MixedPrecision(amp_mode=AMPMode(how.amp))] if how.amp else []
     return [Watch(), *amp] + ([Accumulate(cfg.micro_bs)] if cfg.micro_bs else [])
 
+def _metrics(cfg): return [] if data_kind(cfg.data).tokens else [accuracy] # of a text the loss says it all
+
 def make_learner(
     cfg,      # `RunConfig`
     how=None, # `TrainOptions`
@@ -115,7 +117,7 @@ def make_learner(
     if cfg.norm in CALIBRATED: calibrate(model, _first_images(dls, cfg.seed))
     start_order(dls, cfg.seed)
     cbs = [TrainEvalCallback(), Recorder(), CastToTensor(), SpareNorms(), *_added(cfg, how)]
-    return Learner(dls, model, CrossEntropyLossFlat(), opt_func(cfg), wd=cfg.wd, metrics=accuracy, cbs=cbs, default_cbs=False)
+    return Learner(dls, model, CrossEntropyLossFlat(), opt_func(cfg), wd=cfg.wd, metrics=_metrics(cfg), cbs=cbs, default_cbs=False)
 
 # %% ../../nbs/training/11_learner.ipynb #83b45920
 def own_objects(
@@ -134,10 +136,10 @@ def _env(cfg, how):
     if own := own_objects(cfg, how): env['code'] = code_of(*own)
     return env | (dict(measure=name_of(measure)) if (measure := how.measure_of(cfg)) else {})
 
-def _cost(watch, device):
+def _cost(cfg, watch, device):
     "What a run cost so far"
     return dict(seconds=sum(watch.seconds.values()), train_seconds=watch.seconds['train'],
-                steps=watch.steps, examples=watch.examples) | peak_memory(device)
+                steps=watch.steps, examples=watch.examples) | n_tokens(cfg, watch.examples) | peak_memory(device)
 
 def _updates(recorder, every):
     "Smoothed loss and learning rate at one in `every` updates"
@@ -150,7 +152,7 @@ def _with_results(run, learn, how):
     n_params = sum(p.numel() for p in learn.model.parameters())
     obeys = dict(obeys=learn.obeys) if hasattr(learn, 'obeys') else {}
     env = run.env | obeys | dict(n_train=n_items(learn.dls.train), n_valid=n_items(learn.dls.valid), n_params=n_params)
-    return replace(run, metrics=learn.watch.metrics, cost=_cost(learn.watch, how.device), env=env,
+    return replace(run, metrics=learn.watch.metrics, cost=_cost(run.cfg, learn.watch, how.device), env=env,
                    updates=_updates(learn.recorder, how.log_every))
 
 @takes_options

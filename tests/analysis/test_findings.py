@@ -3,7 +3,8 @@ import numpy as np, pandas as pd, pytest
 from scipy import stats as ss
 
 from bs_lr_study.analysis import cells, find_record, load_runs
-from bs_lr_study.analysis.findings import CERTAINTY, findings, findings_text
+from bs_lr_study.analysis.findings import findings, findings_text
+from bs_lr_study.analysis.wording import CERTAINTY
 from bs_lr_study.analysis.stats import margin, may_win
 from bs_lr_study.analysis.replicates import published_sd, run_error
 from bs_lr_study.report import tables
@@ -215,12 +216,13 @@ class TestKnownGrids:
         d = grid({.1: [20, 40, 60, 50, 30], .2: [20, 40, 50, 60.05, 30]})
         few,many = values(d, 'best cell')[0],values(d, 'best cell', .4)[0]
         assert (few['bs'], few['lr'], few['rivals'], few['rival_cells']) == (16, .2, 1, [('m', 8, .1)])
-        assert few['flattery'] == pytest.approx(2**.5*.001*ss.norm.pdf(.0005/(2**.5*.001)), rel=.03) and many['rivals'] == 9
+        ahead = .0005/(2**.5*.001) # of the lead of one cell over another, given that it is the first
+        assert few['flattery'] == pytest.approx(.001/2**.5*ss.norm.pdf(ahead)/ss.norm.cdf(ahead), rel=.04) and many['rivals'] == 9
 
     def test_luck_of_the_best_is_by_the_error_near_the_top(self):
         t = findings(load_runs('digits'))
-        best,halves = t[t.kind == 'best cell'].evidence.iloc[0],t[t.kind == 'halves'].evidence.item()
-        assert halves['better'] < .007 < .03 < halves['other'] and 0 < best['flattery'] < halves['better']
+        best,noise = t[t.kind == 'best cell'].evidence.iloc[0],t[t.kind == 'noise'].evidence.item()
+        assert noise['top'] < .007 < .03 < noise['most'] and noise['top'] < noise['sd'] and 0 < best['flattery'] < noise['top']
 
     def test_flat_grids_are_seldom_called_clear(self):
         "Of grids that are flat at most one in ten may have a row that is clear"

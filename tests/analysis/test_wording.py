@@ -1,9 +1,9 @@
 "Each kind of finding in words, by its numbers"
 import numpy as np, pytest
 
-from bs_lr_study.analysis import findings as module
-from bs_lr_study.analysis.findings import Finding, findings
-from bs_lr_study.analysis.wording import WORDS, counted, listed, ranges, sentence
+from bs_lr_study.analysis import findings as module, wording
+from bs_lr_study.analysis.findings import findings
+from bs_lr_study.analysis.wording import Finding, WORDS, counted, listed, ranges, sentence
 from bs_lr_study.metrics import known_metric, metric
 from bs_lr_study.readers.load import load_runs
 
@@ -17,8 +17,8 @@ ROW = dict(lr=.1, bs=8, acc=.6, candidates=(8,), low_edge=False, high_edge=False
 
 @pytest.mark.parametrize('change,words', [
     ({}, 'rises up to bs 8 and falls past it; none of the others tried can be as good.'),
-    (dict(candidates=(8, 16)), 'rises up to bs 8 and falls past it; bs 16 cannot be told from 8.'),
-    (dict(candidates=(4, 8, 16)), 'rises up to bs 8 and falls past it; bs 4 to 16 cannot be told from 8.'),
+    (dict(candidates=(8, 16)), 'rises up to one of bs 8 and 16 and falls past it; bs 16 cannot be told from 8.'),
+    (dict(candidates=(4, 8, 16)), 'rises up to one of bs 4 to 16 and falls past it; bs 4 to 16 cannot be told from 8.'),
     (dict(candidates=(2, 8, 16, 32), low_edge=True, high_edge=True), 'is highest at bs 8; bs 2 and 8 to 32 cannot be told from 8.'),
     (dict(candidates=(2, 4, 8, 16, 32), low_edge=True, high_edge=True), 'is highest at bs 8; any of those tried may be the best.'),
     (dict(high_edge=True), 'rises up to bs 8; whether it falls past it is within noise; none of the others tried can be as good.'),
@@ -69,12 +69,13 @@ def test_best_cell():
 
 def test_moves():
     assert say('best batch size', best={.1: 4, .2: 16}) == 'The best batch size of m is 4 at lr 1e-1 and 16 at lr 2e-1.'
-    assert say('bs moves', moves=dict(grows=(.1, .2)), common=[]) == 'The best batch size of m grows from lr 1e-1 to 2e-1.'
-    assert say('bs moves', moves={}, common=[8.]) == 'The best batch size of m may be the same for all, bs 8.'
-    assert say('bs moves', moves={}, common=[]) == 'The best batch size of m moves nowhere beyond noise.'
+    assert say('bs moves', moves=dict(grows=(.1, .2)), common=[], lines=4, edges=1) == (
+        'The best batch size of m grows from lr 1e-1 to 2e-1 (in 1 of 4 the best lies at the edge of what was tried).')
+    assert say('bs moves', moves={}, common=[8.], lines=3, edges=0) == 'The best batch size of m may be the same for all 3, bs 8.'
+    assert say('bs moves', moves={}, common=[], lines=3, edges=0) == 'The best batch size of m moves nowhere beyond noise.'
     assert say('best learning rate', best={2: .1, 4: .1, 8: .2, 16: .2, 32: .2}) == (
         'The best learning rate of m is 1e-1 (bs 2 and 4), 2e-1 (bs 8 to 32).')
-    assert say('lr moves', moves=dict(grows=(2, 16), shrinks=(16, 32)), common=[]) == (
+    assert say('lr moves', moves=dict(grows=(2, 16), shrinks=(16, 32)), common=[], lines=3, edges=0) == (
         'The best learning rate of m grows from bs 2 to 16 and shrinks from bs 16 to 32.')
     assert say('edge', bss=[8, 16, 32], of=5, edge='max', end=('largest', False), tried=[2, 4, 8, 16, 32]) == (
         'At 3 of 5 batch sizes (8 to 32) the best learning rate of m is the largest tried: a larger one may be better.')
@@ -94,7 +95,7 @@ def test_what_is_assumed_is_said():
 
 def test_every_kind_has_its_words():
     kinds = {k for name in ('2025-06-04', 'digits') for k in findings(load_runs(name)).kind}
-    assert kinds <= set(WORDS) and module._ON_ERROR <= set(WORDS) and set(module._TOPIC) <= set(WORDS)
+    assert kinds <= set(WORDS) and module._ON_ERROR <= set(WORDS) and set(wording._TOPIC) <= set(WORDS)
 
 def test_small_words():
     assert ranges([1, 2, 4, 16], [1, 2, 4, 8, 16]) == '1 to 4 and 16' and ranges([2, 4], [2, 4]) == '2 and 4'
@@ -110,7 +111,8 @@ LOST = {k: v for k,v in ROW.items() if k != 'acc'} | dict(val_loss=.6)
     (dict(high_edge=True), 'falls up to bs 8; whether it rises past it is within noise; none'),
     (dict(low_edge=True), 'rises past bs 8; whether it falls up to it is within noise; none'),
     (dict(back=(.0123, 2, 4)), 'falls up to bs 8 and rises past it; not in one sweep, for bs 2 is 0.012 below bs 4; none'),
-    (dict(bs=32, candidates=(32,), high_edge=True, end=('largest', True)), 'falls up to bs 32, the largest with a validation loss: a larger one')])
+    (dict(bs=32, candidates=(32,), high_edge=True, end=('largest', True)),
+        'falls up to bs 32, the largest with a validation loss: a larger one')])
 def test_rows_of_a_loss(change, words):
     assert say('row', metric=LOSS, **LOST | change).startswith(f'At lr 1e-1 the validation loss of m {words}')
 
@@ -121,8 +123,10 @@ def test_other_sentences_of_a_loss():
     assert say('one cell', metric=LOSS, lr=.1, bs=2, val_loss=.5, tried=3) == 'At lr 1e-1 m has a validation loss at bs 2 only (0.500).'
     apart = dict(a='a', b='b', diff=.0123, lo=.001, hi=.02)
     assert say('models', '', LOSS, **apart) == 'The best of a is 0.012 below that of b (0.0010 to 0.020): it is better.'
-    assert say('models', '', LOSS, **apart | dict(lo=-np.inf, hi=np.inf)) == 'The best of a is 0.012 below that of b: they cannot be told apart.'
-    nothing = say('noise', '', LOSS, sd=np.inf, dof=np.inf, lo=np.inf, hi=np.inf, how='unknown: no two runs of a cell differ', assumed=False)
+    assert say('models', '', LOSS, **apart | dict(lo=-np.inf,
+        hi=np.inf)) == 'The best of a is 0.012 below that of b: they cannot be told apart.'
+    nothing = say('noise', '', LOSS, sd=np.inf, dof=np.inf, lo=np.inf, hi=np.inf,
+        how='unknown: no two runs of a cell differ', assumed=False)
     assert nothing.startswith('Nothing says how far a run moves') and 'inf' not in nothing
 
 def test_points_are_of_shares_alone():
@@ -132,5 +136,6 @@ def test_points_are_of_shares_alone():
 
 def test_runs_that_did_not_end():
     at = dict(bss=[4, 8], lrs=[.1, .2], at=[(8, .1, 2, 3)])
-    assert '2 of 9 runs of m were not trained to the end, at bs 8' in say('lost', how='unfinished', lost=2, runs=9, share=2/9, in_part=1, **at)
+    assert '2 of 9 runs of m were not trained to the end, at bs 8' in say('lost', how='unfinished', lost=2, runs=9,
+        share=2/9, in_part=1, **at)
     assert 'm was not trained to the end at every batch size tried' in say('lost row', lr=.1, how='unfinished', bss=[2, 4])

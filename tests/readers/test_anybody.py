@@ -120,7 +120,8 @@ class TestPlainTables:
         with pytest.warns(UserWarning, match='epoch counts up within 9 runs: of their 45 rows the last'):
             assert values(load_runs(put(tmp_path, rows))) == pytest.approx(ACC)
 
-    @pytest.mark.parametrize('columns,unit', [(['batch_tokens'], 'tokens'), (['batch_size_seconds'], 'seconds'), (['batch_duration'], 'seconds')])
+    @pytest.mark.parametrize('columns,unit',
+        [(['batch_tokens'], 'tokens'), (['batch_size_seconds'], 'seconds'), (['batch_duration'], 'seconds')])
     def test_batches_of_seconds_or_tokens(self, tmp_path, columns, unit):
         rows = [{columns[0]: bs + .5, 'lr': lr, 'val_loss': 1 - acc} for bs,lr,acc in GRID]
         df = quiet(put(tmp_path, rows))
@@ -132,7 +133,8 @@ class TestPlainTables:
                 for bs,lr,acc in GRID]
         assert quiet(put(tmp_path, rows)).bs.tolist() == [bs for bs,*_ in GRID]
         rows = [dict(batch_size=bs//2, accumulate_grad_batches=2, learning_rate=lr, eval_loss=1 - acc) for bs,lr,acc in GRID]
-        with pytest.warns(UserWarning, match=r"say columns=dict\(bs='batch_size\*accumulate_grad_batches'\)"): load_runs(put(tmp_path, rows))
+        said = r"say columns=dict\(bs='batch_size\*accumulate_grad_batches'\)"
+        with pytest.warns(UserWarning, match=said): load_runs(put(tmp_path, rows))
         df = quiet(put(tmp_path, rows), columns=parse_columns('bs=batch_size*accumulate_grad_batches'))
         assert df.bs.tolist() == [bs for bs,*_ in GRID]
 
@@ -159,7 +161,8 @@ class TestHowRunsEnded:
         assert optima(quiet(put(tmp_path, self.trials), metric='value', lower=True)).bs.tolist() == [16, 64]
 
     @pytest.mark.parametrize('word,status', [
-        ('FINISHED', 'ok'), ('FAILED', 'failed'), ('KILLED', 'failed'), ('TERMINATED', 'ok'), ('ERROR', 'failed'), ('EarlyStopped', 'stopped'),
+        ('FINISHED', 'ok'), ('FAILED', 'failed'), ('KILLED', 'failed'), ('TERMINATED', 'ok'), ('ERROR', 'failed'),
+            ('EarlyStopped', 'stopped'),
         ('SCHEDULED', 'running'), ('completed', 'ok'), ('TrialState.PRUNED', 'pruned'), ('out of memory', 'oom')])
     def test_words_of_all_tools(self, tmp_path, word, status):
         rows = [{'run_id': f'{i:032x}', 'status': word if i == 4 else 'FINISHED', 'metrics.val_acc': acc, 'params.lr': lr,
@@ -264,7 +267,8 @@ class TestGrids:
 
     @pytest.mark.parametrize('measure', ['acc', 'error', 'mse'])
     def test_the_best_cells_are_the_true_ones(self, tmp_path, grid, measure):
-        flat = grid if measure == 'acc' else grid.drop(columns='acc').assign(**{measure: (1 - grid.acc)*(1 if measure == 'error' else 1e-3)})
+        flat = grid if measure == 'acc' else grid.drop(columns='acc').assign(**{measure: (1 - grid.acc)*(1
+            if measure == 'error' else 1e-3)})
         flat.to_csv(tmp_path/'grid.csv', index=False)
         df = quiet(tmp_path/'grid.csv')
         m = metric_of(df)
@@ -292,9 +296,11 @@ MEASURED = dict(
     gpu_util=lambda rng, n: rng.integers(90, 100, n), host=lambda rng, n: rng.choice(['a1', 'a2'], n),
     grad_norm=lambda rng, n: rng.lognormal(0, 1, n), created=lambda rng, n: [f'2026-11-{i%28 + 1:02d}T12:00:{i%60:02d}' for i in range(n)],
     something=lambda rng, n: rng.normal(0, 1, n), slot=lambda rng, n: [f'node-{i}:{rng.integers(9)}' for i in range(n)],
-    best_val_acc=lambda rng, n: rng.choice([.5, .6, .7], n), _step=lambda rng, n: rng.integers(5, 9, n), wall_time_s=lambda rng, n: rng.integers(5, 9, n))
+    best_val_acc=lambda rng, n: rng.choice([.5, .6, .7], n), _step=lambda rng, n: rng.integers(5, 9, n),
+        wall_time_s=lambda rng, n: rng.integers(5, 9, n))
 
-@given(st.integers(0, 10**6), st.sampled_from(['words', 'numbers', 'whole', 'switches', None]), st.sampled_from(['knob', 'weight_decay', 'Optimizer', 'cfg.x']),
+@given(st.integers(0, 10**6), st.sampled_from(['words', 'numbers', 'whole', 'switches', None]),
+    st.sampled_from(['knob', 'weight_decay', 'Optimizer', 'cfg.x']),
        st.lists(st.sampled_from(sorted(MEASURED)), unique=True, max_size=4), st.integers(1, 4), st.booleans())
 @settings(max_examples=int(os.environ.get('BSLR_FUZZ', 60)), deadline=None, suppress_health_check=list(HealthCheck))
 def test_settings_are_told_from_what_was_measured(seed, kind, name, measured, n_seeds, two_models):
@@ -308,7 +314,8 @@ def test_settings_are_told_from_what_was_measured(seed, kind, name, measured, n_
         warnings.simplefilter('ignore') # that runs were of different length
         runs = load_runs(df[rng.permutation(list(df))])
     varies = bool(kind) and df[name].nunique() > 1
-    follows = varies and kind in ('numbers', 'whole') and all(df.groupby(['model', o])[name].nunique().max() > 1 for o in ('bs', 'lr')) is False
+    follows = varies and kind in ('numbers', 'whole') and all(df.groupby(['model', o])[name].nunique().max() > 1
+        for o in ('bs', 'lr')) is False
     of_model = varies and two_models and df.groupby('model')[name].nunique().max() == 1
     if follows or of_model: return # said in the notebook
     assert settings_of(runs) == [name]*varies
@@ -322,7 +329,8 @@ def test_settings_are_told_from_what_was_measured(seed, kind, name, measured, n_
 NAMES = dict(bs=['bs', 'batch_size', 'Batch Size', 'params_batch_size', 'config/batch_size', 'BatchSize'],
              lr=['lr', 'learning_rate', 'params.lr', 'learningRate', 'max_lr'], model=['model', 'arch', None, None],
              seed=['seed', 'random_seed', None], run=['run', 'name', 'trial_id', None, None])
-MEASURES = dict(acc=(False, 1), val_acc=(False, 1), accuracy=(False, 100), test_acc=(False, 1), val_loss=(True, 7), error=(True, 1), mse=(True, 1e-4),
+MEASURES = dict(acc=(False, 1), val_acc=(False, 1), accuracy=(False, 100), test_acc=(False, 1), val_loss=(True, 7),
+    error=(True, 1), mse=(True, 1e-4),
                 perplexity=(True, 900), r2=(False, 1), f1=(False, 1), val_auc=(False, 100))
 CORRUPT = [None]*6 + ['bs zero', 'lr text', 'no bs', 'no metric', 'one word', 'negative lr', 'twice']
 
@@ -333,11 +341,13 @@ def test_any_table_is_right_or_refused(tmp_path_factory, names, measure, corrupt
     rng = np.random.default_rng(seed)
     lower,top = MEASURES[measure]
     want = [dict(run=f'job{i}', model=f'm{m}', bs=bs, lr=lr, seed=s, y=round(float(rng.uniform(.3, .9)), 6))
-            for i,(m,bs,lr,s) in enumerate(itertools.product(range(rng.integers(1, 3)), (8, 16, 24), (1e-3, .02), range(rng.integers(1, 3))))]
+            for i,(m,bs,lr,s) in enumerate(itertools.product(range(rng.integers(1, 3)), (8, 16, 24), (1e-3, .02),
+                range(rng.integers(1, 3))))]
     words = ['COMPLETE', 'FINISHED', 'finished', 'TERMINATED', 'ok']
     good = rng.random(len(want)) < .8
     rows = [{names[k]: r[k] for k in NAMES if names[k]} | {measure: float(f"{r['y']*top:.12g}")} for r in want]
-    if state: rows = [r | {state: rng.choice(words) if ok else rng.choice(['FAILED', 'PRUNED', 'RUNNING', 'crashed'])} for r,ok in zip(rows, good)]
+    if state: rows = [r | {state: rng.choice(words) if ok else rng.choice(['FAILED', 'PRUNED', 'RUNNING', 'crashed'])} for r,
+        ok in zip(rows, good)]
     k = int(rng.integers(len(rows)))
     if corrupt == 'bs zero': rows[k][names['bs']] = 0
     if corrupt == 'lr text': rows[k][names['lr']] = '0,01'

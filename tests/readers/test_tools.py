@@ -49,14 +49,16 @@ class TestOptuna:
     def test_storages_are_the_table_that_optuna_makes(self, left, name):
         "Without Optuna: a categorical batch size is stored as the number of its choice, a pruned trial has no value of its own"
         want = pd.read_csv(left/'optuna'/'optuna_trials.csv')
-        want = want[want.state != 'WAITING'][['number', 'value', 'params_batch_size', 'params_lr', 'params_optimizer', 'user_attrs_epochs', 'state']]
+        want = want[want.state != 'WAITING'][['number', 'value', 'params_batch_size', 'params_lr', 'params_optimizer',
+            'user_attrs_epochs', 'state']]
         got = read(left/'optuna'/name)[list(want)]
         pd.testing.assert_frame_equal(got, want, check_dtype=False)
         assert got.state.tolist() == ['COMPLETE']*6 + ['PRUNED', 'FAIL', 'RUNNING']
         assert losses(got, 'params_batch_size', 'params_lr', 'value', 'state') == TRUTH
 
     def test_a_folder_with_several(self, left):
-        with pytest.raises(ValueError, match='holds 2 storages of Optuna, such as optuna.db and optuna_journal.log: give one of them'): read(left/'optuna')
+        with pytest.raises(ValueError, match='holds 2 storages of Optuna, such as optuna.db and optuna_journal.log: give one of them'):
+            read(left/'optuna')
 
     def test_several_studies_are_told_apart(self, left, tmp_path):
         path = shutil.copy(left/'optuna'/'optuna.db', tmp_path/'two.db')
@@ -134,7 +136,8 @@ class TestLightning:
         shutil.copytree(left/'lightning', tmp_path/'l')
         path = files_in(tmp_path, 'metrics.csv')[0]
         lines = path.read_text().splitlines()
-        path.write_text('\n'.join([*lines, lines[0].replace('val_loss', 'nan').replace('epoch,', '2,').replace('lr-SGD', '').replace('step,', '5,')
+        path.write_text('\n'.join([*lines,
+            lines[0].replace('val_loss', 'nan').replace('epoch,', '2,').replace('lr-SGD', '').replace('step,', '5,')
                                    .replace('train_loss_epoch', '').replace('train_loss_step', '')]) + '\n')
         assert read(tmp_path).val_loss.isna().tolist() == [True] + [False]*5
 
@@ -186,7 +189,8 @@ class TestTrainer:
 
     def test_a_lone_state_says_what_is_missing(self, left, tmp_path):
         shutil.copytree(left/'trainer', tmp_path/'t', ignore=shutil.ignore_patterns('training_args.json', 'README.md'))
-        with pytest.raises(ValueError, match=r'trainer_state.json has only where the schedule ended. Put the arguments beside it'): read(tmp_path)
+        with pytest.raises(ValueError, match=r'trainer_state.json has only where the schedule ended. Put the arguments beside it'):
+            read(tmp_path)
 
     @pytest.mark.parametrize('devices', [1, 2, 8])
     def test_devices(self, left, tmp_path, devices):
@@ -261,9 +265,12 @@ class TestJSON:
         assert losses(read(next(tmp_path.iterdir())), 'config.bs', 'config.opt.lr') == TRUTH
 
     @pytest.mark.parametrize('text, msg', [
-        ('{"log_history": []}', 'the state of a run of the Trainer'), ('[1, 2]', 'a list of JSON, but not of objects'), ('[]', 'it holds nothing'),
-        ('{"cells": [], "nbformat": 4}', 'a notebook'), ('{"lr": 0.1', 'is no whole JSON: line 1'), ('{"a": 1, "b": {"c": 2}}', 'one object, with a, b'),
-        ('{"columns": ["a"], "data": [[1, 2]]}', 'columns and data do not fit'), ('{"a": ' + '['*10**5, 'is no JSON of runs: RecursionError')])
+        ('{"log_history": []}', 'the state of a run of the Trainer'), ('[1, 2]', 'a list of JSON, but not of objects'),
+            ('[]', 'it holds nothing'),
+        ('{"cells": [], "nbformat": 4}', 'a notebook'), ('{"lr": 0.1', 'is no whole JSON: line 1'),
+            ('{"a": 1, "b": {"c": 2}}', 'one object, with a, b'),
+        ('{"columns": ["a"], "data": [[1, 2]]}', 'columns and data do not fit'),
+            ('{"a": ' + '['*10**5, 'is no JSON of runs: RecursionError')])
     def test_other_json_is_named(self, tmp_path, text, msg):
         (tmp_path/'x.json').write_text(text)
         with pytest.raises(ValueError, match=msg): read(tmp_path/'x.json')
@@ -275,12 +282,15 @@ class TestJSON:
 
 class TestWhichItIs:
     def test_each_is_known_by_what_it_left(self, left):
-        names = {o: find_reader(left/o).__name__.rpartition('.')[2] for o in ('optuna', 'ray', 'lightning', 'mlflow', 'trainer', 'keras_tuner')}
-        assert names == dict(optuna='optuna', ray='ray_tune', lightning='lightning', mlflow='mlflow', trainer='hf_trainer', keras_tuner='keras_tuner')
+        names = {o: find_reader(left/o).__name__.rpartition('.')[2]
+            for o in ('optuna', 'ray', 'lightning', 'mlflow', 'trainer', 'keras_tuner')}
+        assert names == dict(optuna='optuna', ray='ray_tune', lightning='lightning', mlflow='mlflow', trainer='hf_trainer',
+            keras_tuner='keras_tuner')
 
     def test_mixed_tools_are_named_with_their_places(self, left):
         with pytest.raises(ValueError) as e: find_reader(left)
-        for o in ('Optuna (optuna)', 'Ray Tune (ray/ray)', 'Lightning (lightning/lightning_logs)', 'MLflow (mlflow', 'Keras Tuner (keras_tuner'): assert o in str(e.value)
+        for o in ('Optuna (optuna)', 'Ray Tune (ray/ray)', 'Lightning (lightning/lightning_logs)', 'MLflow (mlflow',
+            'Keras Tuner (keras_tuner'): assert o in str(e.value)
 
     def test_a_csv_is_left_to_others(self, left): assert find_reader(left/'tensorboard'/'hparams.csv') is None
 
@@ -320,8 +330,10 @@ def test_a_database_of_something_else(tmp_path):
     con.close()
     with pytest.raises(ValueError, match='a database with songs, of no tool that is known here'): find_reader(tmp_path/'x.db')
 
-@pytest.mark.parametrize('name, msg', [('run/events.out.tfevents.1.h', 'an event file of TensorBoard'), ('a/training_args.bin', 'a pickle of the Trainer'),
-                                       ('a/runs.csv', 'a CSV: give the file'), ('a/readme.txt', 'expected what one of these tools leaves in a folder')])
+@pytest.mark.parametrize('name, msg', [('run/events.out.tfevents.1.h', 'an event file of TensorBoard'),
+    ('a/training_args.bin', 'a pickle of the Trainer'),
+                                       ('a/runs.csv', 'a CSV: give the file'),
+                                           ('a/readme.txt', 'expected what one of these tools leaves in a folder')])
 def test_a_folder_without_runs(tmp_path, name, msg):
     (tmp_path/name).parent.mkdir()
     (tmp_path/name).touch()
@@ -332,7 +344,8 @@ class TestStrangers:
     def test_yaml_makes_no_objects(self, left, tmp_path):
         shutil.copytree(left/'lightning', tmp_path/'l')
         path = files_in(tmp_path, 'hparams.yaml')[0]
-        path.write_text(path.read_text() + f'evil: !!python/object/apply:pathlib.Path.touch ["{tmp_path}/touched"]\nmine: !Custom {{a: 1}}\n')
+        text = path.read_text()
+        path.write_text(text + f'evil: !!python/object/apply:pathlib.Path.touch ["{tmp_path}/touched"]\nmine: !Custom {{a: 1}}\n')
         df = read(tmp_path)
         assert df['evil'].dropna().tolist() == [json.dumps([f'{tmp_path}/touched'])] and df['mine.a'].dropna().tolist() == [1]
         assert not (tmp_path/'touched').exists()
@@ -382,7 +395,8 @@ print([o for o in ("torch", "fastai", "wandb", "optuna", "mlflow", "ray", "light
 class TestLoadRuns:
     "From what a tool left to the table, in one line"
     @pytest.mark.parametrize('place, metric', [
-        ('optuna/optuna.db', None), ('optuna/optuna_journal.log', None), ('ray', None), ('lightning', None), ('mlflow/mlruns', None), ('mlflow/mlflow.db', None),
+        ('optuna/optuna.db', None), ('optuna/optuna_journal.log', None), ('ray', None), ('lightning', None),
+            ('mlflow/mlruns', None), ('mlflow/mlflow.db', None),
         ('mlflow/mlflow_runs.csv', None), ('keras_tuner', None), ('tensorboard/hparams.csv', None), ('tensorboard/hparams.json', None)])
     def test_one_line(self, left, place, metric):
         df = load_runs(left/place, metric=metric)
@@ -418,7 +432,8 @@ class TestLoadRuns:
 
     @pytest.mark.parametrize('cell', ["{'val_loss': 0.5, 'x': nan, '_wandb': {'runtime': 60}}", '{"val_loss": 0.5}', {'val_loss': .5}])
     def test_the_recipe_of_wandb(self, cell):
-        df = pd.DataFrame(dict(summary=[cell]*2, config=["{'batch_size': 16, 'optimizer': {'lr': 0.1}}", "{'batch_size': 32, 'optimizer': {'lr': 0.1}}"],
+        df = pd.DataFrame(dict(summary=[cell]*2,
+            config=["{'batch_size': 16, 'optimizer': {'lr': 0.1}}", "{'batch_size': 32, 'optimizer': {'lr': 0.1}}"],
                                name=['a', 'b']))
         with pytest.warns(UserWarning, match='keeps no states'): got = load_runs(df, columns=dict(lr='optimizer.lr'))
         assert got[['run', 'bs', 'lr', 'val_loss']].values.tolist() == [['a', 16, .1, .5], ['b', 32, .1, .5]]

@@ -131,7 +131,8 @@ class TestExport:
         ([theirs(3, batch_size=2.5)], None, r'row 0 \(dry-sun-3\): bs is 2.5.*whole number'),
         ([theirs(3, learning_rate='0,1')], None, r"lr is '0,1'.*with a point"),
         ([mine(3, lr=.5)], None, 'lr is 0.5, but the name says 0.01'),
-        ([mine(3, State='resting')], None, "row 0 .imagenette.*: status is 'resting', but must be one of ok.*finished, COMPLETE, PRUNED or crashed"),
+        ([mine(3, State='resting')], None,
+            "row 0 .imagenette.*: status is 'resting', but must be one of ok.*finished, COMPLETE, PRUNED or crashed"),
     ])
     def test_errors(self, tmp_path, rows, columns, msg):
         with pytest.raises(ValueError, match=re.compile(msg, re.S)): load_runs(export(tmp_path/'e.csv', rows), columns=columns)

@@ -66,7 +66,8 @@ def test_markdown_has_the_same_tables(published):
 
 def test_what_it_holds(published, digits):
     for rep in (published, digits):
-        assert [p.title for p in rep.parts][:5] == ['The answer', 'What was run', 'Accuracy by batch size and learning rate', 'What is best', 'Findings']
+        assert [p.title for p in rep.parts][:5] == ['The answer', 'What was run', 'Accuracy by batch size and learning rate',
+            'What is best', 'Findings']
         assert [p.title for p in rep.parts][-2:] == ['Claims', 'The runs']
         assert len(rep.html()) < 1_500_000
     assert 'What it cost' in [p.title for p in digits.parts] and 'What it cost' not in [p.title for p in published.parts]

@@ -77,7 +77,8 @@ def test_what_is_not_read_is_named(tmp_path):
     pics = folder(tmp_path/'pics', 6)
     for i in range(4): (pics/'hor'/f'{i}.jpg').rename(pics/'hor'/f'{i}.jfif')
     (pics/'ver'/'0.jpg').rename(pics/'ver'/'0.heic')
-    with pytest.warns(UserWarning, match=r'left out are 4 .jfif, which is not read \(such as hor/0.jfif\); 1 .heic'): find_data('pics', pics)
+    said = r'left out are 4 .jfif, which is not read \(such as hor/0.jfif\); 1 .heic'
+    with pytest.warns(UserWarning, match=said): find_data('pics', pics)
     for o in (pics/'hor').iterdir(): o.rename(o.with_suffix('.heic'))
     with pytest.raises(DataError, match=r'too few images in class hor \(0\).*\.heic, which is not read'): find_data('pics', pics)
 

@@ -8,7 +8,8 @@ from truth import CELLS, curve
 
 out,logs = Path(sys.argv[1]),tempfile.mkdtemp()
 for i,(bs,lr) in enumerate(CELLS):
-    with SummaryWriter(f'{logs}/run{i}') as w: w.add_hparams(dict(bs=bs, lr=lr, optimizer='sgd'), {'val_loss': curve(bs, lr)[-1]}, run_name='.')
+    with SummaryWriter(f'{logs}/run{i}') as w: w.add_hparams(dict(bs=bs, lr=lr, optimizer='sgd'),
+        {'val_loss': curve(bs, lr)[-1]}, run_name='.')
 port = 16123
 server = subprocess.Popen([sys.executable, '-m', 'tensorboard.main', '--logdir', logs, '--port', str(port), '--host', '127.0.0.1'],
                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
