@@ -69,7 +69,7 @@ def test_modules_that_lie_around_are_not_run(bslr, tmp_path):
     assert not (tmp_path/'was_run').exists()
 
 @pytest.mark.parametrize('args,told', [
-    (['dance'], "bslr: no verb 'dance'; choose from run, studies, merge, sync"),
+    (['dance'], "bslr: no verb 'dance'; choose from suggest, try, run, studies"),
     (['run', 's', '--limit', '0'], 'bslr: limit is 0: at least one run'),
     (['run', 's', '--budget', 'soon'], "bslr: budget: 'soon' is no length of time; say 90m, 2h or 1h30m"),
     (['run', 's', '--only', 'bs'], 'bslr: only: expected FIELD=VALUE, such as bs=8,16 or model=small, not bs'),
@@ -174,3 +174,93 @@ def test_completion_by_the_tab_key(line, rest, settings, tmp_path):
     subprocess.run([sys.executable, '-c', MAIN], env=env, timeout=60)
     found = (tmp_path/'out').read_text().split('\n')
     assert {o.strip() for o in rest} <= {o.strip() for o in found}
+
+MISTAKES = [ # what was typed, and what the one line of the answer says to type instead
+    ('rnu s', 'did you mean bslr run?'),
+    ('s', 'did you mean bslr run s?'),
+    ('runs.csv', 'did you mean bslr report runs.csv?'),
+    ('run frehs', "no study 'frehs'; there are s, fresh"),
+    ('run s --modle small', 'no option --modle'),
+    ('run s --dry_run', 'did you mean --dry-run?'),
+    ('run s --budget 2', 'say 2m, 2h or 2s'),
+    ('run s --workers two', "expected a whole number, such as 2, not 'two'"),
+    ('run s --retry faild', 'choose from ok, diverged, oom, failed'),
+    ('run s --only bs=7', 'there are 8, 16'),
+    ('run s --only batch=8..9x', 'only: bs ='),
+    ('run s --show lins', 'did you mean lines?'),
+    ('run s fresh', "takes STUDY; what is 'fresh'?"),
+    ('run range', "list the values, or say 0.0001..0.01"),
+    ('run comma', 'Say 0 01, 001 or 0.01'),
+    ('run twice', 'lr and lrs are both lrs: give one of them'),
+    ('report', 'Name a store (.jsonl), a CSV file'),
+    ('report rnus.csv', 'no file rnus.csv'),
+    ('report runs.csv --fmt pgn', 'did you mean png?'),
+    ('report runs.csv --columns batch', "expected NAME=VALUE, not 'batch'"),
+    ('export runs.csv', 'Say --to FILE'),
+    ('export runs.csv --to runs.csv', 'would write over the runs that are read'),
+    ('compare runs.csv --by dropout', 'what varies is'),
+    ('fit s --memory lots', 'such as 4GB or 500MB'),
+    ('try', 'bslr try photos --model xresnet18')]
+
+@pytest.mark.parametrize('line,told', MISTAKES, ids=[line for line,_ in MISTAKES])
+def test_typical_mistakes_are_answered_by_what_to_type(line, told, settings, monkeypatch, capsys):
+    "In one line, with nothing trained and nothing written over"
+    with open('settings.ini', 'a') as f:
+        f.write(''.join(f'[{name}]\ndata = digits\nmodels = small\nbatch_sizes = 8\n{lrs}\n'
+                        for name,lrs in dict(range='lrs = 1e-4..5e-2', comma='lrs = 0,01', twice='lr = 1\nlrs = 1').items()))
+    with open('runs.csv', 'w') as f: f.write('run,acc,model,bs,lr,wd\na,.5,m,8,.1,0\nb,.6,m,8,.1,.1\n')
+    before = open('runs.csv').read()
+    answer = bslr_here(monkeypatch, *line.split())
+    assert answer is not None and answer.startswith('bslr: ') and '\n' not in answer and told in answer, answer
+    assert open('runs.csv').read() == before and not os.path.exists('runs')
+
+def test_the_shell_can_do_what_python_can(tmp_path, monkeypatch, capsys):
+    "The same runs, by the same words, from a table whose columns have names of their own"
+    import pandas as pd
+    from bs_lr_study import load_runs
+    monkeypatch.chdir(tmp_path)
+    rows = [dict(batch=bs, rate=lr, optimizer=opt, val_loss=loss) for i,(bs,lr,opt) in enumerate(
+        [(8, .1, 'adam'), (8, .01, 'adam'), (16, .1, 'adam'), (16, .01, 'adam'), (8, .1, 'sgd')]) for loss in [.5 + .1*i]]
+    pd.DataFrame(rows).to_csv('runs.csv', index=False)
+    asked = '--metric val_loss --columns bs=batch lr=rate --model none --where optimizer=adam --lower --unit plain'
+    assert bslr_here(monkeypatch, 'export', 'runs.csv', '--to', 'tidy.csv', *asked.split()) is None
+    df = load_runs('runs.csv', dict(bs='batch', lr='rate', model=None), 'val_loss', True, 'plain', dict(optimizer='adam'))
+    tidy = pd.read_csv('tidy.csv')
+    assert len(tidy) == len(df) == 4 and tidy[['bs', 'lr', 'val_loss']].to_numpy().tolist() == df[['bs', 'lr',
+        'val_loss']].to_numpy().tolist()
+    assert df.attrs['metric'].lower and df.attrs['metric'].unit == 'plain'
+
+def test_compare_writes_what_it_prints(tmp_path, monkeypatch, capsys):
+    import pandas as pd
+    monkeypatch.chdir(tmp_path)
+    rows = [dict(run=f'{bs}-{lr}-{s}-{wd}', acc=.5 + .01*s + .1*(wd > 0), model='m', bs=bs, lr=lr, seed=s, wd=wd)
+            for bs in (8, 16) for lr in (.1, .01) for s in (0, 1, 2) for wd in (0, .1)]
+    pd.DataFrame(rows).to_csv('wd.csv', index=False)
+    files = 'd.tex', 'd.md', 'd.csv', 'd.pdf', 'd.html'
+    to = [o for f in files for o in ('--to', f)]
+    assert bslr_here(monkeypatch, 'compare', 'wd.csv', '--by', 'wd', '--paired', 'seed', *to) is None
+    out = capsys.readouterr().out
+    assert 'wd 0.1 less wd 0' in out and out.count('+10.0') == 4 and '4 clearly better' in out
+    assert all(os.path.getsize(o) > 100 for o in files) and r'+10.0 $\pm$' in open('d.tex').read() and '+10.0 ±' in open('d.md').read()
+    t = pd.read_csv('d.csv')
+    assert t['diff'].round(9).eq(.1).all() and t.n.eq(3).all() and t.clear.all()
+
+def test_cite_says_what_the_citation_file_says(monkeypatch, capsys):
+    from pathlib import Path
+    assert bslr_here(monkeypatch, 'cite') is None
+    out,cff = capsys.readouterr().out,(Path(__file__).parents[1]/'CITATION.cff').read_text()
+    import re
+    for key in ('title', 'version', 'repository-code'):
+        assert re.search(rf'^{key}: "?(.*?)"?$', cff, re.M)[1] in out
+    assert 'Bakshi' in out and 'Bakshi' in cff
+
+def test_try_writes_a_study_that_runs(tmp_path, monkeypatch, capsys):
+    "From data to a study in one command; a section that is there is left alone"
+    monkeypatch.chdir(tmp_path)
+    assert bslr_here(monkeypatch, 'try', 'digits', '--budget', '1s', '--epochs', '1') is None
+    out = capsys.readouterr().out
+    assert 'bslr run digits' in out and 'fewer epochs' in out
+    before = open('settings.ini').read()
+    assert 'has a section [digits] already' in bslr_here(monkeypatch, 'try', 'digits') and open('settings.ini').read() == before
+    assert bslr_here(monkeypatch, 'run', '--limit', '1', '--workers', '0') is None
+    assert '1 runs' in capsys.readouterr().out.replace('1 run,', '1 runs,')

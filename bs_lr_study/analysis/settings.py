@@ -52,7 +52,8 @@ def _is_measure(key, name):
     "Whether numbers are called a result of the run, or the learning rate somewhere on the way"
     words = key.split('_')
     if key in _REACHED: return True
-    if known_metric(name) or words[-1] in _MEASURES or words[0] in ('best', 'final', 'last') or words[-2:] == ['grad', 'norm']: return True
+    if known_metric(name) or words[-1] in _MEASURES or words[-2:] == ['grad', 'norm']: return True
+    if words[0] in ('best', 'final', 'last'): return True
     return ('lr' in words or {'learning', 'rate'} <= {*words}) and {*words} <= _OF_LR
 
 _SETTINGS = {*ACCUMULATION, *'''optimizer optim opt weight_decay wd l1 l2 dropout momentum mom betas eps epsilon
@@ -98,7 +99,8 @@ def _is_measured(s, lr):
     "Whether numbers hardly repeat, though the learning rates do"
     n,many = s.notna().sum(),s.nunique()
     whole = s.dropna()
-    if many == n and n > 2 and (whole == np.floor(whole)).all() and whole.max() - whole.min() == n - 1: return True # a counter
+    counts = many == n and n > 2 and (whole == np.floor(whole)).all()
+    if counts and whole.max() - whole.min() == n - 1: return True # as an index does
     searched = lr.nunique() > len(lr)/2
     return many > n/2 and not searched and not _is_round(s)
 
@@ -167,7 +169,8 @@ def comparable(
     "Refuse runs that differ in anything but model, bs, lr and seed"
     if mixed := _mixed(_config(df), df.model):
         first = {f: v[0] for (f,_),v in mixed.items()}
-        raise AskError(f"these runs cannot share a table: they differ in {_in_words(mixed)}. Only model, bs, lr and seed may differ: "
+        raise AskError(f"these runs cannot share a table: they differ in {_in_words(mixed)}. Only model, bs, lr and "
+                       "seed may differ: "
                        'select the runs of one, such as ', dict(where=first), '; by_setting gives those of each')
     return df
 
@@ -193,5 +196,6 @@ def by_setting(
 
 def _too_many(mixed, n_sets, n_runs):
     most = max(mixed, key=lambda k: len(mixed[k]))[0]
-    raise AskError(f'these {n_runs} runs have {n_sets} different settings: they differ in {_in_words(mixed)}. Hardly two of them share a '
+    raise AskError(f'these {n_runs} runs have {n_sets} different settings: they differ in {_in_words(mixed)}. '
+                   'Hardly two of them share a '
                    'table: select some with where, or leave aside what does not matter, such as ', dict(columns={most: None}))

@@ -16,7 +16,7 @@ from ..metrics import Metric, metric_of
 from ..runs import CONFIG_FIELDS, fmt_lr
 
 # %% ../../nbs/analysis/01_tables.ipynb #98475f50
-def _lr_text(lr): return '–' if pd.isna(lr) else fmt_lr(lr)
+def _lr_text(lr): return lr if isinstance(lr, str) else '–' if pd.isna(lr) else fmt_lr(lr)
 
 def printable(
     table, # One of the tables below, or runs

@@ -7,7 +7,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/cli/command.html.md"""
 # %% auto #0
 __all__ = ['TABLE', 'VERBS', 'IMPORTS_FROM_HERE', 'show_help', 'completion', 'examples', 'overview', 'run_verb', 'main']
 
-# %% ../../nbs/cli/09_command.ipynb #53163a3d
+# %% ../../nbs/cli/09_command.ipynb #d556cbe6
 import os, sys, warnings
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
@@ -17,7 +17,7 @@ import bs_lr_study.probe # noqa: F401, so that settings can name its measurement
 from .. import __version__
 from .common import study_words
 from .parser import complete, nearest, parse
-from .probes import lr_find
+from .probes import fit, lr_find, noise, try_
 from .reports import cite, compare, export, report
 from .suggest import suggest
 from .sweeps import merge, run, studies, sync
@@ -40,24 +40,27 @@ def completion(
     shell = shell or os.path.basename(os.environ.get('SHELL', 'bash'))
     print(argcomplete.shellcode(['bslr'], shell=shell))
 
-# %% ../../nbs/cli/09_command.ipynb #5e68bbf4
+# %% ../../nbs/cli/09_command.ipynb #1824c2b6
 TABLE = {
     'Find a setting': {
         'suggest': (suggest, 'bslr suggest photos/flowers --model xresnet18 --budget 20m',
                     'bslr suggest --learner mynets:make --metric valid_loss --try 64,1e-3')},
     'Make runs': {
+        'try': (try_, 'bslr try photos/flowers --model xresnet18'),
         'run': (run, 'bslr run digits', 'bslr run flowers --data photos/flowers --only bs=8,16 --budget 2h'),
         'studies': (studies, 'bslr studies', 'bslr studies --settings other.ini'),
         'merge': (merge, 'bslr merge runs/all.jsonl runs/here.jsonl runs/there.jsonl'),
         'sync': (sync, 'bslr sync digits --project batch-sizes')},
     'Look at runs': {
         'report': (report, 'bslr report runs.csv',
-                   'bslr report runs.csv --metric val_loss --columns bs=batch,lr=rate --where opt=adam'),
+                   'bslr report runs.csv --metric val_loss --columns bs=batch --where opt=adam'),
         'compare': (compare, 'bslr compare runs/wd.jsonl --by wd --to differences.pdf'),
         'export': (export, 'bslr export runs.csv --to table.tex', 'bslr export runs.csv --to tidy.csv --where opt=adam'),
         'cite': (cite, 'bslr cite')},
     'Measure a model': {
-        'lr-find': (lr_find, 'bslr lr-find digits', 'bslr lr-find flowers --data photos/flowers --num-it 200')},
+        'lr-find': (lr_find, 'bslr lr-find digits', 'bslr lr-find flowers --data photos/flowers --num-it 200'),
+        'fit': (fit, 'bslr fit photos/flowers --model xresnet18 --memory 4GB'),
+        'noise': (noise, 'bslr noise digits --bs 64 --lr 1e-2')},
     'Help': {
         'help': (show_help, 'bslr help run'),
         'completion': (completion, 'eval "$(bslr completion)"', 'bslr completion fish > ~/.config/fish/completions/b.fish')}}
@@ -90,7 +93,7 @@ def overview(): # str
     "All verbs in groups"
     return _HELP.format(groups='\n'.join(_group(k, v) for k,v in TABLE.items()), version=__version__)
 
-# %% ../../nbs/cli/09_command.ipynb #d6de5f3d
+# %% ../../nbs/cli/09_command.ipynb #893ddcd0
 # A package that is not installed can be mended, too
 _MENDABLE = CliError,UserError,ValueError,OSError,ImportError
 
@@ -119,7 +122,7 @@ def _no_verb(verb):
     else: hint = nearest(verb, VERBS, 'bslr {}')
     raise CliError(f'no verb {verb!r}{hint}; choose from {", ".join(VERBS)}')
 
-IMPORTS_FROM_HERE = 'run','lr-find','suggest'
+IMPORTS_FROM_HERE = 'run','lr-find','suggest','try','fit','noise'
 
 def _here():
     try: return os.getcwd()

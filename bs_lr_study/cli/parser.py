@@ -14,14 +14,15 @@ from difflib import get_close_matches
 from fastcore.docments import ann_parts, docments
 from fastcore.script import CliError
 
-# %% ../../nbs/cli/01_parser.ipynb #6716c387
+# %% ../../nbs/cli/01_parser.ipynb #5324529c
 OPTIONS = {
     'Which runs': dict(
         settings='FILE', store='FILE', data='PATH', seeds='N', only='FIELD=VALUE', retry='STATUS', limit='N', budget='TIME',
         dry_run=''),
     'What is asked': dict(
         model='NAME', metric='NAME', lower='BOOL', unit='UNIT', columns='NAME=COL', where='COL=VALUE', by='SETTING',
-        against='VALUE', paired='COLUMN', level='P', within='X', try_='BS,LR', epochs='N', size='N', memory='GB'),
+        against='VALUE', paired='COLUMN', level='P', within='X', try_='BS,LR', epochs='N', size='N', memory='4GB', name='NAME',
+        bs='N', lr='X', updates='N'),
     'How to train': dict(
         engine='NAME', learner='FUNCTION', device='NAME', amp='TYPE', num_workers='N', on_oom='WHAT', checkpoint='TIME',
         log_every='N', num_it='N'),

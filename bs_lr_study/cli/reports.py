@@ -101,8 +101,8 @@ def _report_one(df, out, title, fmt, dark, parts, html, md):
     page = report(df, f'Batch size and learning rate: {title}', parts=parts)
     print(f'Report: {", ".join(str(page.save(o)[0]) for o in (html or f"{out}/report.html", md) if o)}')
 
-# %% ../../nbs/cli/03_reports.ipynb #902edabe
-TABLES = ['runs', 'crosstab', 'inflections', 'optima']
+# %% ../../nbs/cli/03_reports.ipynb #3c954d9d
+TABLES = ['runs', 'crosstab', 'inflection-points', 'best-learning-rates', 'best-runs', 'cells', 'findings']
 
 def _check_to(to, files, suffixes):
     "A CliError unless something can be written there"
@@ -115,10 +115,10 @@ def _check_to(to, files, suffixes):
 
 def _frames(df, table):
     "Tables of text by title"
-    from bs_lr_study.analysis.tables import crosstab_text, inflection_table, optima, printable
-    if table == 'crosstab': return {f'{m}': printable(crosstab_text(df, m)) for m in df.model.unique()}
-    t = inflection_table(df, detail=True) if table == 'inflections' else optima(df).set_index('model')
-    return {'': printable(t)}
+    from bs_lr_study.analysis.tables import crosstab_text
+    from bs_lr_study.report.files import tables_of
+    if table == 'crosstab': return {str(m): crosstab_text(df, m) for m in df.model.unique()}
+    return {'': tables_of(df)[table]}
 
 def _apart(path, title, several):
     "A file for each of several tables"
@@ -128,7 +128,7 @@ def _apart(path, title, several):
 def export(
     *files:str,       # As for `report`
     to:Annotated[str, dict(action='append')]=None, # Such as tidy.csv, table.tex, table.md, page.html, plot.pdf
-    table:Annotated[str, dict(choices=TABLES)]=None, # runs, crosstab, inflections or optima
+    table:Annotated[str, dict(choices=TABLES)]=None, # crosstab, runs, inflection-points, cells, best-runs …
     metric:str=None,  # What counts, as val_loss; or it names itself
     lower:Annotated[str, _YES]=None, # Less of it is better; --lower false: more is
     unit:str=None,    # share, percent, plain or log
@@ -152,17 +152,15 @@ def _export_one(df, path, table):
     if suffix[1:] in FORMATS:
         models = df.model.unique()
         return [save_figure(lambda m=m: plot_heatmap(df, m), _apart(path, m, len(models) > 1)) for m in models]
-    if table == 'runs':
-        runs = df.set_index('run').astype(object)
-        return [save_table(runs.where(runs.notna(), ''), path)]
+    if table == 'runs': return [save_table(df, path)]
     frames = _frames(df, table)
     return [save_table(t, _apart(path, k, len(frames) > 1), k) for k,t in frames.items()]
 
-# %% ../../nbs/cli/03_reports.ipynb #0c7e2955
+# %% ../../nbs/cli/03_reports.ipynb #ce43169f
 def compare(
     *files:str,       # As for `report`, or a study that has a store here
     by:str=None,      # The setting whose values are compared, as wd
-    against:str=None, # The value the others are compared with; by default the usual
+    against:str=None, # Its value to compare with; by default the usual
     paired:str='seed', # Column of what pairs runs
     level:float=.9,   # Probability that all intervals hold at once
     to:Annotated[str, dict(action='append')]=None, # Write it: diff.tex, diff.md, diff.csv, diff.pdf
@@ -175,14 +173,14 @@ def compare(
 ):
     "Compare settings in every cell, seed by seed: a crosstab"
     from bs_lr_study.analysis.pairs import paired_grid, pairs_text
-    from bs_lr_study.analysis.tables import answer_oom
+    from bs_lr_study.analysis.tables import answer_oom, printable
     from bs_lr_study.report.files import TABLE_SUFFIXES
     from bs_lr_study.report.pairs import pairs_crosstabs, pairs_note
     if to: _check_to(to, files, (*TABLE_SUFFIXES, *(f'.{o}' for o in FORMATS)))
     if not 0 < level < 1: raise CliError(f'--level {level}: expected a probability between 0 and 1, such as 0.9')
     df = answer_oom(read_runs(files, columns, model, where, metric, lower, unit))
     t = paired_grid(df, by, against, paired, level)
-    for title,table in pairs_crosstabs(t).items(): print(f'{clean(title)}\n{table.to_string(line_width=79)}\n')
+    for title,table in pairs_crosstabs(t).items(): print(f'{clean(title)}\n{printable(table).to_string(line_width=79)}\n')
     print(_wrapped(f'{pairs_note(t)}.\n{clean(pairs_text(t))}'))
     for path in to or (): print(f'Wrote {", ".join(map(str, _save_pairs(t, path)))}')
 
@@ -195,7 +193,7 @@ def _save_pairs(t, path):
     from bs_lr_study.report.pairs import pairs_crosstabs, pairs_note, plot_pairs
     from bs_lr_study.report.style import save_figure
     if Path(path).suffix[1:] in FORMATS: return [save_figure(lambda: plot_pairs(t), path)]
-    if Path(path).suffix == '.csv': return [save_table(t.set_index(t.columns[0]), path)]
+    if Path(path).suffix == '.csv': return [save_table(t, path)]
     tables = pairs_crosstabs(t)
     return [save_table(v, _apart(path, k, len(tables) > 1), f'{k}. {pairs_note(t)}') for k,v in tables.items()]
 

@@ -7,14 +7,15 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/cli/suggest.html.md"""
 # %% auto #0
 __all__ = ['suggest']
 
-# %% ../../nbs/cli/06_suggest.ipynb #a66303c1
+# %% ../../nbs/cli/06_suggest.ipynb #82c604d5
 import sys
 from contextlib import nullcontext, redirect_stdout
 from typing import Annotated
 
+from .common import memory
 from ..files import file_name
 
-# %% ../../nbs/cli/06_suggest.ipynb #a5f49411
+# %% ../../nbs/cli/06_suggest.ipynb #cc4acdb7
 def suggest(
     what:str=None, /,    # A folder of images, a study, or digits
     data:str=None,       # Folder or archive of the images
@@ -28,7 +29,7 @@ def suggest(
     size:int=None,       # Image side in pixels; by default 128
     settings:str=None,   # By default settings.ini here, else the package's
     store:str=None,      # Runs are kept here; by default runs/WHAT-suggest.jsonl
-    memory:float=None,   # Gigabytes that training may take
+    memory:Annotated[memory, {}]=None, # What training may take, as 4GB
     device:str=None,     # torch device, such as cpu or cuda:1
     amp:Annotated[str, dict(choices=['fp16', 'bf16'])]=None, # Mixed precision
     num_workers:int=0,   # Processes that decode images

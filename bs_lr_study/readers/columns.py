@@ -74,7 +74,8 @@ def agreed(
         bad = np.flatnonzero(~np.asarray(same_values(one, other), bool))
         if len(bad) and field == 'lr' and (peak := _peak(df)):
             last = ', '.join(o for o in df if o != peak)
-            warnings.warn(AskWarning(f'{peak} was read as the peak learning rate, and {last} as where schedules ended: if it is '
+            warnings.warn(AskWarning(f'{peak} was read as the peak learning rate, and {last} as where schedules '
+                                     'ended: if it is '
                                      'otherwise, say ', dict(columns=dict(lr=last))), stacklevel=6)
             return plain_values(df[peak], field)
         if len(bad):
@@ -121,10 +122,14 @@ def _product(columns):
 
 # %% ../../nbs/readers/22_columns.ipynb #754359bd
 _TOTAL = 'effective_batch_size effective_bs global_batch_size total_batch_size total_train_batch_size'.split()
-_PER_DEVICE = ('per_device_train_batch_size per_device_batch_size per_gpu_train_batch_size per_gpu_batch_size device_batch_size '
-               'micro_batch_size train_micro_batch_size_per_gpu batch_size_per_device batch_size_per_gpu local_batch_size').split()
-ACCUMULATION = ('gradient_accumulation_steps grad_accum_steps grad_accumulation_steps accumulate_grad_batches accumulation_steps '
-                'accum_steps grad_accum gradient_accumulation grad_accumulation accum_grad accum_freq update_freq n_acc').split()
+_PER_DEVICE = ('per_device_train_batch_size per_device_batch_size per_gpu_train_batch_size per_gpu_batch_size '
+               'device_batch_size '
+               'micro_batch_size train_micro_batch_size_per_gpu batch_size_per_device batch_size_per_gpu '
+               'local_batch_size').split()
+ACCUMULATION = ('gradient_accumulation_steps grad_accum_steps grad_accumulation_steps accumulate_grad_batches '
+                'accumulation_steps '
+                'accum_steps grad_accum gradient_accumulation grad_accumulation accum_grad accum_freq update_freq '
+                'n_acc').split()
 _DEVICES = 'world_size n_gpus num_gpus n_gpu ngpus gpus n_devices num_devices devices num_processes'.split()
 _UNITS = {'token': 'tokens', 'tokens': 'tokens', 'second': 'seconds', 'seconds': 'seconds', 'sec': 'seconds', 'secs': 'seconds',
           'duration': 'seconds', 'frames': 'frames'}
@@ -138,7 +143,8 @@ def batch_unit(
 def _in_units(df):
     "Columns of batch sizes in seconds or tokens"
     keys = {c: plain_key(c).split('_') for c in df}
-    return [c for c,k in keys.items() if {'batch', 'bs'} & {*k} and batch_unit(c) and not {'eval', 'val', 'valid', 'test'} & {*k}]
+    training = [c for c,k in keys.items() if not {'eval', 'val', 'valid', 'test'} & {*k}]
+    return [c for c in training if {'batch', 'bs'} & {*keys[c]} and batch_unit(c)]
 
 def _filled(df, keys): return [c for c in df if plain_key(c) in keys and df[c].notna().any()]
 
@@ -155,7 +161,8 @@ def _find_bs(df):
     return bs
 
 def _say_effective(bs, accum):
-    warnings.warn(AskWarning(f'{bs} was read as the examples of a whole update, though {accum} is not always 1: if it is those of '
+    warnings.warn(AskWarning(f'{bs} was read as the examples of a whole update, though {accum} is not always 1: if '
+                             'it is those of '
                              'one pass, say ', dict(columns=dict(bs=f'{bs}*{accum}'))), stacklevel=7)
 
 def find_column(
@@ -203,7 +210,8 @@ def _history(df, what):
     if steps is None: return
     tool,instead = ('', 'a CSV with a row per run') if steps != '_step' else (
         ' of W&B', 'the table of runs (in the project: Runs, download, CSV), or read the project as wandb:ENTITY/PROJECT')
-    return ValueError(f'{what} seems to be the history of one run{tool}, one row per {steps.strip("_")}, but a table needs one row '
+    return ValueError(f'{what} seems to be the history of one run{tool}, one row per {steps.strip("_")}, but a '
+                      'table needs one row '
                       f'per run and a column that says its batch size: save instead {instead}')
 
 def missing_field(
@@ -216,7 +224,8 @@ def missing_field(
     cols = list(dict.fromkeys(c for o in ('config', 'summary') for c in frames[o].dropna(axis=1, how='all')))
     alike = _alike(frames['config'].dropna(axis=1, how='all'), field)
     there = f'it may be one of {listed_columns(alike)}' if alike else f'there are {listed_columns(cols)}' if cols else 'there are none'
-    return AskError(f"{what}: no column with values is called {', '.join(FIELD_NAMES[field])}, and not every name of a run says it: "
+    return AskError(f"{what}: no column with values is called {', '.join(FIELD_NAMES[field])}, and not every name "
+                    "of a run says it: "
                     f'say which holds {_WORDS[field]}, such as ', dict(columns={field: (alike or ["COLUMN"])[0]}), f'; {there}')
 
 def run_names(

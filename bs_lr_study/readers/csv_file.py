@@ -21,7 +21,8 @@ _MOST = 2**28 # Bytes of a table that comes compressed
 def _gunzip(raw, path):
     with gzip.open(io.BytesIO(raw)) as f: text = f.read(_MOST + 1)
     if len(text) > _MOST:
-        raise ValueError(f'{path} unpacks to more than {_MOST >> 20} MB: if you trust it, use gunzip and read the result')
+        raise ValueError(f'{path} unpacks to more than {_MOST >> 20} MB: if you trust it, use gunzip and read the '
+                         'result')
     return text
 
 def read_text(
@@ -97,7 +98,8 @@ def _refuse_json(txt, path):
     try: keys = [*json.loads(txt)] if start == b'{' else []
     except ValueError: keys = []
     of = f', an object of {", ".join(map(str, keys[:5]))}' if keys else ', a list' if start == b'[' else ''
-    raise ValueError(f'{path} is JSON{of}, and no table: save a CSV with a header and a row per run, or JSON lines (.jsonl), '
+    raise ValueError(f'{path} is JSON{of}, and no table: save a CSV with a header and a row per run, or JSON lines '
+                     '(.jsonl), '
                      'an object per run; of the logs of a tool name the folder that holds all its runs')
 
 def check_columns(

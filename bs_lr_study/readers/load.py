@@ -104,7 +104,8 @@ def _joined(frames):
     first,*rest = dict.fromkeys(metrics.values())
     if rest:
         each = ', '.join(f'{m.name} in {k}' for k,m in metrics.items())
-        raise ValueError(f'these sources are about different metrics, {each}: say which by metric, or read each by itself')
+        raise ValueError(f'these sources are about different metrics, {each}: say which by metric, or read each by '
+                         'itself')
     df = pd.concat(frames.values(), ignore_index=True)
     df.attrs['metric'] = first
     if all(told := [df.attrs.get('measured') for df in frames.values()]): df.attrs['measured'] = sorted({*sum(told, [])})

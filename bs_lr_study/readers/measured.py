@@ -22,7 +22,9 @@ from .schema import same_values
 # %% ../../nbs/readers/23_measured.ipynb #9a27bc33
 ACCURACIES = [a + b for a in ('', 'val_', 'valid_', 'validation_', 'eval_', 'dev_') for b in ('acc', 'accuracy')]
 
-def _is_measure(s): return s.notna().any() and not pd.api.types.is_bool_dtype(s) and pd.api.types.is_numeric_dtype(plain_values(s))
+def _is_measure(s):
+    if not s.notna().any() or pd.api.types.is_bool_dtype(s): return False
+    return pd.api.types.is_numeric_dtype(plain_values(s))
 
 def candidates(
     df, # Columns of a table
@@ -38,13 +40,15 @@ def _one_of(df, names):
         bad = np.flatnonzero(~np.asarray(same_values(one, plain_values(df[c])), bool))
         if len(bad):
             i,best = bad[0],next((o for o in names if (known_metric(o) or make_metric('acc')).part == 'validation'), names[0])
-            raise AskError(f"{' and '.join(map(str, names))} could each be the metric, but they differ: {one.iloc[i]} and "
+            raise AskError(f"{' and '.join(map(str, names))} could each be the metric, but they differ: "
+                           f"{one.iloc[i]} and "
                            f'{df[c].iloc[i]} in row {df.index[i]}; say which it is: ', dict(metric=best))
         one = one.where(one.notna(), df[c])
     return one.rename(names[0])
 
 def _several(found):
-    return AskError(f'{len(found)} columns could be the metric: {listed_columns([o.name for o in found])}; say which it is: ',
+    return AskError(f'{len(found)} columns could be the metric: {listed_columns([o.name for o in found])}; say '
+                    'which it is: ',
                     dict(metric=found[0].name))
 
 def _no_metric(df, what):
@@ -56,7 +60,8 @@ def _no_metric(df, what):
     rest = [c for c in cols if c not in training]
     why = f' ({listed_columns(training)} is of the training data)' if training else ''
     there = f"there {'are' if len(df.columns) else 'is'} {listed_columns(df.columns) or 'none'}"
-    return AskError(f'{what}: no column names a metric that is known here, such as accuracy, val_loss or f1{why}: say which holds '
+    return AskError(f'{what}: no column names a metric that is known here, such as accuracy, val_loss or f1{why}: '
+                    'say which holds '
                     'it, and whether less of it is better, such as ', dict(metric=(rest or ['COLUMN'])[0], lower=True), f'; {there}')
 
 # %% ../../nbs/readers/23_measured.ipynb #934fffaa
@@ -78,7 +83,8 @@ def _default(df, what):
     first = [o for o in first if o.part == first[0].part] if first[:1] and first[0].label == 'accuracy' else first
     if not first: raise _no_metric(df, what)
     bare = {o.label for o in first}
-    if len(first) > 1 and len(bare) == 1 and {o.part for o in first} == {'', 'validation'}: return [o.name for o in first]
+    one_measure = len(bare) == 1 and {o.part for o in first} == {'', 'validation'}
+    if len(first) > 1 and one_measure: return [o.name for o in first]
     if len(first) > 1: raise _several(first)
     return [first[0].name]
 
@@ -104,9 +110,11 @@ def find_metric(
 
 def _described(column, asked, lower, unit):
     "What is known of a column's metric; an error if nothing says whether less of it is better"
-    known = known_metric(column) or plain_key(column) in ACCURACIES and known_metric('acc') or asked and known_metric(asked)
+    known = known_metric(column) or plain_key(column) in ACCURACIES and known_metric('acc')
+    known = known or asked and known_metric(asked)
     if not known and lower is None:
-        raise AskError(f'{column!r} is no metric that is known here: say whether less of it is better, as of a loss, or more: ',
+        raise AskError(f'{column!r} is no metric that is known here: say whether less of it is better, as of a '
+                       'loss, or more: ',
                        dict(metric=asked or column, lower=True), ' or lower=False')
     return make_metric(column, lower, unit) if not known or known.name == column else \
            replace(make_metric(known.name, lower, unit), name=column)
@@ -118,7 +126,8 @@ def _in_doubt(metric, values, run):
     "The error for values that are neither all shares nor all per cent"
     high,low = values.idxmax(),values.where(values > 0).idxmin()
     also = f', and {low} ({run[low]}): {values[low]:g}' if values[low] <= 1 else ''
-    return AskError(f'row {high} ({run[high]}): {metric.name} is {values[high]:g}{also}, but must be a share in 0…1, or per cent in all '
+    return AskError(f'row {high} ({run[high]}): {metric.name} is {values[high]:g}{also}, but must be a share in '
+                    '0…1, or per cent in all '
                     'rows; if all of it is per cent, say ', dict(unit='per cent'))
 
 def read_unit(
@@ -134,7 +143,8 @@ def read_unit(
     if unit == 'share' or not (known > 1).any(): return values,metric
     if known.max() > 100 or known.min() < 0: return values,metric # refused, as no share at all
     if known.max() < _SURE or ((known > 0) & (known <= 1)).any(): raise _in_doubt(metric, known, run)
-    warnings.warn(AskWarning(f'{metric.name} was read as per cent, since it runs from {known.min():g} to {known.max():g}: if it is '
+    warnings.warn(AskWarning(f'{metric.name} was read as per cent, since it runs from {known.min():g} to '
+                             f'{known.max():g}: if it is '
                              'not, say ', dict(unit='plain')), stacklevel=5)
     return _as_share(values), metric
 

@@ -19,7 +19,8 @@ def _outside(value, distribution):
     "A parameter as the objective saw it"
     kind,attributes = distribution['name'],distribution['attributes']
     if kind == 'CategoricalDistribution': return attributes['choices'][int(value)]
-    return int(value) if kind.startswith('Int') else value
+    whole = kind.startswith('Int') and isinstance(value, float) and value.is_integer() # all are REAL in a database
+    return int(value) if whole else value
 
 # %% ../../nbs/readers/08_optuna.ipynb #1be7367a
 _RUNNING,_FINISHED,_WAITING = 'RUNNING',('COMPLETE', 'PRUNED', 'FAIL'),'WAITING'

@@ -60,7 +60,8 @@ def bin_rates(
     bins=8, # How many, evenly on a logarithmic scale
 ): # DataFrame: `lr` is the middle of its bin; `lr_exact` as it was
     "Runs of a random search with learning rates in bins, for tables"
-    if not (isinstance(bins, (int, np.integer)) and bins > 0): raise ValueError(f'bins is {bins!r}: give a whole number from 1 up')
+    if not (isinstance(bins, (int, np.integer)) and bins > 0): raise ValueError(f'bins is {bins!r}: give a whole '
+                                                                                'number from 1 up')
     log = np.log10(df.lr)
     width = (log.max() - log.min())/bins or 1
     at = np.clip(np.floor((log - log.min())/width), 0, bins - 1)

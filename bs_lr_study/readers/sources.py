@@ -30,7 +30,7 @@ FILES = {
 def _where(marks, path):
     "The folder in which all of a tool's files are, as seen from `path`"
     top = os.path.commonpath([p.parent for p in marks])
-    return os.path.relpath(top, path)
+    return os.path.relpath(top or '.', path)
 
 def find_reader(
     path, # A file or folder
@@ -42,8 +42,8 @@ def find_reader(
     if path.is_file(): return next((modules[k] for k in marks), None)
     if len(marks) == 1: return modules[next(iter(marks))]
     if marks:
-        places = ' and '.join(f'of {k} ({_where(o, path)})' for k,o in marks.items())
-        raise ValueError(f'{path} holds runs {places}: give the folder of one of them')
+        *places,last = [f'of {k} ({_where(o, path)})' for k,o in marks.items()]
+        raise ValueError(f'{path} holds runs {", ".join(places)} and {last}: give the folder of one of them')
     raise FileNotFoundError(nothing_in(path, FILES))
 
 # %% ../../nbs/readers/15_sources.ipynb #90b05c04

@@ -54,7 +54,8 @@ def read_statuses(
     odd = [o for o,ours in known.items() if ours is None]
     if odd:
         i = int((s == odd[0]).to_numpy().argmax())
-        raise ValueError(f"row {s.index[i]} ({run.iloc[i]}): {what} is {odd[0]!r}, but must be one of {', '.join(STATUSES)}, "
+        raise ValueError(f"row {s.index[i]} ({run.iloc[i]}): {what} is {odd[0]!r}, but must be one of "
+                         f"{', '.join(STATUSES)}, "
                          "or a word of a tool for one of them, such as finished, COMPLETE, PRUNED or crashed")
     if all(k == v for k,v in known.items()): return s
     return s.map(known).astype(object)

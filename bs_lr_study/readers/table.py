@@ -54,7 +54,8 @@ def _with_ends(df, state, given, y, what):
     lost = status.notna() & (status != 'ok')
     said = what + ': ' + word.str.lower()
     reached = lost & status.isin(UNFINISHED) & np.isfinite(y)
-    reason = said.where((word != '') & ((word != status) | (what == 'W&B')), '').where(~reached, said + ' at ' + y.map('{:.6g}'.format))
+    telling = (word != '') & ((word != status) | (what == 'W&B'))
+    reason = said.where(telling, '').where(~reached, said + ' at ' + y.map('{:.6g}'.format))
     if 'message' in df: reason = df.message.astype(object).where(df.message.notna(), reason)
     if 'message' in df or (reason != '').any() or what == 'W&B': df = df.assign(message=reason)
     if status is state and not (lost & y.notna()).any(): return df.assign(status=status)
@@ -72,7 +73,8 @@ def drop_reruns(
         n,ours = as_numbers(df.attempt),df.id.astype(str).str.fullmatch('[0-9a-f]{16}') # as `config_id` makes them
         again |= n < n.groupby(df.id.where(ours)).transform('max')
     if again.any():
-        warnings.warn(f'left out {again.sum()} of {len(df)} runs that were made again, such as {df.run[again].iloc[0]}', stacklevel=5)
+        warnings.warn(f'left out {again.sum()} of {len(df)} runs that were made again, such as '
+                      f'{df.run[again].iloc[0]}', stacklevel=5)
     return df[~again]
 
 # %% ../../nbs/readers/25_table.ipynb #92b41f5f
@@ -89,7 +91,8 @@ def _same_runs(df, counter, metric):
     "Which run a row is of, if it is one of several; None if the rows are no histories"
     named = df.run.duplicated().any()
     fields = [c for c in ('model', 'bs', 'lr', 'seed', 'epochs') if c in df]
-    texts = [c for c in df if c not in ('run', 'message', 'status', metric) and not pd.api.types.is_numeric_dtype(df[c])]
+    other = [c for c in df if c not in ('run', 'message', 'status', metric)]
+    texts = [c for c in other if not pd.api.types.is_numeric_dtype(df[c])]
     by = df.groupby(['run'] if named else list(dict.fromkeys([*fields, *texts])), dropna=False, observed=True)
     size = by[counter].transform('size')
     if not (size > 1).any() or by[counter].nunique().sum() < len(df): return
@@ -100,11 +103,13 @@ def last_rows(
     metric, # The column that counts
 ): # DataFrame
     "The last row of each run, where rows are epochs; it is said aloud"
-    counters = [c for c in df if plain_key(c) in _PROGRESS and df[c].nunique() > 1 and np.isfinite(as_numbers(df[c])).all()]
+    counters = [c for c in df if plain_key(c) in _PROGRESS and df[c].nunique() > 1]
+    counters = [c for c in counters if np.isfinite(as_numbers(df[c])).all()]
     for c in counters:
         if (run := _same_runs(df.assign(**{c: as_numbers(df[c])}), c, metric)) is None: continue
         last = as_numbers(df[c]).groupby(run).transform('max') == as_numbers(df[c])
-        warnings.warn(f'{c} counts up within {run.nunique()} runs: of their {len(df)} rows the last of each run counts', stacklevel=5)
+        warnings.warn(f'{c} counts up within {run.nunique()} runs: of their {len(df)} rows the last of each run '
+                      'counts', stacklevel=5)
         return df[last]
     return df
 
@@ -119,8 +124,10 @@ def say_budgets(
         ends = made[np.isfinite(made)].groupby(df.bs).agg(['min', 'max'])
         if not (ends['max'] > 1.1*ends['min'].clip(lower=1)).any(): continue
         bs,(low,high) = next((k,o) for k,o in zip(ends.index, ends.to_numpy()) if o[1] > 1.1*max(o[0], 1))
-        return warnings.warn(f'runs of batch size {bs:g} are from {low:g} to {high:g} long by their column {c}: if the short ones were '
-                             f"stopped early, their results are not those of finished runs; leave them out with where, such as "
+        return warnings.warn(f'runs of batch size {bs:g} are from {low:g} to {high:g} long by their column {c}: if '
+                             'the short ones were '
+                             "stopped early, their results are not those of finished runs; leave them out with "
+                             "where, such as "
                              f"where={{{c!r}: '{high:g}..'}}", stacklevel=5)
 
 # %% ../../nbs/readers/25_table.ipynb #a009c980
@@ -242,10 +249,12 @@ def select_where(
     "The runs in which columns have given values"
     for c,values in (where or {}).items():
         s = df[c] if c in df else named[c].loc[df.index] if named is not None and c in named else None
-        if s is None: raise ValueError(f'where names {c!r}, but there is no such column: there are {listed_columns(df.columns)}')
+        if s is None: raise ValueError(f'where names {c!r}, but there is no such column: there are '
+                                       f'{listed_columns(df.columns)}')
         values = values if isinstance(values, (list, tuple)) else [values]
         keep = np.logical_or.reduce([np.asarray(_is(s, o), bool) for o in values])
         if not keep.any():
-            raise ValueError(f"no run has {c} {' or '.join(map(str, values))}: there are {listed_columns(s.dropna().unique())}")
+            raise ValueError(f"no run has {c} {' or '.join(map(str, values))}: there are "
+                             f"{listed_columns(s.dropna().unique())}")
         df = df[keep]
     return df

@@ -88,8 +88,10 @@ def check_header(
     "Refuse the CSV of a chart, and one with a column twice"
     if is_export(names): return
     if len(names) > 1 and all(' - ' in o for o in names[1:]):
-        raise ValueError(f'{path} is what W&B saves from a chart, curves over {names[0]}, but a table needs one row per run: save '
-                         'the table of runs instead (in the project: Runs, download, CSV), or read the project as wandb:ENTITY/PROJECT')
+        raise ValueError(f'{path} is what W&B saves from a chart, curves over {names[0]}, but a table needs one row '
+                         'per run: save '
+                         'the table of runs instead (in the project: Runs, download, CSV), or read the project as '
+                         'wandb:ENTITY/PROJECT')
     check_columns(names, path)
 
 

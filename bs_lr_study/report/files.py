@@ -52,7 +52,9 @@ def written(
     m,index = _metric(table),table.index
     if isinstance(table, pd.Series): table = table.to_frame()
     if m and _crossed(table): t = table.map(_or_dash(lambda v: m.number(v, 2)))
-    else: t = pd.DataFrame({c: table[c].map(show) for c,show in _columns_as(table, m).items()}, index).rename_axis(table.columns.name, axis=1)
+    else:
+        columns = {c: table[c].map(show) for c,show in _columns_as(table, m).items()}
+        t = pd.DataFrame(columns, index).rename_axis(table.columns.name, axis=1)
     if m: t = t.rename(columns={m.name: m.title + ' (%)'*m.in_points})
     return printable(t)
 
@@ -78,7 +80,8 @@ def to_markdown(
     rule = '|' + '|'.join('--:' if right else '---' for right in _sides(t)) + '|'
     return '\n'.join([*[md_text(caption), '']*bool(caption), row(t.columns), rule, *map(row, t.to_numpy().tolist())]) + '\n'
 
-_TEX = {'−': '$-$', '<': '$<$', '>': '$>$', '÷': r'$\div$', '×': r'$\times$', '±': r'$\pm$', '≤': r'$\le$', '≥': r'$\ge$', '…': r'\dots{}', '²': '$^2$', '–': '--'}
+_TEX = {'−': '$-$', '<': '$<$', '>': '$>$', '÷': r'$\div$', '×': r'$\times$', '±': r'$\pm$',
+        '≤': r'$\le$', '≥': r'$\ge$', '…': r'\dots{}', '²': '$^2$', '–': '--'}
 
 def _signs(text):
     "A text whose signs are those of LaTeX"

@@ -12,7 +12,7 @@ import matplotlib as mpl, matplotlib.pyplot as plt, numpy as np, seaborn as sns
 
 from ..runs import fmt_lr
 
-# %% ../../nbs/report/07_pairs.ipynb #1f3a68d7
+# %% ../../nbs/report/07_pairs.ipynb #2840adda
 def _cell(o, m):
     "A difference, how far it may err, whether it is clear, and pairs that were lost"
     lost = f' ×{o.lost}' if o.lost else ''
@@ -39,9 +39,12 @@ def _parts(t):
 def _shown_axis(values, name): return [fmt_lr(o) if name == 'lr' else str(o) for o in values]
 
 def _pivot(cells, values, rows, columns):
-    t = cells.assign(value=values).pivot(index=rows, columns=columns, values='value')
-    t = t.set_axis(_shown_axis(t.index, rows)).set_axis(_shown_axis(t.columns, columns), axis=1)
-    return t.rename_axis(index=rows, columns=columns)
+    return cells.assign(value=values).pivot(index=rows, columns=columns, values='value')
+
+def _labelled(t):
+    "A crosstab with the labels of its rows and columns as text"
+    labels = [_shown_axis(o, o.name) for o in (t.index, t.columns)]
+    return t.set_axis(labels[0]).set_axis(labels[1], axis=1).rename_axis(index=t.index.name, columns=t.columns.name)
 
 def pairs_crosstabs(
     t, # As `paired_grid` gives it
@@ -63,14 +66,14 @@ def pairs_note(
     what = f'Differences of {m.label}{" in points"*m.in_points} ({"less" if m.lower else "more"} is better)'
     return '; '.join([what, *how])
 
-# %% ../../nbs/report/07_pairs.ipynb #ed75fbde
+# %% ../../nbs/report/07_pairs.ipynb #26917ced
 def _draw_pairs(ax, cells, m, rows, columns, most):
     "One crosstab as colours about zero, what is not clear in pale ink"
     diff,clear = (_pivot(cells, cells[o], rows, columns) for o in ('diff', 'clear'))
     text = _pivot(cells, [_cell(o, m) for o in cells.itertuples()], rows, columns).fillna('')
     text = text.map(lambda o: o.replace(' ±', '\n±', 1))
     look = dict(cmap='RdBu' if not m.lower else 'RdBu_r', center=0, vmin=-most, vmax=most, linewidths=.5)
-    sns.heatmap(m.factor*diff.astype(float), ax=ax, annot=text, fmt='', cbar=False, annot_kws=dict(fontsize=8), **look)
+    sns.heatmap(_labelled(m.factor*diff.astype(float)), ax=ax, annot=text, fmt='', cbar=False, annot_kws=dict(fontsize=8), **look)
     weights = clear.reindex_like(diff).fillna(False).to_numpy(bool).ravel()[diff.notna().to_numpy().ravel()]
     for o,sure in zip(ax.texts, weights): o.set_fontweight('bold' if sure else 'normal')
     ax.invert_yaxis()

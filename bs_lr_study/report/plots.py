@@ -167,7 +167,7 @@ def _draw_colours(ax, t, m, **kwargs):
     colours = 'viridis_r' if m.lower else 'viridis'
     look = dict(cmap=colours, linewidths=.5, linecolor=mpl.rcParams['axes.facecolor']) | scale | kwargs
     sns.heatmap(t, annot=_numbers(t, m), fmt='', ax=ax, cbar_kws=dict(label=m.axis), yticklabels=[fmt_lr(o) for o in t.index], **look)
-    metric_axis(ax.collections[0].colorbar.ax.yaxis, m)
+    if bar := ax.collections[0].colorbar: metric_axis(bar.ax.yaxis, m)
     ax.invert_yaxis()
     ax.grid(False)
     ax.tick_params(axis='y', rotation=0)

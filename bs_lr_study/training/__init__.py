@@ -13,8 +13,9 @@ _all_ = ['DATA', 'MODELS', 'OPTIMIZERS']
 
 # %% ../../nbs/training/00_training.ipynb #f3e782ef
 _HERE = 'bs_lr_study.training'
-DATA |= dict(digits=f'{_HERE}.data:DIGITS')
+DATA |= dict(digits=f'{_HERE}.data:DIGITS', python=f'{_HERE}.text:PYTHON', text=f'{_HERE}.text:TEXT')
 MODELS |= {o: f'{_HERE}.models:{o}' for o in ('small', 'xresnet18', 'xresnet34', 'xse_resnext50', 'narrow')}
+MODELS |= {o: f'{_HERE}.gpt:{o}' for o in ('gpt', 'gpt_wide', 'lstm')}
 OPTIMIZERS |= dict(adam='fastai.optimizer:Adam', sgd='fastai.optimizer:SGD', radam='fastai.optimizer:RAdam')
 OPTIMIZERS |= {k: f'{_HERE}.optim:{v}' for k,v in dict(lamb='Lamb', lookahead='lookahead', ranger='ranger').items()}
 _TORCH = 'AdamW','NAdam','Adamax','Adagrad','Adadelta','RMSprop','ASGD'

@@ -6,7 +6,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/training/data.html.md"""
 
 # %% auto #0
 __all__ = ['N_DIGITS_VALID', 'IMAGENETTE_MD5', 'IMAGES', 'DIGITS', 'digits', 'image_files', 'image_dls', 'digits_dls', 'DataKind',
-           'data_kind', 'find_data', 'fingerprint', 'check_size', 'get_dls', 'n_channels']
+           'data_kind', 'find_data', 'fingerprint', 'check_size', 'get_dls', 'n_channels', 'n_tokens']
 
 # %% ../../nbs/training/01_data.ipynb #f3dac373
 import hashlib, warnings
@@ -172,11 +172,12 @@ def _nothing(*_): pass
 class DataKind:
     "What must be known of data to train on them"
     dls: object # Function of a `RunConfig`, path, device and number of processes that gives `DataLoaders`
-    n_in: int = 3 # Channels of the images, or features: the second argument of a model
+    n_in: object = 3 # Channels of the images, features or tokens: the second argument of a model; or a function of a `RunConfig`
     find: object = _no_path # Function of name, path, cache and `valid` that gives the path
     fingerprint: object = _nothing # Function of path and `valid`
     check: object = _nothing # Function of a `RunConfig` that raises a `DataError`
     source: object = None # For the fast engine: name of a function of a `RunConfig`, path and device; None: left to the reference
+    tokens: object = None # Function of a `RunConfig` that gives the tokens of an example; None where data have none
 
 IMAGES = DataKind(image_dls, 3, _find_images, _images_fingerprint, _check_images, 'images')
 DIGITS = DataKind(lambda cfg, path, device, n: digits_dls(cfg, device), 1, _no_path, _digits_fingerprint, _check_digits, 'digits')
@@ -225,5 +226,14 @@ def get_dls(
 def n_channels(
     cfg, # `RunConfig`
 ): # int
-    "Channels of the images of a config's data"
-    return data_kind(cfg.data).n_in
+    "Channels of the images of a config's data; of a text, tokens of a block"
+    n = data_kind(cfg.data).n_in
+    return n(cfg) if callable(n) else n
+
+def n_tokens(
+    cfg, # `RunConfig`
+    examples, # How many
+): # dict with `tokens`; empty where data have none
+    "What so many examples cost in tokens"
+    tokens = data_kind(cfg.data).tokens
+    return dict(tokens=examples*tokens(cfg)) if tokens else {}

@@ -21,7 +21,7 @@ from fastai.torch_core import no_random
 
 from ..files import user_cache, write_whole
 from ..runs import Run, examples_seen
-from .data import data_kind, fingerprint
+from .data import data_kind, fingerprint, n_tokens
 from .learner import train_many as reference
 from .member_opt import MEMBER_OPTS
 from .members import NotStackable
@@ -172,8 +172,8 @@ def _row_runs(cfgs, source, onednn, env, how):
     env |= dict(n_params=sum(p.numel() for p in row.members.parameters())//k)
     cost = dict(seconds=sum(row.seconds.values())/k, train_seconds=row.seconds['train']/k) | peak_memory(how.device)
     def run(cfg, steps, **end):
-        made = dict(steps=steps, examples=examples_seen(cfg, steps, source.n_train))
-        return Run(cfg, cost=cost | made, env=env, **end)
+        n = examples_seen(cfg, steps, source.n_train)
+        return Run(cfg, cost=cost | dict(steps=steps, examples=n) | n_tokens(cfg, n), env=env, **end)
     return [run(c, **end) for c,end in zip(cfgs, ends)]
 
 def _tried(*args):
@@ -216,6 +216,7 @@ def left_out(
     "Why a run is left to the reference; empty if it is not"
     how = train_options(how, **opts)
     if how.measure_of(cfg): return 'what is measured is left to the reference'
+    if how.metrics: return 'metrics of your own are left to the reference'
     if how.learner: return 'a Learner of your own is left to the reference'
     if data_kind(cfg.data).source is None: return f'data {cfg.data} are left to the reference: they are no images in memory'
     if cfg.schedule == 'fine_tune' or cfg.lr_mult or cfg.pretrained: return 'fine-tuning is left to the reference'

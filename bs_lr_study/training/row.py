@@ -19,6 +19,7 @@ import torch, torch.nn.functional as F
 from fastai.torch_core import get_random_states, set_random_states, set_seed
 from fastcore.basics import patch
 
+from ..register import import_object
 from ..runs import stages
 from .accumulate import micro_slices
 from .data import check_size, data_kind, digits
@@ -57,7 +58,8 @@ def get_source(
 ): # `Digits` or `Images`
     "The images that a config asks for, in memory"
     check_size(cfg)
-    return _SOURCES[data_kind(cfg.data).source](cfg, path, device)
+    source = data_kind(cfg.data).source
+    return import_object(_SOURCES.get(source, source))(cfg, path, device)
 
 def _image_source(cfg, path, device):
     state = cache_key(Path(path), read_folder(path, cfg.valid).files)
@@ -236,15 +238,15 @@ def _two_images(source): return source.train_batch(torch.arange(2), torch.Genera
 def validate(self:Row,
     source, # Images, such as `Digits`
 ): # Two lists
-    "Each member's mean loss and accuracy on the validation images"
+    "Each member's mean loss and accuracy on the validation images; of a text no accuracy, but None"
     self.members.eval()
     loss,right = 0.,0
     for x,y in source.valid_batches():
         out = self.outputs(self._streams(self.members, x))
         loss = loss + member_losses(out, y)*len(y)
-        hits = out.argmax(-1) == y[:,None]
-        right = right + hits.transpose(0, 1).flatten(1).sum(1)/hits[0, 0].numel() # of a sequence, the share of its places
-    return (loss/source.n_valid).tolist(), (right.double()/source.n_valid).tolist()
+        right = right + (out.argmax(-1) == y[:,None]).transpose(0, 1).flatten(1).sum(1)
+    loss,acc = (loss/source.n_valid).tolist(),(right.double()/source.n_valid).tolist()
+    return loss, [None]*len(loss) if isinstance(self.members, TokenMembers) else acc
 
 @patch
 @contextmanager
@@ -281,7 +283,9 @@ class _Results:
         if bad: end |= dict(status='diverged', message=f'training loss is {losses[bad[0]].item()} {where}')
         elif not math.isfinite(valid_loss):
             end |= dict(status='diverged', message=f'validation loss is {valid_loss} {where}')
-        else: end['metrics'].append(dict(epoch=epoch, train_loss=train_loss, valid_loss=valid_loss, acc=acc))
+        else:
+            seen = dict(epoch=epoch, train_loss=train_loss, valid_loss=valid_loss)
+            end['metrics'].append(seen if acc is None else seen | dict(acc=acc))
 
     def _add_updates(self, end, smooth, lr):
         "Smoothed loss and learning rate at one in `log_every` updates"

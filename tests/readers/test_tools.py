@@ -292,6 +292,10 @@ class TestWhichItIs:
         for o in ('Optuna (optuna)', 'Ray Tune (ray/ray)', 'Lightning (lightning/lightning_logs)', 'MLflow (mlflow',
             'Keras Tuner (keras_tuner'): assert o in str(e.value)
 
+    def test_the_current_folder(self, left, monkeypatch):
+        monkeypatch.chdir(left)
+        with pytest.raises(ValueError, match=r'holds runs of Optuna \(optuna\), of Ray Tune .* and of Keras Tuner'): load_runs('.')
+
     def test_a_csv_is_left_to_others(self, left): assert find_reader(left/'tensorboard'/'hparams.csv') is None
 
     def test_too_many_files(self, tmp_path, monkeypatch):

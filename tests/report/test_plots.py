@@ -248,3 +248,8 @@ class TestCurves:
 def test_import_is_light():
     code = "import sys, bs_lr_study.report.plots; print([m for m in ('torch', 'fastai', 'wandb') if m in sys.modules])"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+
+def test_a_heatmap_without_a_bar(df):
+    "Several share one, so seaborn's `cbar=False` leaves it out"
+    ax = plot_heatmap(df, 'xresnet18', cbar=False)
+    assert ax.collections[0].colorbar is None and len(ax.figure.axes) == 1

@@ -38,17 +38,16 @@ def test_each_member_is_its_own_single_run(tiny, seeds, opt, monkeypatch):
         for i,cfg in enumerate(cfgs):
             (end,),alone = train_row([cfg], tiny, **opts)
             assert (member(row, i) - member(alone, 0)).abs().max() < 1e-10
-            for k in ('valid_loss', 'train_loss', 'acc'):
+            for k in ('valid_loss', 'train_loss'):
                 assert end['metrics'][-1][k] == pytest.approx(ends[i]['metrics'][-1][k], rel=1e-9)
 
 def test_validation_is_the_mean_over_all_places(tiny):
     "Beside a second computation, with a last batch that is not full"
     row = Row(grid(data='text', model='tiny_gpt', bs=4, lr=[1e-3, 1e-2]), tiny, models=MODELS, dtype=torch.float64)
     tiny.valid_batches = partial(tiny.valid_batches, 2)
-    loss,acc = row.validate(tiny)
+    loss,_ = row.validate(tiny)
     out = row.outputs(tiny.xv)[:,0]
     assert loss[0] == pytest.approx(F.cross_entropy(out.flatten(0, 1), tiny.yv.flatten()).item())
-    assert acc[0] == pytest.approx((out.argmax(-1) == tiny.yv).double().mean().item())
 
 def test_what_a_place_says_depends_on_what_came_before_it_alone():
     model = GPT(11, 8, 8, 2, 2).double()
@@ -104,3 +103,27 @@ def test_a_broken_tokenizer_is_named(tmp_path):
 def test_blocks_follow_each_other():
     x,y = blocks(np.arange(11), 3)
     assert x.tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]] and y.tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+
+def test_both_engines_train_the_same_run():
+    "fastai's Learner and the fast engine: the same losses, tokens counted, the loss as the only metric"
+    from bs_lr_study.training import fast, learner
+    cfgs = grid(data='python', model='gpt', bs=128, epochs=1, lr=[1e-3, 3e-3], x=dict(width=8, depth=1, heads=2))
+    (a,b),(one,two) = (list(o.train_many(cfgs, device='cpu')) for o in (fast, learner))
+    for r,s in ((a, one), (b, two)):
+        assert (r.status, s.status) == ('ok', 'ok'), (r.message, s.message)
+        assert set(r.metrics[-1]) == set(s.metrics[-1]) == {'epoch', 'train_loss', 'valid_loss'}
+        assert r.metrics[-1]['valid_loss'] == pytest.approx(s.metrics[-1]['valid_loss'], rel=1e-3)
+        assert r.cost['tokens'] == s.cost['tokens'] == 2**18 and r.cost['steps'] == s.cost['steps'] == 32
+    assert a.env['members'] == 2
+
+@pytest.mark.parametrize('change, says', [
+    (dict(size=32), 'text has no pixels: leave size out'), (dict(aug='strong'), 'text is not augmented'),
+    (dict(norm='group'), 'the norms of language models stay as they are'), (dict(x=dict(context='long')), "x.context = 'long': expected"),
+    (dict(x=dict(context=10**6)), 'the training text has 262145 tokens, but context = 1000000 asks for'),
+    (dict(bs=5000), 'bs 5000 is more than the 4096 training')])
+def test_what_does_not_fit_is_said_before_training(change, says):
+    from bs_lr_study.training import fast, learner
+    cfgs = grid(**dict(data='python', model='gpt', bs=64, lr=1e-3) | change)
+    for engine in (fast, learner):
+        run, = engine.train_many(cfgs, device='cpu')
+        assert says in run.message and run.status in ('failed', 'untrainable')
