@@ -13,7 +13,7 @@ from importlib.util import find_spec
 # %% ../nbs/06_needs.ipynb #8c570a53
 EXTRAS = { # Extra = what it brings, as it is imported
     'train': ('torch', 'torchvision', 'fastai', 'fasttransform', 'sklearn', 'PIL'),
-    'wandb': ('wandb',), 'ray': ('ray',), 'devices': ('accelerate',)}
+    'wandb': ('wandb',), 'ray': ('ray',), 'devices': ('accelerate',), 'timm': ('timm',)}
 
 _SOURCE = 'git+https://github.com/bs-lr-study/bs_lr_study'
 REPOSITORY = _SOURCE.removeprefix('git+')

@@ -6,7 +6,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/register.html.md"""
 
 # %% auto #0
 __all__ = ['ENGINES', 'EXECUTORS', 'MEASURES', 'MODELS', 'OPTIMIZERS', 'DATA', 'METRICS', 'model', 'optimizer', 'data', 'metric',
-           'measure', 'import_object', 'name_of', 'Register']
+           'measure', 'import_object', 'name_of', 'Register', 'registered', 'enter']
 
 # %% ../nbs/03_register.ipynb #a661c37f
 from importlib import import_module
@@ -80,3 +80,17 @@ DATA = Register('data', _TRAINING)       # A function of a `RunConfig` that give
 METRICS = Register('metric')             # A function of predictions and targets, or a fastai `Metric`
 
 model,optimizer,data,metric,measure = (o.add for o in (MODELS, OPTIMIZERS, DATA, METRICS, MEASURES))
+
+# %% ../nbs/03_register.ipynb #97826ff3
+_OPEN = dict(model=MODELS, optimizer=OPTIMIZERS, data=DATA, metric=METRICS, measure=MEASURES)
+
+def registered(): # dict: table -> name -> object
+    "What was entered as an object, for other processes"
+    found = {k: {n: o for n,o in table.items() if not isinstance(o, str)} for k,table in _OPEN.items()}
+    return {k: v for k,v in found.items() if v}
+
+def enter(
+    found, # As `registered` gives it
+):
+    "Enter what was registered elsewhere"
+    for k,entries in found.items(): _OPEN[k].update(entries)

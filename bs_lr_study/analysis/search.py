@@ -24,7 +24,8 @@ def _plate(x, y, smoothing): return RBFInterpolator(x, y, smoothing=smoothing, k
 def _left_out(x, y, smoothing, folds=5):
     "The squared error of runs that were left out, a fifth after the other"
     fold = np.random.default_rng(0).permutation(len(y)) % folds
-    return sum(((_plate(x[fold != k], y[fold != k], smoothing)(x[fold == k]) - y[fold == k])**2).sum() for k in range(folds))
+    def error(out): return _plate(x[~out], y[~out], smoothing)(x[out]) - y[out]
+    return sum((error(fold == k)**2).sum() for k in range(folds))
 
 def surface(
     df, # Runs of one model, as `load_runs` gives them

@@ -52,7 +52,8 @@ def _is_measure(key, name):
     "Whether numbers are called a result of the run, or the learning rate somewhere on the way"
     words = key.split('_')
     if key in _REACHED: return True
-    if known_metric(name) or words[-1] in _MEASURES or words[0] in ('best', 'final', 'last') or words[-2:] == ['grad', 'norm']: return True
+    if known_metric(name) or words[-1] in _MEASURES or words[-2:] == ['grad', 'norm']: return True
+    if words[0] in ('best', 'final', 'last'): return True
     return ('lr' in words or {'learning', 'rate'} <= {*words}) and {*words} <= _OF_LR
 
 _SETTINGS = {*ACCUMULATION, *'''optimizer optim opt weight_decay wd l1 l2 dropout momentum mom betas eps epsilon
@@ -98,7 +99,8 @@ def _is_measured(s, lr):
     "Whether numbers hardly repeat, though the learning rates do"
     n,many = s.notna().sum(),s.nunique()
     whole = s.dropna()
-    if many == n and n > 2 and (whole == np.floor(whole)).all() and whole.max() - whole.min() == n - 1: return True # a counter
+    counts = many == n and n > 2 and (whole == np.floor(whole)).all()
+    if counts and whole.max() - whole.min() == n - 1: return True # as an index does
     searched = lr.nunique() > len(lr)/2
     return many > n/2 and not searched and not _is_round(s)
 

@@ -96,7 +96,7 @@ def find_study(
     from rich.progress import track
     check_range(start_lr, end_lr, num_it)
     how = train_options(**opts)
-    study = with_learner(study, how.learner)
+    study,data = with_learner(study, how.learner),data or study.data
     how,store = replace(how, learner=how.learner or study.learner or study.cfgs[0].learner),curve_store(study)
     cfgs = {curve_id(c, start_lr, end_lr, num_it): c for c in find_cfgs(study)}
     with store.owned():

@@ -143,7 +143,8 @@ def batch_unit(
 def _in_units(df):
     "Columns of batch sizes in seconds or tokens"
     keys = {c: plain_key(c).split('_') for c in df}
-    return [c for c,k in keys.items() if {'batch', 'bs'} & {*k} and batch_unit(c) and not {'eval', 'val', 'valid', 'test'} & {*k}]
+    training = [c for c,k in keys.items() if not {'eval', 'val', 'valid', 'test'} & {*k}]
+    return [c for c in training if {'batch', 'bs'} & {*keys[c]} and batch_unit(c)]
 
 def _filled(df, keys): return [c for c in df if plain_key(c) in keys and df[c].notna().any()]
 

@@ -22,7 +22,9 @@ from .schema import same_values
 # %% ../../nbs/readers/23_measured.ipynb #9a27bc33
 ACCURACIES = [a + b for a in ('', 'val_', 'valid_', 'validation_', 'eval_', 'dev_') for b in ('acc', 'accuracy')]
 
-def _is_measure(s): return s.notna().any() and not pd.api.types.is_bool_dtype(s) and pd.api.types.is_numeric_dtype(plain_values(s))
+def _is_measure(s):
+    if not s.notna().any() or pd.api.types.is_bool_dtype(s): return False
+    return pd.api.types.is_numeric_dtype(plain_values(s))
 
 def candidates(
     df, # Columns of a table
@@ -81,7 +83,8 @@ def _default(df, what):
     first = [o for o in first if o.part == first[0].part] if first[:1] and first[0].label == 'accuracy' else first
     if not first: raise _no_metric(df, what)
     bare = {o.label for o in first}
-    if len(first) > 1 and len(bare) == 1 and {o.part for o in first} == {'', 'validation'}: return [o.name for o in first]
+    one_measure = len(bare) == 1 and {o.part for o in first} == {'', 'validation'}
+    if len(first) > 1 and one_measure: return [o.name for o in first]
     if len(first) > 1: raise _several(first)
     return [first[0].name]
 
@@ -107,7 +110,8 @@ def find_metric(
 
 def _described(column, asked, lower, unit):
     "What is known of a column's metric; an error if nothing says whether less of it is better"
-    known = known_metric(column) or plain_key(column) in ACCURACIES and known_metric('acc') or asked and known_metric(asked)
+    known = known_metric(column) or plain_key(column) in ACCURACIES and known_metric('acc')
+    known = known or asked and known_metric(asked)
     if not known and lower is None:
         raise AskError(f'{column!r} is no metric that is known here: say whether less of it is better, as of a '
                        'loss, or more: ',

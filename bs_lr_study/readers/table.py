@@ -54,7 +54,8 @@ def _with_ends(df, state, given, y, what):
     lost = status.notna() & (status != 'ok')
     said = what + ': ' + word.str.lower()
     reached = lost & status.isin(UNFINISHED) & np.isfinite(y)
-    reason = said.where((word != '') & ((word != status) | (what == 'W&B')), '').where(~reached, said + ' at ' + y.map('{:.6g}'.format))
+    telling = (word != '') & ((word != status) | (what == 'W&B'))
+    reason = said.where(telling, '').where(~reached, said + ' at ' + y.map('{:.6g}'.format))
     if 'message' in df: reason = df.message.astype(object).where(df.message.notna(), reason)
     if 'message' in df or (reason != '').any() or what == 'W&B': df = df.assign(message=reason)
     if status is state and not (lost & y.notna()).any(): return df.assign(status=status)
@@ -90,7 +91,8 @@ def _same_runs(df, counter, metric):
     "Which run a row is of, if it is one of several; None if the rows are no histories"
     named = df.run.duplicated().any()
     fields = [c for c in ('model', 'bs', 'lr', 'seed', 'epochs') if c in df]
-    texts = [c for c in df if c not in ('run', 'message', 'status', metric) and not pd.api.types.is_numeric_dtype(df[c])]
+    other = [c for c in df if c not in ('run', 'message', 'status', metric)]
+    texts = [c for c in other if not pd.api.types.is_numeric_dtype(df[c])]
     by = df.groupby(['run'] if named else list(dict.fromkeys([*fields, *texts])), dropna=False, observed=True)
     size = by[counter].transform('size')
     if not (size > 1).any() or by[counter].nunique().sum() < len(df): return
@@ -101,7 +103,8 @@ def last_rows(
     metric, # The column that counts
 ): # DataFrame
     "The last row of each run, where rows are epochs; it is said aloud"
-    counters = [c for c in df if plain_key(c) in _PROGRESS and df[c].nunique() > 1 and np.isfinite(as_numbers(df[c])).all()]
+    counters = [c for c in df if plain_key(c) in _PROGRESS and df[c].nunique() > 1]
+    counters = [c for c in counters if np.isfinite(as_numbers(df[c])).all()]
     for c in counters:
         if (run := _same_runs(df.assign(**{c: as_numbers(df[c])}), c, metric)) is None: continue
         last = as_numbers(df[c]).groupby(run).transform('max') == as_numbers(df[c])

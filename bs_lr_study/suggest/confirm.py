@@ -17,7 +17,7 @@ from scipy.stats import t as t_dist
 from ..analysis.stats import best_p
 from .search import FRESH, Buy, in_unit, is_open, of_search, view
 
-# %% ../../nbs/suggest/04_confirm.ipynb #82e40ea5
+# %% ../../nbs/suggest/04_confirm.ipynb #461e41ac
 MOST,SEEDS = 6,(3, 8) # Finalists at most; fresh runs of each, at least if there is money, and at most
 
 def _ranking(lattice, runs, strategy, price):
@@ -83,7 +83,7 @@ def fresh_buys(
     todo = {}
     for seed in range(FRESH, FRESH + n): # seed by seed, so that an end before the last leaves all alike
         for bs,lr in cells:
-            if (bs, lr, seed) not in made: todo.setdefault((bs, seed if row == 1 else 0), []).append((lr, seed))
+            if (bs, lr, seed) not in made: todo.setdefault((bs, (seed - FRESH)//(2 if row > 1 else 1)), []).append((lr, seed))
     size = max(row, 1)
     rows = [(bs, pairs[i:i + size]) for (bs,_),pairs in todo.items() for i in range(0, len(pairs), size)]
     return [Buy(bs, tuple(pairs), 'confirm') for bs,pairs in rows]

@@ -14,12 +14,12 @@ from functools import cached_property
 
 import numpy as np
 
-# %% ../../nbs/suggest/01_lattice.ipynb #72f8c119
+# %% ../../nbs/suggest/01_lattice.ipynb #e8652f2b
 def doublings(
     lo, hi, # Batch sizes
 ): # tuple of int: the powers of two from `lo` to `hi`
     "Powers of two"
-    return tuple(2**k for k in range(math.ceil(math.log2(lo)), math.floor(math.log2(hi)) + 1))
+    return tuple(2**k for k in range(math.ceil(math.log2(lo)), math.floor(math.log2(hi)) + 1)) or (int(lo),)
 
 # %% ../../nbs/suggest/01_lattice.ipynb #d405f69d
 def _half_decade(k): return float(f'{10**(k/2):.0e}')

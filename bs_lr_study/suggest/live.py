@@ -22,7 +22,7 @@ from .workshop import Workshop, probed
 from ..sweep.plan import fmt_seconds, in_seconds
 from ..training.options import TrainOptions, train_options
 
-# %% ../../nbs/suggest/09_live.ipynb #1da6bce3
+# %% ../../nbs/suggest/09_live.ipynb #9cb980d8
 SHARE = .7 # Of the budget, for searching
 
 @dataclass
@@ -113,14 +113,15 @@ def _lost(progress, runs, why):
     "Why there is no answer"
     if not runs:
         bs,_ = progress.strategy.usual
-        return (f'the budget of {fmt_seconds(progress.budget)} is too small for one run, which takes about '
-                f'{fmt_seconds(progress.shop.price(bs))}: give more, or fewer epochs')
+        left = f'of the budget of {fmt_seconds(progress.budget)} {fmt_seconds(max(progress.left, 0))} are left'
+        return (f'{left}, too little for one run, which takes about {fmt_seconds(progress.shop.price(bs))}: '
+                'give more, or fewer epochs')
     ended = ', '.join(f'{sum(o.status == s for o in runs)} {s}' for s in dict.fromkeys(o.status for o in runs))
     lrs = [o.lr for o in runs]
     return (f'{why}: of {len(runs)} runs at learning rates from {fmt_lr(min(lrs))} to {fmt_lr(max(lrs))} {ended}. '
             f'{progress.shop.why_lost()}')
 
-# %% ../../nbs/suggest/09_live.ipynb #5ea051db
+# %% ../../nbs/suggest/09_live.ipynb #4c95cfde
 def _pairs(tries):
     "Settings in use, as (bs, lr)"
     def pair(o):
@@ -134,7 +135,8 @@ def _pairs(tries):
 
 def _first_lattice(n_train):
     "Where most optima are; it widens if need be"
-    return Lattice(doublings(min(4, n_train), max(1, min(256, n_train//4))), half_decades(1e-5, 1e-1))
+    most = min(256, max(n_train//4, min(n_train, 4)))
+    return Lattice(doublings(min(4, most), most), half_decades(1e-5, 1e-1))
 
 def suggest(
     what=None,     # A folder of images, the name of a study, `digits`, or a function that makes a Learner or its name

@@ -7,8 +7,9 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/suggest/tables.html.md"""
 # %% auto #0
 __all__ = ['Grid', 'grid_of', 'Replay', 'Remake', 'delivered', 'play', 'favourite']
 
-# %% ../../nbs/suggest/05_tables.ipynb #d0c80e3a
+# %% ../../nbs/suggest/05_tables.ipynb #0af2a1e5
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np, pandas as pd
 
@@ -50,7 +51,7 @@ def grid_of(
     secs = df.groupby('bs').seconds.mean() if 'seconds' in df else pd.Series(dtype=float)
     return Grid(name, Lattice(bs, lr), wide.to_numpy(float), metric, tuple(secs))
 
-# %% ../../nbs/suggest/05_tables.ipynb #e1fde598
+# %% ../../nbs/suggest/05_tables.ipynb #661c1f05
 @dataclass
 class Replay:
     "A shop that sells recorded runs"
@@ -74,6 +75,12 @@ class Replay:
         "Score of each cell, by the seeds that the search does not see"
         return self.grid.scores[:, self.for_scores].mean(1)
 
+def _smoothed(grid):
+    mean = grid.scores.mean(1).reshape(len(grid.lattice.bs), len(grid.lattice.lr))
+    around = np.pad(mean, 1, 'edge')
+    beside = around[:-2, 1:-1] + around[2:, 1:-1] + around[1:-1, :-2] + around[1:-1, 2:]
+    return (mean/2 + beside/8).ravel()
+
 @dataclass
 class Remake:
     "A shop that makes the runs of a grid anew"
@@ -83,12 +90,14 @@ class Remake:
     def value(self, cell, seed):
         scores = self.grid.scores[cell]
         n = len(scores)
-        made = scores.mean() + (self.rng.choice(scores) - scores.mean())*np.sqrt(n/(n - 1))
+        made = self.truth[cell] + (self.rng.choice(scores) - scores.mean())*np.sqrt(n/(n - 1))
         made *= self.grid.metric.sign
         return float(self.grid.metric.uneven(made)) if self.grid.metric.unit == 'log' else made
 
-    @property
-    def truth(self): return self.grid.scores.mean(1)
+    @cached_property
+    def truth(self):
+        "Means of cells, half of each from its neighbours, since the luck of a few seeds is no truth"
+        return _smoothed(self.grid)
 
 def delivered(
     shop, # `Replay` or `Remake`

@@ -20,7 +20,7 @@ from ..training.data import find_data
 from ..training.learner import name_of
 from ..training.options import TrainOptions
 
-# %% ../../nbs/suggest/07_task.ipynb #4a8f6fcf
+# %% ../../nbs/suggest/07_task.ipynb #8ec6af68
 class SuggestError(UserError):
     "A search that cannot begin, or found nothing that trains"
 
@@ -55,12 +55,14 @@ def _of_study(name, settings, store, fields, how, data):
         choices = '; '.join(f'{k} {", ".join(v)}' for k,v in values.items())
         raise SuggestError(f'the runs of {name} differ in more than batch size, learning rate and seed: {choices}. '
                            f'Say which you mean, such as {first}={values[first][0]}')
-    return Task(cfgs.pop(), data, how, Store(store or f'runs/{name}-suggest.jsonl'))
+    base = cfgs.pop()
+    how = replace(how, learner=how.learner or study.learner or base.learner)
+    return Task(base, data, how, Store(store or f'runs/{name}-suggest.jsonl'))
 
 def _of_learner(learner, what, store, fields, how, data):
     "The task of a function that makes Learners"
     name = _word(name_of(learner).rpartition(':')[2])
-    base = RunConfig(**dict(data=_word(what or 'own'), model=name, bs=32, lr=1e-3) | fields)
+    base = RunConfig(**dict(data=_word(what or 'own'), model=name, bs=32, lr=1e-3, learner=name_of(learner)) | fields)
     return Task(base, data, replace(how, learner=learner), Store(store or f'runs/{_word(what or name)}-suggest.jsonl'))
 
 def _of_images(what, model, store, fields, how, data):

@@ -7,7 +7,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/suggest/workshop.html.md"""
 # %% auto #0
 __all__ = ['update_seconds', 'Probe', 'probed', 'Workshop']
 
-# %% ../../nbs/suggest/08_workshop.ipynb #87fae7a4
+# %% ../../nbs/suggest/08_workshop.ipynb #ba1fdb2a
 import json, math, time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 import torch
 from fastai.callback.core import Callback, CancelFitException
+from fastai.torch_core import no_random
 
 from ..files import clean, write_whole
 from ..metrics import Metric, metric as metric_named, metric_of
@@ -30,14 +31,14 @@ from ..training.fast import left_out
 from ..training.learner import make_learner, n_items, name_of
 from ..training.outcome import Untrainable, ending
 
-# %% ../../nbs/suggest/08_workshop.ipynb #9a6e5284
+# %% ../../nbs/suggest/08_workshop.ipynb #008418ab
 class _Stopwatch(Callback):
     "Time a few updates, then end the fit"
     order = 1000
     def __init__(self, n): self.n,self.ends = n,[]
     def after_batch(self):
         if not self.training: return
-        if self.dls.device.type == 'cuda': torch.cuda.synchronize()
+        if next(self.model.parameters()).is_cuda: torch.cuda.synchronize()
         self.ends.append(time.perf_counter())
         if len(self.ends) > self.n: raise CancelFitException
 
@@ -93,9 +94,12 @@ def probed(
     task, # `Task`
     limit=None, # Bytes that training may take; on a GPU all that is free
 ): # `Probe`
-    "How many examples there are, what an update takes, and which batch fits"
-    sizes,seconds,first = (8, 64),{},None
-    for bs in sizes:
+    "How many examples there are, what an update takes, and which batch fits; random numbers go on as they would have"
+    with no_random(task.base.seed, reproducible=False): return _probed(task, limit)
+
+def _probed(task, limit):
+    seconds,first = {},None
+    for bs in (8, 64):
         try: learn = _learner(task, bs)
         except Untrainable:
             if first is None: bs = 2
@@ -115,7 +119,7 @@ def _learner_of_few(task, bs):
     except Untrainable as e: raise SuggestError(f'there are too few examples to train on: {e}') from e
 
 def _timed(learn):
-    "Seconds of an update; infinite where memory does not allow one"
+    "Seconds of an update; None where memory does not allow one"
     try: return update_seconds(learn)
     except Exception as e:
         if ending(e)['status'] == 'oom': return None

@@ -16,7 +16,8 @@ from itertools import chain
 
 from ..files import UserError, user_cache, write_whole
 from .workers import default_workers
-from ..register import OPTIMIZERS, name_of
+from ..register import MODELS, OPTIMIZERS, name_of
+from ..training.backbones import LIBRARIES
 from ..training.data import check_size, data_kind, find_data, fingerprint
 from ..training.models import check_model, fitting, model_function, own_values
 from ..training.options import TrainOptions
@@ -28,7 +29,7 @@ class SweepError(UserError):
 def _check_model(name, models):
     "See that a model exists and can be called"
     check_model(name, models)
-    if ':' not in name: return
+    if ':' not in name or name.partition(':')[0] in LIBRARIES or name in (models or {}): return
     module,_,function = name.partition(':')
     try: found = getattr(import_module(module), function, None)
     except Exception as e:
@@ -99,14 +100,18 @@ def _try_twice(cfgs, how, what):
     learn = _made(first, how, what)
     again = learn and _made(other, how, what)
     if learn and again: _check_pair(learn, again, (first.seed, other.seed), what)
-    with _in_its_own_words(what, first.seed): learn and try_learner(learn, first.lr)
+    try:
+        with _in_its_own_words(what, first.seed): learn and try_learner(learn, first.lr)
+    except SweepError:
+        if cfgs[-1].bs == first.bs: raise
+        with _in_its_own_words(what, first.seed): try_learner(_made(cfgs[-1], how, what), first.lr) # else it is a result
 
 def _try_models(cfgs, how):
     "Try each model and each optimizer of the reader's own"
     own = {}
     for c in cfgs:
-        if ':' in c.model or c.model in (how.models or {}): own.setdefault(c.model, []).append(c)
-        if ':' in c.opt: own.setdefault(c.opt, []).append(c)
+        if ':' in c.model or c.model in (how.models or {}) or callable(MODELS.get(c.model)): own.setdefault(c.model, []).append(c)
+        if ':' in c.opt or callable(OPTIMIZERS.get(c.opt)): own.setdefault(c.opt, []).append(c)
     for name,some in own.items(): _try_twice(some, how, f'{"model" if name == some[0].model else "opt"} {name!r}')
 
 # %% ../../nbs/sweep/11_checks.ipynb #029c483b

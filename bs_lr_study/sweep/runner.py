@@ -20,7 +20,7 @@ from pathlib import Path
 from fastcore.meta import delegates
 
 from ..files import clean, write_whole
-from ..register import ENGINES
+from ..register import ENGINES, registered
 from .board import Board
 from .checks import check
 from .executors import get_executor, is_local
@@ -206,7 +206,7 @@ def _take(options, opts):
 @delegates(WatchOptions, keep=True)
 @delegates(PlaceOptions, keep=True)
 @delegates(StopOptions, keep=True)
-@delegates(TrainOptions, keep=True, but=['path', 'measure', 'checkpoints'])
+@delegates(TrainOptions, keep=True, but=['path', 'measure', 'checkpoints', 'registered'])
 def run(
     study,     # `Study`
     data=None, # Folder or archive of the images
@@ -218,8 +218,9 @@ def run(
 ): # Counter of the statuses of the runs made
     "Train the runs of a study that are not done, and record each as it is done"
     how,stop,place,watch = (_take(o, opts) for o in (how, stop, place, watch))
-    study = with_learner(study, how.learner)
+    study,data = with_learner(study, how.learner),data or study.data
     how = replace(how, learner=how.learner or study.learner or study.cfgs[0].learner)
+    how = replace(how, metrics=how.metrics or study.metrics or None, registered=registered() or None)
     place = replace(place, engine='fastai' if how.learner else place.engine, on=place.executor())
     how = replace(how, measure=study.measure or how.measure, checkpoints=_checkpoints(study, place))
     here,in_time,answered = is_local(place.on),stop.timer(),stop.on_oom == 'accumulate'

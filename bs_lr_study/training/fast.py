@@ -216,6 +216,7 @@ def left_out(
     "Why a run is left to the reference; empty if it is not"
     how = train_options(how, **opts)
     if how.measure_of(cfg): return 'what is measured is left to the reference'
+    if how.metrics: return 'metrics of your own are left to the reference'
     if how.learner: return 'a Learner of your own is left to the reference'
     if data_kind(cfg.data).source is None: return f'data {cfg.data} are left to the reference: they are no images in memory'
     if cfg.schedule == 'fine_tune' or cfg.lr_mult or cfg.pretrained: return 'fine-tuning is left to the reference'

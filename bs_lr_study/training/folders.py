@@ -100,6 +100,7 @@ class Folder:
     parts: list    # 'train' or 'valid' for each; '' where there is no split
     left_out: dict # Why = list of files
     classes: list  # All that there is a folder for, or a label
+    valid: str = 'valid' # What the part is called that is validated on
 
     @property
     def has_split(self): return '' not in self.parts
@@ -134,7 +135,7 @@ def _by_folders(path, valid):
             places.append(place)
     tops = [path/'train', path/valid] if valid else [path]
     classes = sorted({nfc(o) for t in tops for o in _folders(t)})
-    return Folder(path, files, [c for _,c in places], [p for p,_ in places], left_out, classes)
+    return Folder(path, files, [c for _,c in places], [p for p,_ in places], left_out, classes, valid or 'valid')
 
 # %% ../../nbs/training/01_folders.ipynb #3bf35ea6
 def _column(rows, words, other=()):
@@ -211,7 +212,8 @@ def check_folder(
     folder = read_folder(path, valid)
     counts = {'all': Counter(folder.labels)}
     if folder.has_split and folder.files:
-        counts = {k: Counter(c for c,p in zip(folder.labels, folder.parts) if p == k) for k in ('train', 'valid')}
+        def count(part): return Counter(c for c,p in zip(folder.labels, folder.parts) if p == part)
+        counts = {'train': count('train'), folder.valid: count('valid')}
     counts = {k: {c: n[c] for c in folder.classes} for k,n in counts.items()}
     hint = f'; left out are {folder.left_out_text()}' if folder.left_out else ''
     if len(folder.classes) < 2:

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from inspect import Parameter, signature
 
 from ..register import MODELS, import_object
+from .backbones import backbone
 
 # %% ../../nbs/training/03_models.ipynb #f5d51c8d
 def small(
@@ -85,6 +86,7 @@ def check_model(
     "A ValueError with the choices if no model goes by this name"
     known = MODELS | (models or {})
     if name in known: return
+    if backbone(name): return
     module,_,fn = name.partition(':')
     if not fn:
         raise ValueError(f'no model {name!r}; choose from {", ".join(known)}, or name your own as package.module:function')
@@ -98,7 +100,7 @@ def model_function(
 ): # A function of `n_out` and `n_in`
     "What makes a model, by its name"
     check_model(name, models)
-    return import_object((models or {}).get(name) or MODELS.get(name) or name)
+    return import_object((models or {}).get(name) or MODELS.get(name) or backbone(name) or name)
 
 def build_model(
     cfg,         # `RunConfig`
@@ -110,7 +112,10 @@ def build_model(
     build = model_function(cfg.model, models)
     n_out = cfg.n_out or n_classes
     if n_out < n_classes: raise ValueError(f'n_out = {n_out}, but the data have {n_classes} classes')
-    model = build(n_out, n_in, **fitting(build, own_values(cfg)))
+    given = fitting(build, own_values(cfg) | dict(pretrained=cfg.pretrained))
+    if cfg.pretrained and 'pretrained' not in given:
+        raise ValueError(f'pretrained: model {cfg.model} has no trained weights; torchvision:NAME and timm:NAME have')
+    model = build(n_out, n_in, **given)
     if cfg.norm == 'batch': return model
     from bs_lr_study.training.norms import replace_norms
     return replace_norms(model, cfg.norm, cfg.ghost_bs)

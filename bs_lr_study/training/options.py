@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from fastcore.meta import delegates
 
+from ..register import enter
 from .checkpoint import Checkpoints
 
 # %% ../../nbs/training/08_options.ipynb #155f5f67
@@ -28,6 +29,10 @@ class TrainOptions:
     measure: object = None # What to record besides each epoch: a name such as 'noise', or for some runs: id = name
     checkpoints: Checkpoints|None = None # Where unfinished runs are kept, to resume those that were killed
     graph: bool = False    # Fast engine on a GPU: replay updates from CUDA graphs
+    metrics: dict|None = None # Metrics besides accuracy: name = function of predictions and targets, or its name
+    registered: dict|None = None # What is registered in the main program, as `registered` gives it
+
+    def __post_init__(self): enter(self.registered or {})
 
     def measure_of(self,
         cfg, # `RunConfig`

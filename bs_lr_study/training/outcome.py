@@ -51,6 +51,15 @@ def check_stages(
     if cfg.schedule == 'step' and cfg.drops >= cfg.epochs:
         raise Untrainable(f'drops = {cfg.drops}, but {cfg.epochs} epochs have room for {cfg.epochs - 1}')
     if cfg.max_bs: _check_max_bs(cfg)
+    _check_fine_tuning(cfg)
+
+def _check_fine_tuning(cfg):
+    "An `Untrainable` if a part of fine-tuning would have no effect, or no epoch"
+    if cfg.schedule != 'fine_tune':
+        _unused(cfg, ['freeze_epochs'], f"schedule {cfg.schedule} freezes nothing (schedule = 'fine_tune' does)")
+        if cfg.schedule != 'one_cycle': _unused(cfg, ['lr_mult'], f'schedule {cfg.schedule} has one learning rate for all layers')
+    elif (cfg.freeze_epochs or 1) >= cfg.epochs:
+        raise Untrainable(f'freeze_epochs = {cfg.freeze_epochs or 1} of {cfg.epochs} epochs: none is left to train the whole model')
 
 # %% ../../nbs/training/09_outcome.ipynb #79e67e8a
 def check_config(

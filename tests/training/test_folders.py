@@ -86,7 +86,7 @@ def test_test_beside_train_and_val_is_left_alone(tmp_path):
     for top in ('train', 'val'): folder(tmp_path/'pics', 3, top=top)
     for i in range(3): save(stripes(True), tmp_path/'pics'/'test'/f'{i}.jpg')
     with pytest.warns(UserWarning, match='3 in test, which is not validated on'): find_data('pics', tmp_path/'pics')
-    assert check_folder(tmp_path/'pics') == dict(train=dict(hor=3, ver=3), valid=dict(hor=3, ver=3))
+    assert check_folder(tmp_path/'pics') == dict(train=dict(hor=3, ver=3), val=dict(hor=3, ver=3))
 
 def test_one_class_is_too_few(tmp_path):
     folder(tmp_path/'pics', 3)
@@ -124,7 +124,7 @@ def test_names_are_the_same_letters(tmp_path):
         for i in range(3):
             save(stripes(True, seed=i), tmp_path/'pics'/top/c/f'{i}.jpg')
             save(stripes(False, seed=i), tmp_path/'pics'/top/'bar'/f'{i}.jpg')
-    assert check_folder(tmp_path/'pics')['valid'] == {'bar': 3, 'caf\u00e9': 3}
+    assert check_folder(tmp_path/'pics')['val'] == {'bar': 3, 'caf\u00e9': 3}
     made = train(RunConfig('pics', 'small', 2, 1e-2, size=16, epochs=1), path=tmp_path/'pics')
     assert made.status == 'ok' and made.env['n_valid'] == 6
 

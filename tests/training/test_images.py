@@ -177,7 +177,7 @@ BROKEN = lambda o: o.write_bytes(b''), lambda o: o.write_bytes(b'no image'), lam
 def test_a_broken_image_is_named(pics, tmp_path, harm, ext):
     bad = sorted(pics.rglob(f'val/a/*.{ext}'))[0]
     harm(bad)
-    with pytest.raises(DataError, match=f'{bad.name}: broken or missing image'): load_images(pics, 32, tmp_path/'cache', n_threads=3)
+    with pytest.raises(DataError, match=f'broken or missing image: .*{bad.name}'): load_images(pics, 32, tmp_path/'cache', n_threads=3)
 
 def test_a_full_disk_says_what_to_do(pics, tmp_path):
     full = patch.object(images, '_decode_to', side_effect=OSError(28, 'No space left on device'))
