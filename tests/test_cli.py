@@ -226,7 +226,8 @@ def test_the_shell_can_do_what_python_can(tmp_path, monkeypatch, capsys):
     assert bslr_here(monkeypatch, 'export', 'runs.csv', '--to', 'tidy.csv', *asked.split()) is None
     df = load_runs('runs.csv', dict(bs='batch', lr='rate', model=None), 'val_loss', True, 'plain', dict(optimizer='adam'))
     tidy = pd.read_csv('tidy.csv')
-    assert len(tidy) == len(df) == 4 and tidy[['bs', 'lr', 'val_loss']].to_numpy().tolist() == df[['bs', 'lr', 'val_loss']].to_numpy().tolist()
+    assert len(tidy) == len(df) == 4 and tidy[['bs', 'lr', 'val_loss']].to_numpy().tolist() == df[['bs', 'lr',
+        'val_loss']].to_numpy().tolist()
     assert df.attrs['metric'].lower and df.attrs['metric'].unit == 'plain'
 
 def test_compare_writes_what_it_prints(tmp_path, monkeypatch, capsys):

@@ -30,7 +30,8 @@ def test_a_p_value_of_a_thousandth_at_three_degrees_of_freedom():
 @pytest.mark.parametrize('se', [[1., .5, 2.], [.3, 1., .4], [2., .7, 1.1]])
 def test_cells_of_different_errors(se):
     y = np.array([.2, 1.4, 1.6])
-    for i,dof in enumerate((4, np.inf, np.inf)): assert best_p(y, [1]*3, np.array(se), dof)[i] == pytest.approx(slow_p(y, se, dof, i), rel=2e-3)
+    for i,dof in enumerate((4, np.inf, np.inf)): assert best_p(y, [1]*3, np.array(se),
+        dof)[i] == pytest.approx(slow_p(y, se, dof, i), rel=2e-3)
 
 def test_by_runs_or_by_errors_is_the_same():
     y,n = np.array([.2, .5, .1, .4]),np.array([1, 5, 2, 3])

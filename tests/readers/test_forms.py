@@ -26,7 +26,8 @@ def plain_csv(at, runs): pd.DataFrame([*map(flat, runs)]).to_csv(at/'runs.csv', 
 
 def optuna_csv(at, runs):
     states = dict(FINISHED='COMPLETE', FAILED='FAIL')
-    rows = [dict(number=i, values_val_loss=r['losses'][-1], params_batch_size=r['bs'], params_lr=r['lr'], params_seed=r['seed'], state=states[r['state']])
+    rows = [dict(number=i, values_val_loss=r['losses'][-1], params_batch_size=r['bs'], params_lr=r['lr'],
+        params_seed=r['seed'], state=states[r['state']])
             for i,r in enumerate(runs)]
     pd.DataFrame(rows).to_csv(at/'trials.csv', index=False)
 
@@ -43,7 +44,8 @@ def optuna_journal(at, runs):
     (at/'journal.log').write_text(lines(ops))
 
 def mlflow_csv(at, runs):
-    rows = [{'run_id': f'{i:032x}', 'status': r['state'], 'metrics.val_loss': r['losses'][-1], 'params.lr': r['lr'], 'params.batch_size': r['bs'],
+    rows = [{'run_id': f'{i:032x}', 'status': r['state'], 'metrics.val_loss': r['losses'][-1], 'params.lr': r['lr'],
+        'params.batch_size': r['bs'],
              'params.seed': r['seed']} for i,r in enumerate(runs)]
     pd.DataFrame(rows).to_csv(at/'runs.csv', index=False)
 
@@ -68,7 +70,8 @@ def ray(at, runs):
         run = at/'train'/f'train_abc_{i:05}_{i}'
         run.mkdir(parents=True)
         (run/'params.json').write_text(json.dumps(dict(batch_size=r['bs'], lr=r['lr'], seed=r['seed'])))
-        (run/'result.json').write_text(lines(dict(val_loss=v, training_iteration=j + 1, done=False, trial_id=f'abc_{i:05}') for j,v in enumerate(r['losses'])))
+        (run/'result.json').write_text(lines(dict(val_loss=v, training_iteration=j + 1, done=False, trial_id=f'abc_{i:05}')
+            for j,v in enumerate(r['losses'])))
         if r['state'] == 'FAILED': (run/'error.txt').write_text('RuntimeError: no luck\n')
 
 def trainer(at, runs):
@@ -76,8 +79,10 @@ def trainer(at, runs):
         run = at/'out'/f'run{i}'
         run.mkdir(parents=True)
         log = [dict(step=j, eval_loss=v, loss=9., learning_rate=0.) for j,v in enumerate(r['losses'])]
-        (run/'trainer_state.json').write_text(json.dumps(dict(log_history=log, max_steps=9, global_step=9 if r['state'] == 'FINISHED' else 5, num_train_epochs=3, train_batch_size=1)))
-        args = dict(per_device_train_batch_size=r['bs'], gradient_accumulation_steps=1, learning_rate=r['lr'], seed=r['seed'], num_devices=1)
+        (run/'trainer_state.json').write_text(json.dumps(dict(log_history=log, max_steps=9, global_step=9
+            if r['state'] == 'FINISHED' else 5, num_train_epochs=3, train_batch_size=1)))
+        args = dict(per_device_train_batch_size=r['bs'], gradient_accumulation_steps=1, learning_rate=r['lr'],
+            seed=r['seed'], num_devices=1)
         (run/'training_args.json').write_text(json.dumps(args))
 
 def keras_tuner(at, runs):
@@ -90,17 +95,21 @@ def keras_tuner(at, runs):
         (at/f'trial_{i}'/'trial.json').write_text(json.dumps(d))
 
 def recipe(at, runs):
-    rows = [dict(summary=str(dict(val_loss=r['losses'][-1], _step=9)), config=str(dict(batch_size=r['bs'], lr=r['lr'], seed=r['seed'], status=r['state'])),
+    rows = [dict(summary=str(dict(val_loss=r['losses'][-1], _step=9)),
+        config=str(dict(batch_size=r['bs'], lr=r['lr'], seed=r['seed'], status=r['state'])),
                  name=f'calm-sea-{i}') for i,r in enumerate(runs)]
     pd.DataFrame(rows).to_csv(at/'project.csv')
 
-FORMS = [json_lines, json_list, json_split, plain_csv, optuna_csv, optuna_journal, mlflow_csv, mlruns, lightning, ray, trainer, keras_tuner, recipe]
+FORMS = [json_lines, json_list, json_split, plain_csv, optuna_csv, optuna_journal, mlflow_csv, mlruns, lightning, ray,
+    trainer, keras_tuner, recipe]
 IN_FILES = {json_lines, json_list, json_split, plain_csv, optuna_csv, optuna_journal, mlflow_csv, recipe}
 
 LOSS = st.integers(1, 90_000).map(lambda o: o/1e4)
 RUN = st.fixed_dictionaries(dict(losses=st.lists(LOSS, min_size=1, max_size=4), state=st.sampled_from(['FINISHED']*5 + ['FAILED'])))
-CELLS = st.lists(st.tuples(st.sampled_from([1, 8, 32, 512]), st.sampled_from([1e-5, 3e-4, .01, .5]), st.integers(0, 2)), min_size=1, max_size=6, unique=True)
-ODD = dict(bs=[0, -8, 'many', None, 2.5, math.nan, True, [8]], lr=[0, -1e-3, 'auto', None, math.inf, math.nan, {'base': .1}], loss=[math.nan, math.inf, 'low', None, [1.]])
+CELLS = st.lists(st.tuples(st.sampled_from([1, 8, 32, 512]), st.sampled_from([1e-5, 3e-4, .01, .5]), st.integers(0, 2)),
+    min_size=1, max_size=6, unique=True)
+ODD = dict(bs=[0, -8, 'many', None, 2.5, math.nan, True, [8]], lr=[0, -1e-3, 'auto', None, math.inf, math.nan, {'base': .1}],
+    loss=[math.nan, math.inf, 'low', None, [1.]])
 
 @st.composite
 def sweeps(draw):

@@ -51,7 +51,8 @@ def test_first_the_head_then_all_at_their_own_rates():
     assert .9*cfg.lr/2 < max(quick) <= cfg.lr/2 and slow == pytest.approx([o/100 for o in quick])
     assert not any((a == b).all() for a,b in zip(weights(learn), before))
 
-@pytest.mark.parametrize('bad,said', [(dict(freeze_epochs=3), 'none is left'), (dict(schedule='constant', freeze_epochs=1), 'freezes nothing'),
+@pytest.mark.parametrize('bad,said', [(dict(freeze_epochs=3), 'none is left'),
+    (dict(schedule='constant', freeze_epochs=1), 'freezes nothing'),
                                       (dict(schedule='constant', lr_mult=10), 'one learning rate for all')])
 def test_what_has_no_effect_is_untrainable(bad, said):
     made = train(replace(cfg, **bad))
@@ -122,7 +123,8 @@ def test_own_axes_reach_model_and_optimizer(tmp_path):
     assert run(s, models=dict(net=net), workers=0, show=False) == {'ok': 2} and {.1, .4} <= set(seen)
     assert sorted(s.store.to_df()['x.dropout']) == [.1, .4] and set(s.store.runs()) == {c.id for c in s.cfgs}
     s = make_study('x', tmp_path/'x.jsonl', data='digits', models='net', batch_sizes=256, lrs=1e-2, epochs=1, **{'x.droput': .1})
-    with pytest.raises(SweepError, match="x.droput: neither model net nor opt adam takes 'droput'"): run(s, models=dict(net=net), workers=0, show=False)
+    with pytest.raises(SweepError, match="x.droput: neither model net nor opt adam takes 'droput'"): run(s,
+        models=dict(net=net), workers=0, show=False)
 
 def lion(params, lr, mom=.9, sqr_mom=.99, wd=0.):
     from fastai.optimizer import Optimizer, average_grad
