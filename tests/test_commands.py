@@ -96,8 +96,7 @@ def test_bslr_understands(command, capsys, monkeypatch):
     verb, *words = shlex.split(command)[1:]
     assert verb in cli.VERBS
     monkeypatch.setattr(sys, 'argv', ['bslr', verb, '--help'])
-    with pytest.raises(SystemExit) as end: cli.main()
-    assert not end.value.code
+    cli.main()
     assert {o for o in words if o.startswith('--')} <= set(re.findall(r'--[a-z-]+', capsys.readouterr().out))
 
 EXAMPLES = {'flowers', 'stripes'} # studies of a reader's own
@@ -106,6 +105,7 @@ STUDIES = sorted({o.split()[2] for o in VERBS if re.match('bslr run [a-z]', o)} 
 @pytest.mark.parametrize('study', STUDIES)
 def test_documented_studies_are_there(study, monkeypatch, capsys):
     from bs_lr_study import cli
+    monkeypatch.setattr('bs_lr_study.probe.timing.timed_runs', lambda *_: {}) # which takes seconds
     monkeypatch.setattr(sys, 'argv', ['bslr', 'run', study, '--dry-run'])
     cli.main()
     assert 'runs' in capsys.readouterr().out

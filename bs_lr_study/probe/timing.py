@@ -87,7 +87,7 @@ def timed_runs(
     how,      # `TrainOptions` with the `path` of the data
     known=None, # dict: id -> `Known` of the runs that are finished
     engine='fast', # Who is to train them
-    most=20., # Seconds after which no more kinds are timed
+    most=8., # Seconds after which no more kinds are timed
     sizes=(16, 128), # About these batch sizes are timed
 ): # dict: id -> `Known`, for `forecast`
     "What a run of each kind may take, by a few updates, where no finished run tells"
