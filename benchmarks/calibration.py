@@ -14,16 +14,15 @@ from bs_lr_study.lab import calibration as cal
 def coverage(repeats):
     "By stratum and of whole families, of real and of made-up grids, with two, three and five runs a cell"
     tried = [t for n in (2, 3, 5) for t in (cal.try_real('hpobench', n, repeats), cal.try_real('fcnet', n, repeats),
-                                            cal.try_synthetic(n, 2*repeats).assign(source='made up'))]
+                                            cal.try_synthetic(n, 6*repeats).assign(source='made up'))]
     strata = cal.by_stratum(pd.concat(tried))
     families = pd.concat([cal.of_families(t.assign(grid=t.grid)) for t in tried])
     families = families.rename(columns=dict(grids='rows')).assign(stratum='all rows of a grid at once')
     return pd.concat([strata, families], ignore_index=True)
 
 def drawn(repeats, n=3):
-    "Real grids drawn again, and made-up ones"
-    rng = np.random.default_rng(1)
-    for _ in range(repeats):
+    "Real grids drawn again, and made-up ones; `repeats` by seed of the random numbers"
+    for rng in [rng for seed,k in repeats.items() for rng in [np.random.default_rng(seed)]*k]:
         for grid in cal.real_grids('hpobench'):
             truth,_,y = cal._redraw(rng, grid, n)
             yield 'hpobench',truth,y
@@ -38,7 +37,7 @@ def main():
     p.add_argument('--only', choices=['coverage', 'sentences'], help='make one of the two')
     o = p.parse_args()
     folder = Path(bs_lr_study.__file__).parent/'records'/'calibration'
-    made = dict(coverage=lambda: coverage(1 if o.quick else 8), sentences=lambda: cal.try_sentences(drawn(1 if o.quick else 5)))
+    made = dict(coverage=lambda: coverage(1 if o.quick else 5), sentences=lambda: cal.try_sentences(drawn({1: 1} if o.quick else {1: 4, 2: 2, 3: 2})))
     for name,make in made.items():
         if o.only not in (None, name): continue
         t = make().round(4)

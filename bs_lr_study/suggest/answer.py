@@ -143,7 +143,7 @@ def _leader(lattice, runs, strategy):
 
 def _expected(drawn, lattice, best, metric): return metric.sign*float(np.median(drawn[:, lattice.index(*best)]))
 
-# %% ../../nbs/suggest/06_answer.ipynb #b1af1667
+# %% ../../nbs/suggest/06_answer.ipynb #f72d4657
 def _cell(bs, lr): return f'bs {bs}, lr {fmt_lr(lr)}'
 
 def _how(setting):
@@ -207,7 +207,7 @@ def _cost(a):
 def _lines(a):
     head = [f'Use {_how(a.setting)}.', f'Expect {_worth(a)}.']
     if a.finalists and not a.told_apart and len(a.finalists) > 1:
-        head.append('Nothing was told apart: of what loses little, this is the fastest.')
+        head.append('Nothing was told apart, so this is the fastest.')
     return [*head, *_bounds(a), *_others(a), *_law(a), *_cost(a)]
 
 # %% ../../nbs/suggest/06_answer.ipynb #f2917419

@@ -88,7 +88,7 @@ def fresh_buys(
     rows = [(bs, pairs[i:i + size]) for (bs,_),pairs in todo.items() for i in range(0, len(pairs), size)]
     return [Buy(bs, tuple(pairs), 'confirm') for bs,pairs in rows]
 
-# %% ../../nbs/suggest/04_confirm.ipynb #b05fbe1b
+# %% ../../nbs/suggest/04_confirm.ipynb #34b8821a
 @dataclass(frozen=True)
 class Verdict:
     "What the fresh runs say of the finalists"
@@ -146,12 +146,12 @@ def judge(
     return Verdict(t.iloc[rank].reset_index(drop=True), float(short), level, not t.in_set.all())
 
 def _recommended(t, lattice, runs, strategy):
-    "Of the set the one that the search thought best; the fastest that loses little if nothing is told apart"
+    "Of the set the one that the search thought best; the fastest if nothing is told apart"
     seen = view(lattice, of_search(runs), strategy.metric)
     at = np.array([lattice.index(*o) for o in zip(t.bs, t.lr)])
     expected = np.where(t.in_set, seen.mean[at], -np.inf)
     first = int(expected.argmax())
     if not t.in_set.all(): return first
     y = in_unit(seen.squeeze.back(seen.mean[at]), strategy.metric)
-    good = y >= y[first] - _within(seen, strategy, at[first])
+    good = y >= y[first] - (np.inf if strategy.within is None else strategy.within)
     return min(np.flatnonzero(good), key=lambda i: (t.seconds[i], -y[i]))

@@ -176,9 +176,10 @@ def test_the_surface_is_exact_where_there_is_no_choice():
     fits = []
     for prior in s._priors(WIDE):
         for r in s.NOISE:
-            A = prior[np.ix_(at, at)] + r*np.eye(4)
-            mean = z.mean() + prior[:, at] @ np.linalg.solve(A, z - z.mean())
-            cov = prior - prior[:, at] @ np.linalg.solve(A, prior[at])
+            K = prior + s.ROUGH*r*np.eye(len(prior))
+            A = K[np.ix_(at, at)] + r*np.eye(4)
+            mean = z.mean() + K[:, at] @ np.linalg.solve(A, z - z.mean())
+            cov = K - K[:, at] @ np.linalg.solve(A, K[at])
             fits.append((np.abs(mean - seen.means[h]).max() + np.abs(cov - seen.covs[h]).max()))
     assert min(fits) < 1e-8
 

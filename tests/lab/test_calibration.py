@@ -1,0 +1,48 @@
+"The calibration: that it counts right, and that its records are what the notebook says of them"
+from importlib.resources import files
+
+import numpy as np, pandas as pd, pytest
+
+from bs_lr_study.analysis.stats import best_sets
+from bs_lr_study.lab import calibration as cal
+
+def test_the_quick_ways_are_those_of_the_package():
+    truth,sd,y = cal.synthetic(np.random.default_rng(0), 3, 'each_its_own')
+    sets = best_sets(cal.as_runs(y))
+    keep = cal.WAYS['moderated'](y, 3, cal._logit) > .1
+    assert [set(o) for o in sets.candidates] == [set(2**(1 + np.flatnonzero(k))) for k in keep]
+    assert [set(o) for o in best_sets(cal.as_runs(y), sd='pooled').candidates] == [
+        set(2**(1 + np.flatnonzero(k))) for k in cal.WAYS['pooled'](y, 3, None) > .1]
+
+def test_a_way_that_keeps_all_always_holds_and_one_that_keeps_none_never():
+    truth,sd,y = cal.synthetic(np.random.default_rng(0), 3, 'alike')
+    ways = dict(all=lambda y, n, even: np.ones(y.shape[:2]), none=lambda y, n, even: np.zeros(y.shape[:2]))
+    t = cal.try_grid(truth, sd, y, ways=ways).groupby('way')[['held', 'kept', 'family']].mean()
+    assert t.loc['all'].tolist() == [1, 1, 1] and t.loc['none'].tolist() == [0, 0, 0]
+
+@pytest.mark.parametrize('kind,values,so', [
+    ('best cell', dict(lr=.2, bs=4), True), ('best cell', dict(lr=.1, bs=4), False),
+    ('row', dict(lr=.1, candidates=(2, 4), back=None), True), ('row', dict(lr=.1, candidates=(4, 8), back=None), False),
+    ('row', dict(lr=.1, candidates=(2,), back=(.1, 4, 8)), False), ('best batch size', dict(best={.1: 2, .2: 4}), True),
+    ('best batch size', dict(best={.1: 8, .2: 4}), False), ('best learning rate', dict(best={2: .1, 4: .2}), True),
+    ('bs moves', dict(moves=dict(grows=(.1, .2))), True), ('bs moves', dict(moves=dict(shrinks=(.1, .2))), False),
+    ('lr moves', dict(moves=dict(grows=(2, 4))), True), ('spread', dict(least_bs=2, most_bs=4), True)])
+def test_what_is_true(kind, values, so):
+    truth = pd.DataFrame([[.5, .4, .45], [.45, .6, .5]], [.1, .2], [2, 4, 8])
+    assert cal.TRUE[kind](truth, values) == so
+
+def test_sets_hold_on_a_few_grids():
+    quick = {k: cal.WAYS[k] for k in ('moderated',)}
+    t = cal.try_synthetic(repeats=3, ways=quick)
+    assert t.held.mean() > .9
+
+def record(name):
+    with (files('bs_lr_study')/'records'/'calibration'/f'{name}.csv').open() as f: return pd.read_csv(f)
+
+def test_recorded_coverage_holds_in_every_stratum():
+    t = record('coverage').query('way == "moderated" and n >= 3 and rows >= 30')
+    assert len(t) > 15 and t.coverage.min() >= .88
+
+def test_little_of_what_is_called_clear_is_false():
+    t = record('sentences')
+    assert t.clear.sum() >= 500 and t.false.sum() <= .1*t.clear.sum()
