@@ -90,7 +90,7 @@ def keras_tuner(at, runs):
         (at/f'trial_{i}').mkdir()
         seen = [dict(value=[v], step=j) for j,v in enumerate(r['losses'])]
         d = dict(trial_id=str(i), hyperparameters=dict(space=[], values=dict(batch_size=r['bs'], learning_rate=r['lr'], seed=r['seed'])),
-                 metrics=dict(metrics=dict(val_loss=dict(direction='min', observations=seen))), score=min(r['losses']), best_step=0,
+                 metrics=dict(metrics=dict(val_loss=dict(direction='min', observations=seen))), score=1., best_step=0,
                  status=dict(FINISHED='COMPLETED').get(r['state'], r['state']), message=None)
         (at/f'trial_{i}'/'trial.json').write_text(json.dumps(d))
 
