@@ -37,7 +37,8 @@ def main():
     p.add_argument('--only', choices=['coverage', 'sentences'], help='make one of the two')
     o = p.parse_args()
     folder = Path(bs_lr_study.__file__).parent/'records'/'calibration'
-    made = dict(coverage=lambda: coverage(1 if o.quick else 5), sentences=lambda: cal.try_sentences(drawn({1: 1} if o.quick else {1: 4, 2: 2, 3: 2})))
+    made = dict(coverage=lambda: coverage(1 if o.quick else 5),
+        sentences=lambda: cal.try_sentences(drawn({1: 1} if o.quick else {1: 4, 2: 2, 3: 2})))
     for name,make in made.items():
         if o.only not in (None, name): continue
         t = make().round(4)

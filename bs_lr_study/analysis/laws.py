@@ -86,7 +86,7 @@ class _Points:
     linear: bool  # Are squares of differences of values least, or of their logs?
 
 def _resid(law, p, phi):
-    "At each set of shape parameters what is left, weighted; the log factor that leaves least; how far that moves, by the root of squares"
+    "At each set of shape parameters what is left, weighted; the log factor that leaves least; how far that moves"
     shape = law.shape(p.x, *(np.asarray(o)[..., None] for o in phi))
     if p.linear:
         top = shape.max(-1, keepdims=True)
@@ -105,7 +105,8 @@ def _points(bs, y, sd, floor, space):
     if sd is None: return _Points(x, z, np.ones(len(x)), space == 'linear')
     sd = np.broadcast_to(np.asarray(sd, float), x.shape)
     bad = np.flatnonzero(~(np.isfinite(sd) & (sd > 0)))
-    if len(bad): raise ValueError(f'sd {bad[0]} (counted from 0) is {sd[bad[0]]:g}: an error must be finite and above 0')
+    if len(bad):
+        raise ValueError(f'sd {bad[0]} (counted from 0) is {sd[bad[0]]:g}: an error must be finite and above 0')
     return _Points(x, z, 1/(sd**2 + floor**2), space == 'linear')
 
 # %% ../../nbs/analysis/05_laws.ipynb #7e3426c6

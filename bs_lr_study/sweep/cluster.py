@@ -180,8 +180,8 @@ def _answering(self:_Crew):
     for_images = [w for w in self.workers if isinstance(w.awaited, Future)]
     if any(w.awaited.done() for w in for_images): return for_images
     waiting = {w.awaited: w for w in self.workers if w.awaited is not None and w not in for_images}
-    until = min([self.look_at, *(w.deadline for w in self.workers), time.monotonic() + (.1 if for_images else math.inf)])
-    seconds = max(0., until - time.monotonic())
+    until = min([self.look_at, *(w.deadline for w in self.workers)])
+    seconds = min(max(0., until - time.monotonic()), .1 if for_images else math.inf)
     if not waiting:
         time.sleep(seconds)
         return []
@@ -222,7 +222,7 @@ def _look(self:_Crew):
         if self.head: check_address(self.head)
     except ClusterError:
         self.room = 0
-        self.silent = self.silent or time.monotonic() # counted from the first look in vain: the driver may have been busy
+        self.silent = self.silent or time.monotonic() # from the first look in vain: the driver may have been busy
         if time.monotonic() - self.silent > HEAD_TIMEOUT: raise ClusterError(_no_head(self.head)) from None
         return False
     self.silent = None
@@ -300,9 +300,9 @@ def _how(e):
 def _plain(e): return re.sub(r'\x1b\[\d+m', '', str(e))
 
 def _no_head(head):
-    return (f'the head of the cluster at {head} has not answered for {HEAD_TIMEOUT} seconds: it is lost, and the cluster '
-            'with it. What is finished is kept. Start the cluster again (`ray stop`, then `ray start`, on each machine), '
-            'or sweep on one machine; the same command goes on from there')
+    return (f'the head of the cluster at {head} has not answered for {HEAD_TIMEOUT} seconds: it is lost, and the '
+            'cluster with it. What is finished is kept. Start the cluster again (`ray stop`, then `ray start`, on each '
+            'machine), or sweep on one machine; the same command goes on from there')
 
 def _no_room(nodes, gpus):
     def has(node):
@@ -335,7 +335,7 @@ def on_cluster(
     workers=None, # At most so many; None for as many as there is room for
     timeout=None, # Seconds that a run may take, and a list so long for each of its runs; then it has failed
 ): # Iterator of lists of `Run`
-    "Train groups of configs on a cluster; yields the runs that are done as soon as they are, in one list what is there at once"
+    "Train groups of configs on a cluster; yields runs as soon as they are done, in one list what is there at once"
     check_gpus(gpus)
     timeout = check_timeout(timeout)
     if workers is not None and workers < 1: raise ValueError(f'{workers} workers: at least one is needed')

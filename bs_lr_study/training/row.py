@@ -42,9 +42,7 @@ class Digits:
         self.xt,self.yt,self.xv,self.yv = (torch.from_numpy(o).to(device) for o in digits())
         self.xt,self.xv = self.xt.to(dtype),self.xv.to(dtype)
         self.n_train,self.n_valid = len(self.xt),len(self.xv)
-
     def train_batch(self, idx, gen): return self.xt[idx],self.yt[idx]
-
     def valid_batches(self, bs=250): # copies: a model may change its input in place
         return ((x.clone(), y) for x,y in zip(self.xv.split(bs), self.yv.split(bs)))
 
@@ -58,8 +56,7 @@ def get_source(
 ): # `Digits` or `Images`
     "The images that a config asks for, in memory"
     check_size(cfg)
-    source = data_kind(cfg.data).source
-    return import_object(_SOURCES.get(source, source))(cfg, path, device)
+    return import_object(_SOURCES.get(source := data_kind(cfg.data).source, source))(cfg, path, device)
 
 def _image_source(cfg, path, device):
     state = cache_key(Path(path), read_folder(path, cfg.valid).files)

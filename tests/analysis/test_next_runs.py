@@ -7,7 +7,8 @@ from bs_lr_study.analysis.stats import best_sets
 def row(means, n=4, sd=.01):
     "A row whose cells show these means exactly, and all the same scatter"
     e = sd*np.resize([-1, 1], n)
-    return pd.DataFrame([dict(run=f'{i}-{s}', model='m', bs=2**i, lr=.1, seed=s, acc=y + e[s]) for i,y in enumerate(means) for s in range(n)])
+    return pd.DataFrame([dict(run=f'{i}-{s}', model='m', bs=2**i, lr=.1, seed=s, acc=y + e[s]) for i,y in enumerate(means)
+        for s in range(n)])
 
 def size(df): return best_sets(df, sd=.01).candidates.map(len).sum()
 

@@ -53,7 +53,8 @@ def mlruns(at, runs):
     for i,r in enumerate(runs):
         run = at/'mlruns'/'1'/f'{i:032x}'
         for o in ('params', 'metrics', 'tags'): (run/o).mkdir(parents=True)
-        (run/'meta.yaml').write_text(f"run_id: {i:032x}\nrun_name: run{i}\nstatus: {3 if r['state'] == 'FINISHED' else 4}\nlifecycle_stage: active\n")
+        status = 3 if r['state'] == 'FINISHED' else 4
+        (run/'meta.yaml').write_text(f'run_id: {i:032x}\nrun_name: run{i}\nstatus: {status}\nlifecycle_stage: active\n')
         for k,v in (('batch_size', r['bs']), ('lr', r['lr']), ('seed', r['seed'])): (run/'params'/k).write_text(str(v))
         (run/'metrics'/'val_loss').write_text(''.join(f'{1000 + j} {v} {j}\n' for j,v in enumerate(r['losses'])))
 

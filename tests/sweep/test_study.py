@@ -22,7 +22,7 @@ def test_settings_errors_name_all_that_helps(folder):
     bad = {
         'batch_sizes = 8 0': ('settings.ini', '[a]', 'batch_sizes', '0'),
         'lrs = tiny': ('lrs', "'tiny'"),
-        'opt = lion': ("'lion'", "'adam'"),
+        'opt = lion': ("'lion'", 'choose from adam, sgd'),
         'batchsizes = 3': ('batchsizes', 'batch_sizes'),
         'epochs = many': ('epochs', "'many'"),
         'seeds = -1': ('seeds', '-1')}
