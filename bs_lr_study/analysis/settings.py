@@ -70,7 +70,9 @@ _COUNTS = {'steps', 'iters', 'warmup', 'accum'} # what a batch size may well det
 def _is_setting_name(key): return key in _SETTINGS or key.rpartition('_')[2] in _SETTING_ENDS
 
 # %% ../../nbs/analysis/01_settings.ipynb #cdd705ff
-def _varies(s): return len(s) > 1 and not (s == s.iloc[0]).all() and s.nunique(dropna=False) > 1
+def _varies(s):
+    if s.dtype == object and s.map(lambda o: isinstance(o, (list, dict, set))).any(): return False # a remark, no setting
+    return len(s) > 1 and not (s == s.iloc[0]).all() and s.nunique(dropna=False) > 1
 
 def _follows(s, key, model):
     "Whether numbers only go up or only down with another column, and are the same wherever that is"

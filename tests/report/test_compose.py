@@ -139,13 +139,13 @@ def test_columns_of_ones_own():
     "Lists, times, booleans and infinities in further columns do no harm"
     df = few()
     n = len(df)
-    df = df.assign(tags=[['a', i] for i in range(n)], when=pd.date_range('2025-01-01', periods=n), flag=[i % 2 == 0 for i in range(n)],
+    df = df.assign(tags=[['a', i] for i in range(n)], when=pd.date_range('2025-01-01', periods=n), converged=[i % 2 == 0 for i in range(n)],
                    valid_loss=[np.inf, *range(n-1)], note=[None]*(n-1) + ['|x|'])
     head,*rows = next(t for k,t in html_tables(report(df).html()).items() if k.endswith('best first'))
     cols = [h for h,_ in head]
     by = {r[0][0]: dict(zip(cols, r)) for r in rows}
     first = by[df.run.iloc[0]]
-    assert first['valid_loss'] == ('inf', '') and first['flag'][0] == 'True'
+    assert first['valid_loss'] == ('inf', '') and first['converged'][0] == 'True'
     assert first['when'][0].startswith('2025-01-01') and first['tags'][0] == "['a', 0]"
 
 def test_saving(tmp_path, digits):
