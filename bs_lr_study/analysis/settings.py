@@ -71,7 +71,7 @@ def _is_setting_name(key): return key in _SETTINGS or key.rpartition('_')[2] in 
 
 # %% ../../nbs/analysis/01_settings.ipynb #cdd705ff
 def _varies(s):
-    if s.dtype == object and s.map(lambda o: isinstance(o, (list, dict, set))).any(): return False # a remark, no setting
+    if s.dtype == object and s.map(lambda o: isinstance(o, (list, dict, set))).any(): return False # notes, no settings
     return len(s) > 1 and not (s == s.iloc[0]).all() and s.nunique(dropna=False) > 1
 
 def _follows(s, key, model):
@@ -115,7 +115,7 @@ def _is_setting(df, c):
     if bools or not pd.api.types.is_numeric_dtype(s):
         if bools and {*key.split('_')} & _STATES: return False
         return _is_setting_name(key) or not (_is_own_text(s) or _describes_model(s, df.model))
-    if _is_measure(key, c): return False
+    if _is_measure(key, c) or any((s == df[o]).all() for o in ('bs', 'lr')): return False # these by another name
     if _is_setting_name(key) and not (key in ACCUMULATION or key.rpartition('_')[2] in _COUNTS): return True
     if any(_follows(s, df[o], df.model) for o in ('bs', 'lr')): return False
     return _is_setting_name(key) or not (_describes_model(s, df.model) or _is_measured(s, df.lr))

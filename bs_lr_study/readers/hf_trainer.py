@@ -81,8 +81,9 @@ def batch_size(
     "Examples per update"
     if (total := args.get('total_train_batch_size')): return total, args.get('num_devices')
     per_device = args.get('per_device_train_batch_size')
-    if per_device is None: return None,None
-    passes = per_device*(args.get('gradient_accumulation_steps') or 1)
+    passes = args.get('gradient_accumulation_steps') or 1
+    if any(type(o) not in (int, float) for o in (per_device, passes)): return None,None # True is no number of examples
+    passes = per_device*passes
     devices = _devices(args, summary, passes)
     return passes*(devices or 1), devices
 

@@ -74,7 +74,7 @@ def valid_folder(
     "What a folder validates on"
     path = Path(path)
     there = _folders(path)
-    is_split = 'train' in there and not any(_is_image(o) for o in (path/'train').iterdir())
+    is_split = 'train' in there and bool(_folders(path/'train')) # else it is a class of that name
     if valid and (not is_split or valid not in there or valid == 'train'):
         raise DataError(f'{path}: valid = {valid}, but there are {", ".join(there) or "no folders"}; expected {valid} beside train')
     named = [o for o in VALID if o in there]

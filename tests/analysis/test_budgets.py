@@ -140,7 +140,7 @@ class TestTarget:
         with pytest.raises(ValueError, match='differ in opt'): trials(df, ep, .9)
         with pytest.raises(ValueError, match='two runs are called'): trials(pd.concat([df[:1], df[:1]]), ep, .9)
         with pytest.raises(ValueError, match='the epochs of other runs'): trials(df[:1], ep.assign(run='other'), .9)
-        with pytest.raises(ValueError, match='the epochs lack acc'): trials(df[:1], ep.drop(columns='acc'), .9)
+        with pytest.raises(ValueError, match='acc'): trials(df[:1], ep.drop(columns='acc'), .9, metric='acc')
         with pytest.raises(ValueError, match="by is 'euro': choose one of steps, examples, seconds"): to_target(df[:1], ep, .9, by='euro')
         with pytest.raises(ValueError, match='no runs of model'): to_target(df[:1], ep, .9, model='large')
 

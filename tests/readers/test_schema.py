@@ -42,7 +42,7 @@ class TestCases:
         ('run,acc,model,bs,lr\nx,0.5, m,8,0.1\n', "model is ' m'.*without space"),
         (b'run,acc\ncaf\xe9-m-bs-8-lr-0.1,0.5\n', 'line 2 holds the byte 0xe9, which is not UTF-8'),
         ('run,acc\n'.encode('utf-16-le'), 'zero byte'),
-        (b'PK\x03\x04...', 'zip or Excel'),
+        (b'PK\x03\x04...', 'is a zip: unpack it'),
     ])
     def test_error(self, tmp_path, txt, msg):
         with pytest.raises(ValueError, match=re.compile(msg, re.S)): load_runs(put(tmp_path/'a.csv', txt))

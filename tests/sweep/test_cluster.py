@@ -24,8 +24,10 @@ from pathlib import Path
 from bs_lr_study.runs import Run
 from helper_of_stub import acc_of
 
-def train_many(cfgs, seconds=0, marks=None, path=None, **opts):
-    "Train nothing for some seconds; `marks` is a folder for a file per run that is begun, named ID-NODE"
+def train_many(cfgs, seconds=0, marks=None, path=None, meet=None, **opts):
+    "Train nothing for some seconds; `marks` is a folder for a file per run that is begun, named ID-NODE; in folder `meet` two workers wait"
+    if meet: (Path(meet)/str(os.getpid())).touch()
+    while meet and len(list(Path(meet).iterdir())) < 2: time.sleep(.05)
     for c in cfgs:
         if marks: (Path(marks)/f'{c.id}-{os.getppid()}').touch()
         if c.lr == 9.: os.kill(os.getpid(), signal.SIGKILL)
@@ -163,12 +165,13 @@ class TestCluster:
             assert ('took longer than the 2 s' if c.lr == 6 else 'the worker process died (') in message
         assert group in begun and [group[-1]] in begun
 
-    def test_gpus_are_shared_and_images_travel(self, nodes, stub, colours, monkeypatch):
+    def test_gpus_are_shared_and_images_travel(self, nodes, stub, colours, monkeypatch, tmp_path):
         "Two workers on one GPU; a folder of the same path that holds something else is not taken for the images"
         import bs_lr_study.training.data as data
         monkeypatch.setattr(cluster, 'fingerprint', lambda *_: 'of other images')
         groups = [[c] for c in cfgs(6, data='colours', size=8)]
-        runs = flat(on_cluster(groups, 'stub', dict(path=colours, seconds=.5), address=nodes.address, gpus=.5))
+        (meet := tmp_path/'meet').mkdir()
+        runs = flat(on_cluster(groups, 'stub', dict(path=colours, meet=meet), address=nodes.address, gpus=.5))
         assert {(r.env['cuda'], r.env['device']) for r in runs} == {('0', 'cuda')}
         assert len({r.env['pid'] for r in runs}) == 2
         there, = {r.env['path'] for r in runs}
