@@ -156,7 +156,8 @@ def cell_costs(
     "Accuracy and cost of each cell"
     how = dict(seconds='median', steps='median', examples='median', peak_memory='max')
     known = {k: v for k,v in how.items() if k in runs}
-    if not known: raise ValueError(f"the runs have none of {', '.join(how)}: their columns are {', '.join(map(str, runs))}")
+    if not known:
+        raise ValueError(f"the runs have none of {', '.join(how)}: their columns are {', '.join(map(str, runs))}")
     ended = runs[runs.status == 'ok'] if 'status' in runs else runs
     costs = ended.groupby(['model', 'lr', 'bs'])[list(known)].agg(known).reset_index()
     c = cells(runs)

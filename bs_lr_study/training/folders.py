@@ -173,9 +173,11 @@ def _by_table(path, table, valid):
     if not label: raise DataError(f'{table}: no column of labels; expected one named label, class or target')
     names = [nfc(r[file]).strip() for r in rows]
     if missing := [o for o in names if len(known.get(o, ())) != 1]:
-        raise DataError(f'{table}: {len(missing)} of {len(names)} images are not there, or there twice: {", ".join(missing[:5])}')
+        raise DataError(f'{table}: {len(missing)} of {len(names)} images are not there, or there twice: '
+                        f'{", ".join(missing[:5])}')
     found = [known[o][0] for o in names]
-    if twice := [o for o,n in Counter(found).items() if n > 1]: raise DataError(f'{table}: {twice[0].name} stands there twice')
+    if twice := [o for o,n in Counter(found).items() if n > 1]:
+        raise DataError(f'{table}: {twice[0].name} stands there twice')
     places = [(_part_of(r[split], valid) if split else '', nfc(r[label]).strip()) for r in rows]
     left_out = {}
     for o,(part,_) in zip(found, places):

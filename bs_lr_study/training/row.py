@@ -24,6 +24,7 @@ from ..runs import stages
 from .accumulate import micro_slices
 from .data import check_size, data_kind, digits
 from .folders import read_folder
+from .graphs import Graphed
 from .images import cache_key, load_images
 from .member_opt import MemberOpt, schedule
 from .members import Members, check_members, seed_dropout
@@ -114,34 +115,6 @@ def _of_members(y, out):
     "The labels of each member's outputs"
     return (y if y.dim() == out.dim() - 1 else y[:,None]).expand(out.shape[:-1])
 
-# %% ../../nbs/training/14_row.ipynb #35761708
-class _Graphed:
-    "A function of tensors, replayed from a CUDA graph from the fourth call on"
-    def __init__(self, f, gens):
-        self.f,self.gens,self.shapes = f,gens,None
-        self.stream = torch.cuda.Stream()
-
-    def __call__(self, *xs):
-        shapes = [x.shape for x in xs]
-        if shapes != self.shapes: self.shapes,self.calls = shapes,0 # a larger batch wants a graph of its own
-        self.calls += 1
-        if self.calls <= 3: return self._warm_up(xs)
-        if self.calls == 4: self._record(xs)
-        for kept,x in zip(self.xs, xs): kept.copy_(x)
-        self.graph.replay()
-        return self.out
-
-    def _warm_up(self, xs):
-        self.stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.stream): out = self.f(*xs)
-        torch.cuda.current_stream().wait_stream(self.stream)
-        return out
-
-    def _record(self, xs):
-        self.xs,self.graph = [x.clone() for x in xs],torch.cuda.CUDAGraph()
-        for g in self.gens: self.graph.register_generator_state(g)
-        with torch.cuda.graph(self.graph): self.out = self.f(*self.xs)
-
 # %% ../../nbs/training/14_row.ipynb #f7787d41
 AMP = {'bf16': torch.bfloat16} # Mixed precision that needs no loss scale
 
@@ -169,7 +142,7 @@ class Row:
         lrs,graph = [c.lr for c in cfgs],self.how.graph
         self.opt = MemberOpt(self.members, lrs, self.cfg.wd, self.cfg.opt, graph, self.cfg.beta2, self.cfg.eps)
         self.hypers = torch.zeros(2, dtype=dtype, device=self.device).unbind() if graph else None
-        self._graphed = _Graphed(self._one_update, self.gens[len(self.seeds):]) if graph else None
+        self._graphed = Graphed(self._one_update, self.gens[len(self.seeds):]) if graph else None
         self.seconds = dict(train=0., valid=0.)
 
     def _fresh(self, source, seed):

@@ -57,8 +57,8 @@ def text_files(
     if not path.is_dir(): raise DataError(f'{path}: no such file or folder')
     found = sorted(o for o in path.rglob('*') if o.suffix.lower() in TEXT_SUFFIXES and o.name != TOKENIZER)
     visible = [o for o in found if not any(p.startswith('.') for p in o.relative_to(path).parts)]
-    if not visible: raise DataError(f"{path}: there is no text in it: its files should end in {', '.join(sorted(TEXT_SUFFIXES))}")
-    return visible
+    if visible: return visible
+    raise DataError(f"{path}: there is no text in it: its files should end in {', '.join(sorted(TEXT_SUFFIXES))}")
 
 TOKENIZER = 'tokenizer.json' # What a folder's tokenizer is called
 
@@ -85,7 +85,8 @@ def _with_tokenizer(file, texts):
     "Token numbers of texts, and how many tokens the tokenizer knows"
     try: from tokenizers import Tokenizer
     except ImportError:
-        raise DataError(f'{file} asks for the library tokenizers: pip install tokenizers, or remove the file to train on bytes') from None
+        raise DataError(f'{file} asks for the library tokenizers: pip install tokenizers, '
+                        'or remove the file to train on bytes') from None
     try: tok = Tokenizer.from_file(str(file))
     except Exception as e: raise DataError(f'{file} is no tokenizer that can be read: {e}') from None
     return [np.array(tok.encode(o.decode()).ids, np.int64) for o in texts],tok.get_vocab_size()
@@ -130,9 +131,9 @@ def blocks(
 ): # Two arrays of shape (blocks, context): read, predicted
     "A text in blocks; a `DataError` if it is too short for one"
     n = (len(tokens) - 1)//context
-    if n < 1: raise DataError(f'the {what} text has {len(tokens)} tokens, but context = {context} asks for {context + 1} or more: '
-                              'give a longer text or a smaller context')
-    return tokens[:n*context].reshape(n, context),tokens[1:n*context + 1].reshape(n, context)
+    if n: return tokens[:n*context].reshape(n, context),tokens[1:n*context + 1].reshape(n, context)
+    raise DataError(f'the {what} text has {len(tokens)} tokens, but context = {context} asks for {context + 1} or more: '
+                    'give a longer text or a smaller context')
 
 # %% ../../nbs/training/17_text.ipynb #b64837ec
 class TextBlocks:
@@ -188,9 +189,11 @@ def _find_text(name, path=None, cache=None, valid=None):
 def _check_text(cfg):
     "A `DataError` where a config asks of a text what only images have"
     context_of(cfg)
-    if cfg.size is not None: raise DataError(f'text has no pixels: leave size out (it is {cfg.size}); x.context says how long a block is')
+    if cfg.size is not None:
+        raise DataError(f'text has no pixels: leave size out (it is {cfg.size}); x.context says how long a block is')
     if cfg.aug not in ('usual', 'none'): raise DataError(f'text is not augmented: leave aug out (it is {cfg.aug})')
-    if cfg.norm != 'batch': raise DataError(f'the norms of language models stay as they are: leave norm out (it is {cfg.norm})')
+    if cfg.norm != 'batch':
+        raise DataError(f'the norms of language models stay as they are: leave norm out (it is {cfg.norm})')
 
 def text_source(
     cfg,  # `RunConfig`
