@@ -70,6 +70,7 @@ def test_the_grid_is_tried_without_a_gpu(tmp_path):
     assert grid['measured']['published loop'] == pytest.approx([of('published loop', i)/60 for i in range(3)])
     assert 'extrapolated' in grid['note']
 
+@pytest.mark.slow
 def test_a_day_on_a_gpu_in_miniature(tmp_path):
     "Each step on a CPU; called again, nothing is done twice; the pieces of the store are the store"
     day = lambda *args: script('gpu_day', '--device', 'cpu', '--tiny', '--minutes', 12, '--to', tmp_path, *args)

@@ -27,7 +27,7 @@ RUN = 'run','s','--engine','engine:train_many','--workers','0'
 
 def n_kept(): return len(Store('runs/s.jsonl').records())
 
-@pytest.mark.parametrize('show', ['lines', 'table'])
+@pytest.mark.parametrize('show', ['lines', pytest.param('table', marks=pytest.mark.slow)])
 def test_nobody_reads_the_output(bslr, show):
     "As behind `| head -1`: the sweep goes on to its report, and says so where it can"
     p = bslr(*RUN, '--show', show)
@@ -38,6 +38,7 @@ def test_nobody_reads_the_output(bslr, show):
     assert p.wait(300) == 0 and n_kept() == 4 and os.path.exists('plots/s/report.html')
     assert told.count('the output cannot be written any more') == 1 and 'Traceback' not in told
 
+@pytest.mark.slow
 def test_nobody_reads_anything(bslr):
     "Standard error is gone as well"
     p = bslr(*RUN, '--show', 'lines', stderr=subprocess.STDOUT)
@@ -45,7 +46,7 @@ def test_nobody_reads_anything(bslr):
     p.stdout.close()
     assert p.wait(300) == 0 and n_kept() == 4
 
-@pytest.mark.parametrize('encoding', ['ascii', 'latin-1'])
+@pytest.mark.parametrize('encoding', ['ascii', pytest.param('latin-1', marks=pytest.mark.slow)])
 def test_a_terminal_that_knows_few_characters(bslr, encoding):
     "A finished sweep ends with its report, which has ? for what cannot be written"
     p = bslr(*RUN, '--show', 'lines', env=dict(PYTHONIOENCODING=encoding), encoding=encoding)

@@ -253,7 +253,7 @@ def slow(groups, engine, opts, begun):
             '''cost=dict(seconds=.3, steps=1), env=dict(pid=os.getpid()))
 ''', "ended = run(study, on=slow, show='bar')", "print('made', sum(ended.values()))"]
 
-@pytest.mark.parametrize('drive', [False, True])
+@pytest.mark.parametrize('drive', [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_notebook_that_is_run_from_the_top_again(tmp_path, drive):
     "Killed in the middle of its sweep, it goes on; also where the store lies on a drive without locks"
     def cell(s):

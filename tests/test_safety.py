@@ -3,7 +3,7 @@
 What comes in is only read: nothing of it is run, nothing leaves its folder, what is broken is refused in words.
 
     surface                      danger                           tests
-    archives                     files outside; a full disk       here; test_files: TestArchives;
+    archives                     files outside; a full disk       here; test_archives: test_bombs_are_refused_before_they_fill_the_disk;
                                                                   test_data: test_archives_stay_in_their_folder;
                                                                   test_data: test_torn_archives_are_errors
     downloads                    another file than was asked for  here

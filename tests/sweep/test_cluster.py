@@ -152,6 +152,7 @@ sys.stdin.read()
 @pytest.mark.random_order(disabled=True) # machines are lost on the way, the head at the end
 @pytest.mark.skipif(not Path('/proc').exists(), reason='/proc tells which processes are left')
 class TestCluster:
+    @pytest.mark.slow
     def test_runs_that_end_their_process(self, nodes, stub, quick):
         "By a signal or by a fault in memory, or do not end it, among others of their group: these alone have failed"
         bad = [*cfgs(1, 9.), *cfgs(1, 8.), *cfgs(1, 6.)]
