@@ -50,11 +50,14 @@ def _loads(body):
 
 def _has_form(d, form): return tuple(map(type, form[0](d))) == form[1]
 
+def _has_result(last): return last.get('acc', last.get('valid_loss')) is not None
+
 def _is_run(d):
     "Whether a record has all that a run's readers take for granted"
     if not (_has_form(d, _RUN) and _has_form(d['config'], _CONFIG)): return False
     if min(d['config']['bs'], d['config']['epochs'], d['attempt']) < 1 or d['config']['lr'] <= 0: return False
-    if d['status'] == 'ok' and d['metrics'] and d['metrics'][-1].get('acc', 0) is None: return False
+    if not all(isinstance(o, dict) for o in d['metrics']): return False
+    if d['status'] == 'ok' and d['metrics'] and not _has_result(d['metrics'][-1]): return False
     scalars = {*map(type, d['config'].values()), *map(type, map(d['env'].get, _MACHINE))}
     if not scalars <= _NUMBERS | {str, bool}: return False
     numbers = [*d['cost'].values(), *chain.from_iterable(map(dict.values, d['metrics']))]

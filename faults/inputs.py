@@ -1,13 +1,12 @@
 "Settings, tables and stores that somebody has broken: each is refused in words, or read as a second and plain reader reads it"
 import csv, io, json, math, random, re, warnings, zlib
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import asdict
 from importlib.resources import files
 from itertools import product
 
 from bs_lr_study import cli
 from bs_lr_study.analysis import find_record, load_runs
-from bs_lr_study.runs import CONFIG_DEFAULTS
+from bs_lr_study.runs import CONFIG_DEFAULTS, flat
 from bs_lr_study.store import Store, StoreError
 from bs_lr_study.sweep import load_study
 from bs_lr_study.sweep.study import SettingsError, read_settings
@@ -86,7 +85,7 @@ def plain_run(words):
 def same_runs(study, want):
     "Whether a study has these runs and no others"
     said = {frozenset((CONFIG_DEFAULTS | dict(o)).items()) for o in want}
-    return said == {frozenset(asdict(c).items()) for c in study.cfgs}
+    return said == {frozenset(flat(c).items()) for c in study.cfgs}
 
 def settings_case(raw, path, rng):
     "Whether settings were refused in words or read rightly; what was wrong, if not"
@@ -111,6 +110,7 @@ def plain_table(raw):
     head = next(o for o in text.split('\n') if o.strip())
     sep = max(',;\t|', key=head.count)
     lines = [o for o in csv.reader(io.StringIO(text, newline=''), delimiter=sep) if o and (len(o) > 1 or o[0].strip())]
+    if 'run' not in lines[0]: return None # runs without names are numbered, which is another way to read
     out = []
     for o in (dict(zip(lines[0], l)) for l in lines[1:]):
         m = NAME.fullmatch(o['run'].strip())
@@ -122,7 +122,9 @@ def table_case(raw, path, rng):
     path.write_bytes(raw)
     try: df = load_runs(path)
     except ValueError as e: return None if len(str(e)) > 15 else f'says too little: {e}'
-    want = list(dict.fromkeys(map(repr, plain_table(raw)))) # copies are dropped aloud
+    rows = plain_table(raw)
+    if rows is None: return None
+    want = list(dict.fromkeys(map(repr, rows))) # copies are dropped aloud
     got = [repr((str(o.run), float(o.acc), float(o.bs), float(o.lr))) for o in df.itertuples()]
     return None if set(got) == set(want) else f'read otherwise: {set(got) ^ set(want)}'
 

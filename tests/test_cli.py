@@ -258,7 +258,7 @@ def test_cite_says_what_the_citation_file_says(monkeypatch, capsys):
 def test_try_writes_a_study_that_runs(tmp_path, monkeypatch, capsys):
     "From data to a study in one command; a section that is there is left alone"
     monkeypatch.chdir(tmp_path)
-    assert bslr_here(monkeypatch, 'try', 'digits', '--budget', '1s', '--epochs', '1') is None
+    assert bslr_here(monkeypatch, 'try', 'digits', '--budget', '0.01s', '--epochs', '1') is None
     out = capsys.readouterr().out
     assert 'bslr run digits' in out and 'fewer epochs' in out
     before = open('settings.ini').read()

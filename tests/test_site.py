@@ -162,7 +162,7 @@ def test_posts_import_only_what_an_installation_brings(post, with_train):
     names = set(imported(code(post)))
     assert {'bs_lr_study', 'pandas'} <= names and names - with_train - KERNEL == set()
 
-TRAINS = 'training','probe','tracking' # rooms of which some modules cannot do without a framework
+TRAINS = 'training','probe','tracking','suggest' # rooms of which some modules cannot do without a framework
 
 def test_modules_import_only_what_an_installation_brings(base, with_train):
     "Libraries of the extras are imported by the functions that need them, when they need them; training takes its own for granted"

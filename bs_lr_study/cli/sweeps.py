@@ -104,8 +104,9 @@ def _forecast(study, cfgs, known, data, how, engine, workers, budget):
     elif data is None and cfgs[0].data == 'imagenette' and not how.learner:
         why = 'no update was timed, since imagenette may have to be downloaded first: name it by --data'
     else:
-        from bs_lr_study.probe.timing import is_by_row, timed_runs
-        try: timed = timed_runs(cfgs, replace(how, path=checks.check(study, cfgs, data, how, known)), known, engine)
+        try:
+            from bs_lr_study.probe.timing import is_by_row, timed_runs
+            timed = timed_runs(cfgs, replace(how, path=checks.check(study, cfgs, data, how, known)), known, engine)
         except (UserError, ModuleNotFoundError) as e: why = f'this would not begin: {e}'
     print(plan.forecast(cfgs, known | timed, engine, workers, how.device, budget))
     if timed and engine == 'fast' and not is_by_row(cfgs[0], how, engine):

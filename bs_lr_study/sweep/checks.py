@@ -14,6 +14,7 @@ from dataclasses import replace
 from importlib import import_module
 from itertools import chain
 
+from ..needs import extra_of
 from ..files import UserError, user_cache, write_whole
 from .workers import default_workers
 from ..register import MODELS, OPTIMIZERS, name_of
@@ -38,7 +39,9 @@ def _check_model(name, models):
 
 def _load_opt(cfg):
     try: return OPTIMIZERS.load(cfg.opt)
-    except Exception as e: raise SweepError(f'opt {cfg.opt!r}: {e}') from e
+    except Exception as e:
+        if isinstance(e, ModuleNotFoundError) and extra_of(e.name): raise
+        raise SweepError(f'opt {cfg.opt!r}: {e}') from e
 
 def _check_own_axes(cfg, models):
     "A SweepError if an own axis goes to nobody, so that its values would make no difference"

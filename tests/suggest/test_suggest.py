@@ -114,7 +114,7 @@ def test_arguments_that_are_wrong(given, said):
     with pytest.raises((ValueError, SuggestError), match=said): suggest(**dict(what=make) | QUIET | given)
 
 def test_a_budget_for_no_run():
-    with pytest.raises(SuggestError, match='too little for one run'): suggest(make, **QUIET | dict(budget=.1))
+    with pytest.raises(SuggestError, match='too little for one run'): suggest(make, **QUIET | dict(budget=1e-4))
 
 def test_fewer_examples_than_the_batch():
     "Batches are as large as the data allow"

@@ -128,7 +128,11 @@ def test_other_images_do_not_go_into_the_same_store(folder):
     with pytest.raises(SweepError, match='runs on other images'): run(study, show=False)
 
 def test_failed_runs_are_told_and_end_in_an_error(folder):
-    (folder/'nets.py').write_text('def bad(n_out, n_in): raise RuntimeError("no such luck")')
+    (folder/'nets.py').write_text('''import multiprocessing
+from bs_lr_study.training.models import small
+def bad(n_out, n_in): # where it is tried before the sweep it works
+    if multiprocessing.parent_process(): raise RuntimeError("no such luck")
+    return small(n_out, n_in)''')
     (folder/'settings.ini').write_text(SETTINGS.replace('small', 'nets:bad').replace('32 64 128 256', '256'))
     p = bslr(folder, 'run', 'tiny', '--workers', '1')
     out = p.communicate(timeout=200)[0]

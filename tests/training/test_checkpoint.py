@@ -126,15 +126,15 @@ def test_a_folder_that_cannot_be_written_costs_no_run(tmp_path, monkeypatch):
 def test_a_model_that_has_changed_begins_anew(tmp_path):
     "Another width under the same name: what was kept does not fit, and is no error"
     cfg,folder = grid(data='digits', model='net', bs=512, lr=1e-2, epochs=2)[0],Checkpoints(str(tmp_path/'u'), every=0)
-    def net(width):
-        def make(n_out, n_in):
-            layers = torch.nn.Linear(64*n_in, width), torch.nn.ReLU(), torch.nn.Linear(width, n_out)
-            return torch.nn.Sequential(torch.nn.Flatten(), *layers)
-        return dict(net=make)
+    chosen = [0]
+    def make(n_out, n_in): # of the same code, whatever was chosen
+        layers = torch.nn.Linear(64*n_in, chosen[0]), torch.nn.ReLU(), torch.nn.Linear(chosen[0], n_out)
+        return torch.nn.Sequential(torch.nn.Flatten(), *layers)
     for width,warned in ((8, False), (16, True)):
+        chosen[0] = width
         with warnings.catch_warnings(record=True) as w:
             warnings.simplefilter('always')
-            assert train.train(cfg, models=net(width), device='cpu', checkpoints=folder).status == 'ok'
+            assert train.train(cfg, models=dict(net=make), device='cpu', checkpoints=folder).status == 'ok'
         assert any('is of another model: the run begins anew' in str(o.message) for o in w) == warned
 
 @pytest.mark.parametrize('engine', [train.train_many, fast.train_many])
