@@ -87,7 +87,12 @@ def same_runs(study, want):
     said = {frozenset((CONFIG_DEFAULTS | dict(o)).items()) for o in want}
     return said == {frozenset(flat(c).items()) for c in study.cfgs}
 
-OTHER_FORMS = re.compile(r',|\.\.|\*\*|\^') # lists, ranges and powers, which the plain reader does not know
+OTHER_FORMS = re.compile(r'[,;]|\.\.|\*\*|\^') # lists, ranges and powers
+
+def has_other_forms(key, words):
+    "Whether values are said in a way that the plain reader does not know, a path to data among them"
+    paths = key == 'data' and not all(re.fullmatch(r'[A-Za-z][\w.]*', w) for w in words)
+    return paths or any(map(OTHER_FORMS.search, words))
 
 def settings_case(raw, path, rng):
     "Whether settings were refused in words or read rightly; what was wrong, if not"
@@ -97,7 +102,7 @@ def settings_case(raw, path, rng):
         study = load_study(name, path)
     except SettingsError as e: return None if len(str(e)) > 15 and str(path) in str(e) else f'says too little: {e}'
     with open(path, encoding='utf-8-sig') as f: sections = plain_settings(f.read())
-    if any(OTHER_FORMS.search(w) for keys in sections.values() for words in keys.values() for w in words): return None
+    if any(has_other_forms(k, words) for keys in sections.values() for k,words in keys.items()): return None
     return None if same_runs(study, plain_study(sections, name)) else f'read otherwise: {name}'
 
 # tables

@@ -14,6 +14,7 @@ from configparser import ConfigParser, Error as ConfigError
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from importlib import resources
+from os.path import exists, isdir # which pathlib's raise where a name is too long
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -234,14 +235,14 @@ def data_of(
 ): # name for tables and ids, and a path; None where it is no path and nothing of the name lies there
     "The name of data and where they are"
     path = Path(folder)/Path(said).expanduser()
-    if _WORD.fullmatch(said) and (said in DATA or not path.exists()): return said, None
-    name = re.sub(r'[^A-Za-z0-9_]+', '_', (path.name if path.is_dir() else path.name.split('.')[0]) or path.resolve().name)
-    return said if _WORD.fullmatch(said) and path.is_dir() else name if name[:1].isalpha() else f'data_{name}', path
+    if _WORD.fullmatch(said) and (said in DATA or not exists(path)): return said, None
+    name = re.sub(r'[^A-Za-z0-9_]+', '_', (path.name if isdir(path) else path.name.split('.')[0]) or path.resolve().name)
+    return said if _WORD.fullmatch(said) and isdir(path) else name if name[:1].isalpha() else f'data_{name}', path
 
 def _place_data(keys, folder):
     "Put the name of the data in the place of their path, which is returned"
     said = ' '.join(keys.get('data', ()))
-    if not said or len(keys['data']) > 1 and not (Path(folder)/said).exists(): return None
+    if not said or len(keys['data']) > 1 and not exists(Path(folder)/said): return None
     name,path = data_of(said, folder)
     keys['data'] = [name]
     return path
