@@ -31,7 +31,7 @@ class _Stopwatch(Callback):
     def __init__(self, n): self.n,self.ends = n,[]
     def after_batch(self):
         if not self.training: return
-        if self.dls.device.type == 'cuda': torch.cuda.synchronize()
+        if next(self.model.parameters()).is_cuda: torch.cuda.synchronize() # the loaders' device may be a text
         self.ends.append(perf_counter())
         if len(self.ends) > self.n: raise CancelFitException()
 
