@@ -45,7 +45,8 @@ def _rests_on(found, m):
     noise = found[found.kind == 'noise'].evidence.iloc[0]
     if not np.isfinite(noise['sd']):
         return 'No two runs of a cell differ, so nothing says how far a run moves: the order of close cells is chance.'
-    return f"Made again, a run moves by {m.points(noise['sd'])} ({noise['how']})."
+    whose,sd = ('a run', noise['sd']) if noise.get('top') is None else ('a run of the best cell', noise['top'])
+    return f"Made again, {whose} moves by {m.points(sd)} ({noise['how']})."
 
 def answer(
     found, # As `findings` gives it
