@@ -13,6 +13,7 @@ from scipy.stats import t as t_dist
 
 from .stats import each_level
 from .settings import comparable, settings_of
+from .tables import went_well
 from .variances import fit_prior, moderated
 from ..metrics import metric_of
 from ..runs import CONFIG_DEFAULTS
@@ -55,11 +56,6 @@ def _reference(by, values, against):
     raise ValueError(f'against is {against!r}: no run has {by} {named}; choose from {", ".join(values)}')
 
 # %% ../../nbs/analysis/12_pairs.ipynb #465cef71
-def _good_values(df, m):
-    "The metric of the runs that went well"
-    values = df[m.name].astype(float)
-    return values.where(df.status.isna() | (df.status == 'ok')) if 'status' in df else values
-
 def _check_single(df, keys):
     twice = df.duplicated(keys)
     if not twice.any(): return
@@ -72,7 +68,7 @@ def _differences(df, by, old, axes, pair, m):
         raise ValueError(f'paired is {pair!r}: the runs have no column {pair} to pair them by')
     keys = [*axes, *[pair]*(pair in df)] # without seeds a cell has one run, which is its pair
     _check_single(df, [*keys, by])
-    runs = df[[*keys, by]].assign(value=_good_values(df, m))
+    runs = df[[*keys, by]].assign(value=df[m.name].astype(float).where(went_well(df, m)))
     first = runs[runs[by] == old].drop(columns=by).rename(columns=dict(value='old'))
     pairs = runs[runs[by] != old].merge(first, on=keys)
     return pairs.assign(d=pairs.value - pairs.old)

@@ -16,6 +16,7 @@ from scipy.stats import chi2, f as f_dist
 
 from ..metrics import metric_of
 from .settings import comparable
+from .tables import went_well
 from ..readers.load import load_runs
 
 # %% ../../nbs/analysis/02_replicates.ipynb #4fbd8ddc
@@ -63,9 +64,7 @@ def replicated(
     m, # `Metric`
 ): # DataFrame, with `dev`
     "Runs with a value in cells that have several, and their deviation from the mean of their cell"
-    good = df[m.name].notna()
-    if 'status' in df: good &= df.status.isna() | (df.status == 'ok')
-    d = df[good]
+    d = df[df[m.name].notna() & went_well(df, m)]
     by = d.groupby(_cell(d))[m.name]
     return d.assign(dev=d[m.name] - by.transform('mean'))[by.transform('size') > 1]
 

@@ -11,6 +11,7 @@ __all__ = ['surface', 'searched', 'search_in_words']
 import numpy as np, pandas as pd
 from scipy.interpolate import RBFInterpolator
 
+from .tables import went_well
 from ..metrics import metric_of
 from ..readers.rates import is_search
 
@@ -34,8 +35,7 @@ def surface(
 ): # DataFrame: rows lr ascending, columns bs ascending; None where too few runs have a value
     "A smooth surface through the values of runs"
     m = metric_of(df, metric)
-    good = df[m.name].notna() & (df.status.isna() | (df.status == 'ok') if 'status' in df else True)
-    d = df[good]
+    d = df[df[m.name].notna() & went_well(df, m)]
     if len(d) < 10 or d.bs.nunique() < 2 or d.lr.nunique() < 3: return
     low = np.array([np.log2(d.bs.min()), np.log10(d.lr.min())])
     width = np.array([np.log2(d.bs.max()), np.log10(d.lr.max())]) - low

@@ -40,10 +40,9 @@ def read_runs(
     from bs_lr_study.readers.ask import parse_columns, parse_pairs
     from bs_lr_study.readers.load import load_runs
     named = parse_columns(columns) | ({} if model is None else dict(model=None if model == 'none' else model))
-    wanted = {k: v for k,v in parse_pairs(where, 'where').items()}
     files = list(dict.fromkeys(map(_source, files)))
     how = dict(metric=metric, lower=lower and lower == 'true', unit=UNITS.get(unit, unit))
-    df = load_runs(files if len(files) > 1 else files[0], named or None, where=wanted or None, **how)
+    df = load_runs(files if len(files) > 1 else files[0], named or None, where=parse_pairs(where, 'where') or None, **how)
     if 'id' in df: df = df[df.id.isna() | ~df.duplicated(['id'], keep='last')]
     return df.reset_index(drop=True)
 
