@@ -236,7 +236,7 @@ def _all_inferred(df, c, m, err, level, given):
     "The findings that follow from an error; if that is assumed, and not `given` by the caller, clear is what is so with twice as much"
     found = _inferred(df, c, m, err, level)
     if not err.assumed: return found
-    wide = found if given else _inferred(df, c, m, replace(err, sd=2*err.sd), level)
+    wide = found if given else _inferred(df, c, m, err.twice(), level)
     again = {_what(o): o for o in wide}
     return [_on_assumed(o, err.sd, again.get(_what(o))) for o in found]
 

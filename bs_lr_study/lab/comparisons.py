@@ -138,7 +138,8 @@ def _more_lrs(c, best):
 def assumed(
     err, # `RunSd`
 ): # Template of `sd`, empty where the error is that of these runs
-    "Words for an error that was assumed"
+    "Words for an error that was assumed, or that nothing tells of"
+    if not err.known: return ' (no two runs of a cell differ: how far a run moves is unknown)'
     return ' (assumed: a run moves by {sd:.1p} points)' if err.how.startswith('assumed') else ''
 
 _EACH = dict(gaps='{diff:.1p} ({lo:.1p} to {hi:.1p})')
