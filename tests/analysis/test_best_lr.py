@@ -49,7 +49,7 @@ class TestRefined:
     def test_a_neighbour_that_diverged_leaves_the_cell_as_it_is(self):
         df = column([.1, .2, .3, .5, .8, np.nan, np.nan]).assign(status=lambda d: np.where(d.acc.isna(), 'diverged', 'ok'))
         t = best_lrs(df, refine=True, sd=1e-6).iloc[0]
-        assert t.lr == t.lr_tried == LRS[4] and not t.at_edge and t.sd == pytest.approx(rounding(10**.5))
+        assert t.lr == pytest.approx(t.lr_tried) == pytest.approx(LRS[4]) and not t.at_edge and t.sd == pytest.approx(rounding(10**.5))
 
     def test_a_rival_far_away_counts(self):
         "Half of the draws lie four steps off"
