@@ -8,7 +8,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/analysis/best_lr.html.md"""
 __all__ = ['best_lrs']
 
 # %% ../../nbs/analysis/15_best_lr.ipynb #0f3c1a23
-import numpy as np, pandas as pd
+import numpy as np
 
 from .laws import rounding
 from .tables import best_rows, cells, pick_model

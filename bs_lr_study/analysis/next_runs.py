@@ -30,13 +30,13 @@ class _Line:
     sd: np.ndarray  # How far a run of each moves
     dof: np.ndarray # Its degrees of freedom
     step: float     # Of the grid
-    ends: tuple     # May something lie below its first cell, and above its last?
+    ends: tuple     # Steps that count for what may lie below its first cell, and above its last
 
     @property
     def widths(self):
         "How many steps each cell stands for"
         gaps = np.diff(self.x)/2
-        low,high = (_OPEN*self.step if far else gap for far,gap in zip(self.ends, gaps[[0, -1]]))
+        low,high = (max(far*self.step, gap) for far,gap in zip(self.ends, gaps[[0, -1]]))
         return (np.r_[low, gaps] + np.r_[gaps, high])/self.step
 
     def shares(self, alpha):
@@ -63,9 +63,11 @@ class _Line:
         curves = draw_curves(np.exp(self.x[there]), self.y[there], se, [np.exp(x)], n_draws, dof, scale=np.ptp(self.y[there]) or 1)[1]
         seen = curves[:, 0] + sd/np.sqrt(runs)*np.random.default_rng(1).standard_normal(n_draws)
         i = np.searchsorted(self.x, x)
+        gone = np.fmax([self.x[0] - x, x - self.x[-1]], 0)/self.step # so far into what lay open
         def put(o, v): return np.insert(o, i, v, -1)
         y = put(np.tile(self.y, (n_draws, 1)), seen)
-        return replace(self, x=put(self.x, x), y=y, n=put(self.n, runs), sd=put(self.sd, sd), dof=put(self.dof, dof))
+        more = replace(self, x=put(self.x, x), y=y, n=put(self.n, runs), sd=put(self.sd, sd), dof=put(self.dof, dof))
+        return replace(more, ends=tuple(np.fmax(np.array(self.ends) - gone, 0)))
 
 # %% ../../nbs/analysis/14_next_runs.ipynb #a41f0c12
 def _round(v, ratio, along, whole_powers):
@@ -100,7 +102,7 @@ def _line(o, along, smallest):
     "Cells as a `_Line`"
     x = np.log(o[along].to_numpy(float))
     y,n,sd,dof = (o[k].to_numpy(float) for k in ('gain', 'n', 'sd', 'dof'))
-    return _Line(x, y, n, np.nan_to_num(sd), np.nan_to_num(dof, nan=1.), np.median(np.diff(x)), (o[along].iloc[0] > smallest, True))
+    return _Line(x, y, n, np.nan_to_num(sd), np.nan_to_num(dof, nan=1.), np.median(np.diff(x)), (_OPEN*(o[along].iloc[0] > smallest), _OPEN))
 
 def _lines(c, alpha):
     "Rows and columns in which several cells may be the best, or one at an end, the largest sets first"

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from scipy import optimize, stats
 
-from bs_lr_study.analysis import load_runs
 from bs_lr_study.analysis.laws import (LR_LAWS, STEP_LAWS, UNITS, compare_laws, critical_bs, fit_law, held_out, paper_table,
                                        params_table, predict, rounding)
 
