@@ -74,7 +74,7 @@ def _cell_rows(c, best, m):
 
 def _metric(m):
     "What the page has to know of a metric"
-    return dict(name=m.name, label=m.title, lower=m.lower, unit=m.unit, factor=m.factor, points=m.in_points)
+    return dict(name=m.name, label=m.title, lower=m.lower, unit=m.unit, factor=m.factor, points=m.in_points, counted=m.counted)
 
 def _about(df, m):
     "The tables of one metric: cells by model, with their errors and chances"
