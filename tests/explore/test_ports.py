@@ -1,14 +1,14 @@
 """What the page computes itself is what Python does: cells, errors, chances, to nine digits."""
-import os
+import os, re, subprocess
 
 import numpy as np, pandas as pd, pytest
 
 from bs_lr_study.analysis import load_runs, metric, records
 from bs_lr_study.analysis.replicates import published_sd
 from bs_lr_study.explore.embed import studies, study
-from explore.node import run_module
+from explore.node import find_node, run_module
 
-N = int(os.environ.get('BSLR_FUZZ', 250))//5 # random tables
+N = int(os.environ.get('BSLR_FUZZ', 150))//5 # random tables
 STUDY = """const {makeStudy} = await at("study");
 console.log(JSON.stringify(data.map(o => makeStudy("t", o.runs, o.metrics, o.constants))));"""
 
@@ -18,7 +18,9 @@ def constants():
 
 def in_page(found, n_valid=None):
     "What the page makes of the runs of studies"
-    def one(o): return dict(runs=[r | (n_valid or {}) for r in o['runs']], metrics=[m['metric'] for m in o['metrics']], constants=constants())
+    def one(o):
+        runs,metrics = [r | (n_valid or {}) for r in o['runs']], [m['metric'] for m in o['metrics']]
+        return dict(runs=runs, metrics=metrics, constants=constants())
     return run_module(STUDY, [one(o) for o in found])
 
 NUMBERS = 'lr', 'bs', 'mean', 'std', 'best', 'sd', 'p', 'p_row', 'n', 'runs', 'diverged', 'unfinished', 'failed'
@@ -37,10 +39,13 @@ def assert_same(ours, page):
         assert list(a.index) == list(b.index)
         for c in NUMBERS:
             x,y = (o[c].astype(float).to_numpy() for o in (a, b))
-            scale = max(1e-300, np.nanmax(np.abs(x), initial=0)) if c not in ('p', 'p_row') else 1
+            size = max(np.nanmax(np.abs(x), initial=0), 1e-7*a['mean'].astype(float).abs().max())
+            scale = 1 if c in ('p', 'p_row') else max(1e-300, size)
             np.testing.assert_allclose(y/scale, x/scale, rtol=1e-9, atol=1e-9, err_msg=c)
 
-@pytest.mark.parametrize('name', records())
+QUICK = '2025-06-01-imagenette-bs64', '2025-06-04-imagenette', 'digits', 'hoffer', 'noise'
+
+@pytest.mark.parametrize('name', [o if o in QUICK else pytest.param(o, marks=pytest.mark.slow) for o in records()])
 def test_every_record(name):
     df = load_runs(name)
     df = df.drop(columns=[c for c in ('n_valid',) if c in df])
@@ -87,3 +92,11 @@ def test_the_error_that_is_assumed_on_few_images(n_valid):
     df = load_runs('2025-06-04').assign(n_valid=n_valid)
     one = study(df, 'few')
     assert_same(one, in_page([one], dict(n_valid=n_valid))[0])
+
+def test_the_modules_are_one_script(tmp_path):
+    "Written one after the other they call nothing by a name of another's, and export nothing"
+    from bs_lr_study.explore.page import script
+    (tmp_path/'app.mjs').write_text(script('app'), encoding='utf-8')
+    r = subprocess.run([find_node(), '--check', tmp_path/'app.mjs'], capture_output=True, text=True)
+    assert r.returncode == 0, r.stderr
+    assert not re.findall(r'^(?:import|export)\b', script('app'), re.M)

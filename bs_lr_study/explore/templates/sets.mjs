@@ -45,12 +45,13 @@ function chance({own, rivals, lead}, step, z, w, {s, w: weights}) {
   });
   let below = 0;
   for (let k = 0; k < s.length; k++) {
+    if (weights[k] < 1e-13) continue; // all that is left out is below 1e-11
     let sum = 0;
     for (let m = 0; m < z.length; m++) {
       let product = 1;
       for (const o of scaled) {
         product *= normal(o.own * z[m] + s[k] * lead * o.pair);
-        if (product < 1e-18) break;
+        if (product < 1e-15) break;
       }
       sum += product * w[m];
     }

@@ -1,10 +1,9 @@
 // Runs as a study, of the same form as those that Python embeds: cells, the error of a run, the chance of each cell to be the best.
-import {moderate} from "./variances.mjs";
+import {moderate, sum} from "./variances.mjs";
 import {bestP, rangeAbove} from "./sets.mjs";
 
 const UNFINISHED = ["pruned", "stopped", "running"];
 const MANY = 300; // cells, beyond which Python takes margins of pairs, too
-const sum = values => values.reduce((a, b) => a + b, 0);
 
 const wentWell = (run, name) => run[name] !== undefined && (run.status ?? "ok") === "ok";
 

@@ -1,7 +1,7 @@
 // How far a run of each cell moves: what it shows itself, moderated by what all cells show. `cell_sds` of Python, as small as it gets.
 import {digamma, fAbove, tetragamma, trigamma} from "./special.mjs";
 
-const sum = values => values.reduce((a, b) => a + b, 0);
+export const sum = values => values.reduce((a, b) => a + b, 0);
 const mean = values => sum(values) / values.length;
 
 function trigammaInverse(y) {
