@@ -94,8 +94,8 @@ _USUAL = ('learning_rate', 'bs', 'devices', 'seed', 'per_device_train_batch_size
           'lr_scheduler_type', 'warmup_steps', 'warmup_ratio')
 
 def _named(k, logged):
-    "`loss` beside an `eval_loss` is that of the training data in the last steps"
-    return f'train_{k}_last' if f'eval_{k}' in logged else k
+    "`loss`, and what is beside an `eval_` of its own, is that of the training data in the last steps"
+    return f'train_{k}_last' if k == 'loss' or f'eval_{k}' in logged else k
 
 def _run(name, state, args):
     "A run as its state and its arguments say"
@@ -106,7 +106,8 @@ def _run(name, state, args):
     bs,devices = batch_size(args, summary)
     config = {k: v for k,v in args.items() if k not in _PLACES} | dict(bs=bs, devices=devices)
     if not {'num_train_epochs', 'num_epochs'} & args.keys(): config['num_train_epochs'] = d.get('num_train_epochs')
-    early = d.get('max_steps', 0) > d.get('global_step', 0)
+    meant,made = (d.get(o) for o in ('max_steps', 'global_step'))
+    early = {type(meant), type(made)} <= {int, float} and meant > made
     summary = {_named(k, summary): v for k,v in summary.items() if k != 'learning_rate'}
     return dict(name=name, config=config, summary=summary, status='stopped' if early else None)
 

@@ -70,8 +70,9 @@ def _asked(df, name):
     if name in df: return [name]
     same = [c for c in df if plain_key(c) == plain_key(name)]
     if same: return same
-    meant = getattr(known_metric(name), 'label', name)
-    found = [o for o in candidates(df) if o.label == meant]
+    known = known_metric(name)
+    found = [o for o in candidates(df) if o.label == (known.label if known else name)]
+    if known and known.part: found = [o for o in found if o.part == known.part] # that of other data is not meant
     return [o.name for o in found if o.part == found[0].part]
 
 def _default(df, what):
