@@ -61,4 +61,4 @@ def search_in_words(
     d = df[df.model == model]
     return (f'{model}: a random search, {d.lr.nunique()} learning rates in {len(d)} runs. Hardly two runs share '
             'one, so there '
-            'is no table of them; bin_rates(df, bins=8) puts them into bins that have one')
+            'is no table of them; bin_rates(df, bins=8), in a shell --bins 8, puts them into bins that have one')
