@@ -92,9 +92,10 @@ def show_report(
             _report_one(part, f'{out}/{tail}', f'{title}: {setting}', fmt, dark, parts, *files)
 
 def _report_one(df, out, title, fmt, dark, parts, html, md):
-    from bs_lr_study.report.compose import report, save_plots, tables
+    from bs_lr_study.report.compose import report, save_plots
+    from bs_lr_study.report.terminal import print_tables
     parts = parts(df)
-    print(tables(df, parts=parts))
+    print_tables(df, parts)
     paths = save_plots(df, out, fmt, dark)
     print(f'\nPlots: {", ".join(map(str, paths))}' if paths else '\nNo plots: no run has an accuracy')
     page = report(df, f'Batch size and learning rate: {title}', parts=parts)

@@ -169,7 +169,8 @@ def _write_lost(ax, c, t):
         for o in c[c[col] > 0].itertuples():
             x,y = t.columns.get_loc(o.bs) + .5,t.index.get_loc(o.lr) + height
             ink = _ink_on(ax, t.loc[o.lr, o.bs])
-            ax.text(x, y, f'{sign}{getattr(o, col)}/{o.runs}', ha='center', va='center', fontsize=mpl.rcParams['legend.fontsize'], color=ink)
+            look = dict(ha='center', va='center', fontsize=mpl.rcParams['legend.fontsize'], color=ink)
+            ax.text(x, y, f'{sign}{getattr(o, col)}/{o.runs}', **look)
     return [f'{sign}: {word}' for sign,col,word,_ in _SIGNS if (c[col] > 0).any()]
 
 def _numbers(t, m): return t.map(lambda v: '' if np.isnan(v) else m.number(v))

@@ -20,6 +20,7 @@ from ..runs import fmt_lr
 # %% ../../nbs/report/01_style.ipynb #e9369bd9
 WIDTH = 7 # Of a picture, in inches of 100 pixels
 
+_RAMPS = {False: ('#1c0b74', '#103a80', '#08607f', '#3a8529', '#cf8200'), True: ('#756ce5', '#2a99fe', '#19c1e2', '#93e061', '#ffe88b')}
 _INKS = 'text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color'
 _PAGES = 'figure.facecolor', 'axes.facecolor', 'savefig.facecolor', 'legend.facecolor'
 _LOOK = {'axes.grid': True, 'axes.axisbelow': True, 'axes.spines.top': False, 'axes.spines.right': False, 'lines.markersize': 5.5,
@@ -31,11 +32,11 @@ def plot_style(
 ): # Context manager
     "The look of the plots, for the length of a `with` block"
     ink,page,faint = ('#e6e6e6', '#111111', '#444444') if dark else ('#222222', '#ffffff', '#d0d0d0')
-    colours = dict.fromkeys(_INKS, ink) | dict.fromkeys(_PAGES, page) | {'grid.color': faint}
+    unordered = mpl.cycler(color=[_RAMPS[dark][i] for i in (1, 4, 2, 3, 0)])
+    colours = dict.fromkeys(_INKS, ink) | dict.fromkeys(_PAGES, page) | {'grid.color': faint, 'axes.prop_cycle': unordered}
     return mpl.rc_context(sns.axes_style('ticks') | sns.plotting_context('paper', font_scale=1.05) | colours | _LOOK)
 
 # %% ../../nbs/report/01_style.ipynb #a9a5f8ef
-_RAMPS = {False: ('#1c0b74', '#103a80', '#08607f', '#3a8529', '#cf8200'), True: ('#756ce5', '#2a99fe', '#19c1e2', '#93e061', '#ffe88b')}
 _MARKS = 'osD^vPX*<>'
 _DASHES = '-', (0, (4, 1.2))
 
@@ -133,11 +134,11 @@ def spread(
 
 # %% ../../nbs/report/01_style.ipynb #95445b4b
 def _line_ends(ax):
-    "The last point of each labelled line, the mean where several share a label, and its colour"
-    ends = {}
+    "The last point in sight of each labelled line, the mean where several share a label, and its colour"
+    ends,(lo, hi) = {},sorted(ax.get_ylim())
     for line in ax.lines:
         x,y = np.asarray(line.get_xdata(), float),np.asarray(line.get_ydata(), float)
-        known = np.isfinite(y)
+        known = (lo <= y) & (y <= hi) # what is not a number is neither
         if line.get_label().startswith('_') or not known.any(): continue
         ends.setdefault(line.get_label(), []).append((x[known][-1], y[known][-1], line.get_color()))
     return {k: (max(x for x,_,_ in o), np.mean([y for _,y,_ in o]), o[0][2]) for k,o in ends.items()}
@@ -169,7 +170,7 @@ def label_lines(
     if not ends: return
     ax.figure.draw_without_rendering()
     moves = _label_heights(ax, list(ends), ax.transData.transform([o[:2] for o in ends.values()]))*72/ax.figure.dpi
-    text = dict(fontsize=_small(), annotation_clip=False, textcoords='offset points')
+    text = dict(fontsize=_small(), textcoords='offset points')
     halo = [withStroke(linewidth=2.5, foreground=mpl.rcParams['axes.facecolor'])]
     for (name,(x,y,colour)),move in zip(ends.items(), moves):
         thread = dict(arrowstyle='-', lw=.6, color=colour, shrinkA=0, shrinkB=3) if abs(move) > 5 else None
