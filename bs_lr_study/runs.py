@@ -276,7 +276,6 @@ def fmt_lr(
 
 # %% ../nbs/00_runs.ipynb #fef7b4bb
 def _field_text(k, v):
-    "A value as it reads: learning rates as a power of ten, other numbers with four digits"
     if k == 'lr' and not isinstance(v, str): return fmt_lr(v)
     return f'{v:.4g}' if isinstance(v, float) else str(v)
 
@@ -285,7 +284,9 @@ def fields_html(
     *groups, # Dicts of field and value, with a line between two
 ): # str
     "Fields and their values as a table for a notebook"
-    def row(k, v): return f'<tr><th scope="row" style="text-align:left">{escape(str(k))}</th><td>{escape(_field_text(k, v))}</td></tr>'
+    def row(k, v):
+        head = f'<th scope="row" style="text-align:left">{escape(str(k))}</th>'
+        return f'<tr>{head}<td>{escape(_field_text(k, v))}</td></tr>'
     bodies = ''.join(f'<tbody>{"".join(row(*o) for o in group.items())}</tbody>' for group in groups if group)
     caption = f'<caption style="text-align:left;font-weight:bold">{escape(title)}</caption>'
     return f'<div style="overflow-x:auto"><table>{caption}{bodies}</table></div>'
@@ -317,7 +318,8 @@ class Run:
         "What was trained, how it ended, its last epoch and its cost, as a notebook shows it"
         config = {k: v for k,v in flat(self.cfg).items() if k in _STEM or CONFIG_DEFAULTS.get(k) != v}
         ended = dict(status=self.status) | ({'message': self.message} if self.message else {})
-        return fields_html(self.name or run_name(self.cfg), config, ended | (self.metrics[-1] if self.metrics else {}), self.cost)
+        last = self.metrics[-1] if self.metrics else {}
+        return fields_html(self.name or run_name(self.cfg), config, ended | last, self.cost)
 
     @property
     def acc(self):

@@ -30,7 +30,8 @@ def test_can_be_read_on_a_telephone(path):
     sizes = [float(o.get('font-size', root.get('font-size'))) for o in root.iter(f'{SVG}text')]
     assert min(sizes)*330/width >= 9
     ground = root.find(f'{SVG}rect')
-    assert ground.get('fill') == '#ffffff' and float(ground.get('width')) > width - 5 and float(ground.get('height')) > height - 5
+    assert ground.get('fill') == '#ffffff'
+    assert float(ground.get('width')) > width - 5 and float(ground.get('height')) > height - 5
     for o in root.iter(f'{SVG}text'):
         half = .6*20*len(o.text)*{None: 1, 'middle': .5, 'end': 0}[o.get('text-anchor')]
         assert 0 < float(o.get('x')) + .85*half < width + 12 and 0 < float(o.get('y')) < height, o.text
@@ -38,5 +39,6 @@ def test_can_be_read_on_a_telephone(path):
 @pytest.mark.parametrize('path', DIAGRAMS, ids=lambda o: o.stem)
 def test_stands_where_it_explains(path):
     "At least one notebook shows it, and each says in words what is to be seen"
-    shown = [o for nb in NBS.rglob('*.ipynb') for o in re.findall(rf'!\[([^\]]*)\]\((?:\.\./)?images/{path.name}\)', texts(nb))]
+    one = rf'!\[([^\]]*)\]\((?:\.\./)?images/{path.name}\)'
+    shown = [o for nb in NBS.rglob('*.ipynb') for o in re.findall(one, texts(nb))]
     assert shown and min(map(len, shown)) > 80

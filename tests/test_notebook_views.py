@@ -44,7 +44,7 @@ def test_run():
     "What it is, how it ended, its last epoch and its cost"
     page = shown(ended(RunConfig('digits', 'small', bs=8, lr=1e-3, wd=.1), cost=dict(seconds=1.23456), name='one'))
     got = pairs(page)
-    assert page.texts[0] == 'one' and got['lr'] == '1e-3' and got['wd'] == '0.1' and got['acc'] == '0.875' and got['seconds'] == '1.235'
+    assert page.texts[0] == 'one' and (got['lr'], got['wd'], got['acc'], got['seconds']) == ('1e-3', '0.1', '0.875', '1.235')
     assert got['status'] == 'ok' and 'message' not in got and 'mom' not in got # as usual
     assert EVIL in shown(Run(RunConfig('digits', 'small', 8, .1), status='failed', message=EVIL)).texts
 
@@ -68,4 +68,5 @@ def test_findings():
     named = findings(df.assign(model=EVIL))
     assert EVIL in ''.join(shown(named).texts)
 
-def test_a_run_made_anew_shows_itself_as_well(study): assert pairs(shown(replace(ended(study.cfgs[0]), attempt=2)))['status'] == 'ok'
+def test_a_run_made_anew_shows_itself_as_well(study):
+    assert pairs(shown(replace(ended(study.cfgs[0]), attempt=2)))['status'] == 'ok'

@@ -242,7 +242,8 @@ def _all_inferred(df, c, m, err, level, given):
     return [_on_assumed(o, err.sd, again.get(_what(o))) for o in found]
 
 def _item(sentence, certainty):
-    tag = f' <small style="border:1px solid;border-radius:.6em;padding:0 .4em;white-space:nowrap">{escape(certainty)}</small>'
+    look = 'border:1px solid;border-radius:.6em;padding:0 .4em;white-space:nowrap'
+    tag = f' <small style="{look}">{escape(certainty)}</small>'
     return f'<li>{escape(sentence)}{tag*(certainty != "fact")}</li>'
 
 class Findings(pd.DataFrame):

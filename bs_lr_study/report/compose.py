@@ -234,13 +234,15 @@ def _points(df, i):
     return [text, as_plot(f'search-{i}', caption, lambda: plot_search(df))]
 
 def _pictures(df, agg, found, sets=None, drawn=True):
-    "Lines of all models, a few side by side, then a heatmap and a crosstab of each; without what is `drawn` for a terminal"
+    "Lines of all models, a few side by side, then a heatmap and a crosstab of each; for a terminal nothing is `drawn`"
     body,draw,models = [],_with_short_names(df),list(df.model.unique())[:_MOST['models']]
     if len(models) < df.model.nunique(): body += [Text(f'The first {len(models)} of {df.model.nunique()} models.')]
     big = {m for m in models if df[df.model == m].groupby(['lr', 'bs']).ngroups > _MOST['cells']}
     random = {*searched(df)}
     if sets is not None: sets = sets.assign(model=sets.model.map(dict(zip(df.model, draw.model))))
-    for i in range(0, len(models)*drawn, 4): body += _lines(draw[df.model.isin({*models[i:i+4]} - big - random)], i//4 + 1, agg, sets)
+    for i in range(0, len(models)*drawn, 4):
+        some = draw[df.model.isin({*models[i:i+4]} - big - random)]
+        body += _lines(some, i//4 + 1, agg, sets)
     for i,m in enumerate(models, 1):
         if len(models) > 1: body += [Heading(clean(m))]
         if m in random: body += _points(draw[df.model == m], i)[:None if drawn else 1]
@@ -315,7 +317,8 @@ def sections(
     opening = [Part('The answer', [Text(clean(o)) for o in said])] if (said := answer(found)) else []
     grids = df[~df.model.isin(searched(df))]
     err,sets = may_be_best(grids, agg, sd) if len(grids) else (None, None)
-    return [*opening, _pictures(df, agg, found, sets, drawn), best_part(df, agg, err, sets), _findings(found), _what(df)]
+    pictures = _pictures(df, agg, found, sets, drawn)
+    return [*opening, pictures, best_part(df, agg, err, sets), _findings(found), _what(df)]
 
 # %% ../../nbs/report/05_compose.ipynb #43bad8cf
 def report(
@@ -335,4 +338,5 @@ def report(
 def _numbered(part, i):
     "A part whose tables and headings have ids of their own"
     ids = dict(table='t', heading='h')
-    return replace(part, body=[replace(o, id=f'{ids[o.kind]}{i}-{j}') if o.kind in ids else o for j,o in enumerate(part.body)])
+    def numbered(j, o): return replace(o, id=f'{ids[o.kind]}{i}-{j}') if o.kind in ids else o
+    return replace(part, body=[numbered(*o) for o in enumerate(part.body)])

@@ -74,7 +74,8 @@ def _draw_pairs(ax, cells, m, rows, columns, most):
     text = _pivot(cells, [_cell(o, m) for o in cells.itertuples()], rows, columns).fillna('')
     text = text.map(lambda o: o.replace(' ±', '\n±', 1))
     look = dict(cmap='RdBu' if not m.lower else 'RdBu_r', center=0, vmin=-most, vmax=most, linewidths=.5)
-    sns.heatmap(_labelled(m.factor*diff.astype(float)), ax=ax, annot=text, fmt='', cbar=False, annot_kws=dict(fontsize=9), **look)
+    colours = _labelled(m.factor*diff.astype(float))
+    sns.heatmap(colours, ax=ax, annot=text, fmt='', cbar=False, annot_kws=dict(fontsize=9), **look)
     weights = clear.reindex_like(diff).fillna(False).to_numpy(bool).ravel()[diff.notna().to_numpy().ravel()]
     for o,sure in zip(ax.texts, weights): o.set_fontweight('bold' if sure else 'normal')
     ax.invert_yaxis()

@@ -45,7 +45,8 @@ def _finish(axs, title, keys):
     "Name the lines and explain the signs; return the `Axes`, or the `Figure` of several"
     fig,inside = axs[0].figure,axs[0].figure.get_layout_engine() is None
     if keys and inside: axs[-1].legend(handles=keys)
-    elif keys and len(axs) > 1 and len(axs)%2: fig.legend(handles=keys, loc='lower right', bbox_to_anchor=(.95, .1)) # in the empty place
+    elif keys and len(axs) > 1 and len(axs)%2: # there is an empty place
+        fig.legend(handles=keys, loc='lower right', bbox_to_anchor=(.95, .1))
     elif keys: fig.legend(handles=keys, ncols=2, loc='outside lower center')
     for ax in axs: label_lines(ax, title)
     return axs[0] if len(axs) == 1 else fig
@@ -55,8 +56,9 @@ def _draw_crosses(ax, rows, style, shift):
     "Mark each cell that lost all its runs by a cross at the foot of the panel, beside those of the other lines"
     lost = rows[rows.n == 0]
     if lost.empty: return
+    look = dict(marker='x', s=30, color=style['color'], label='diverged', zorder=3)
     at_foot = dict(transform=ax.get_xaxis_transform(), clip_on=False)
-    ax.scatter(lost.bs * 2**shift, [.02]*len(lost), marker='x', s=30, color=style['color'], label='diverged', zorder=3, **at_foot)
+    ax.scatter(lost.bs * 2**shift, [.02]*len(lost), **look, **at_foot)
 
 def _draw_rings(ax, rows, y, style):
     "Mark each point that only some runs of its cell are behind by a ring"

@@ -1,4 +1,4 @@
-"""The look of the plots: size, colours, markers, labels at lines, axes of batch sizes, in print, on a dark page and without colour
+"""The look of the plots: size, colours, labels at lines, axes of batch sizes, in print, on a dark page and without colour
 
 Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/report/style.html.md"""
 
@@ -20,12 +20,16 @@ from ..runs import fmt_lr
 # %% ../../nbs/report/01_style.ipynb #e9369bd9
 WIDTH = 7 # Of a picture, in inches of 100 pixels
 
-_RAMPS = {False: ('#1c0b74', '#103a80', '#08607f', '#3a8529', '#cf8200'), True: ('#756ce5', '#2a99fe', '#19c1e2', '#93e061', '#ffe88b')}
+_RAMPS = {
+    False: ('#1c0b74', '#103a80', '#08607f', '#3a8529', '#cf8200'),
+    True: ('#756ce5', '#2a99fe', '#19c1e2', '#93e061', '#ffe88b')}
 _INKS = 'text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color'
 _PAGES = 'figure.facecolor', 'axes.facecolor', 'savefig.facecolor', 'legend.facecolor'
-_LOOK = {'axes.grid': True, 'axes.axisbelow': True, 'axes.spines.top': False, 'axes.spines.right': False, 'lines.markersize': 5.5,
-         'lines.linewidth': 1.6, 'legend.frameon': False, 'pdf.fonttype': 42, 'savefig.bbox': 'tight', 'savefig.pad_inches': .05,
-         'figure.figsize': (WIDTH, 3.6), 'figure.dpi': 100, 'figure.constrained_layout.use': True, 'axes.titlesize': 10.5}
+_LOOK = {
+    'axes.grid': True, 'axes.axisbelow': True, 'axes.spines.top': False, 'axes.spines.right': False, 'axes.titlesize': 10.5,
+    'lines.markersize': 5.5, 'lines.linewidth': 1.6, 'legend.frameon': False, 'pdf.fonttype': 42,
+    'savefig.bbox': 'tight', 'savefig.pad_inches': .05,
+    'figure.figsize': (WIDTH, 3.6), 'figure.dpi': 100, 'figure.constrained_layout.use': True}
 
 def plot_style(
     dark=False, # For a dark page?
@@ -33,7 +37,8 @@ def plot_style(
     "The look of the plots, for the length of a `with` block"
     ink,page,faint = ('#e6e6e6', '#111111', '#444444') if dark else ('#222222', '#ffffff', '#d0d0d0')
     unordered = mpl.cycler(color=[_RAMPS[dark][i] for i in (1, 4, 2, 3, 0)])
-    colours = dict.fromkeys(_INKS, ink) | dict.fromkeys(_PAGES, page) | {'grid.color': faint, 'axes.prop_cycle': unordered}
+    colours = dict.fromkeys(_INKS, ink) | dict.fromkeys(_PAGES, page)
+    colours |= {'grid.color': faint, 'axes.prop_cycle': unordered}
     return mpl.rc_context(sns.axes_style('ticks') | sns.plotting_context('paper', font_scale=1.05) | colours | _LOOK)
 
 # %% ../../nbs/report/01_style.ipynb #a9a5f8ef
@@ -110,7 +115,8 @@ def grid_of_panels(
     "A new figure with panels that can be read at its width"
     columns = min(columns, n)
     rows = -(-n//columns)
-    fig,axs = plt.subplots(rows, columns, figsize=(WIDTH, .7 + height*rows), squeeze=False, layout='constrained', **kwargs)
+    size = WIDTH,.7 + height*rows
+    fig,axs = plt.subplots(rows, columns, figsize=size, squeeze=False, layout='constrained', **kwargs)
     for ax in axs.flat[n:]: ax.remove()
     return fig,list(axs.flat[:n])
 
@@ -158,7 +164,8 @@ def _label_heights(ax, names, at):
     "How far up or down each label moves, in pixels"
     px = ax.figure.dpi/72*_small()
     box,y = ax.get_window_extent(),at[:, 1].copy()
-    for o in _columns(at[:, 0], [px*(1.2 + .7*len(name)) for name in names]): y[o] = spread(at[o, 1], 1.2*px, box.y0, box.y1)
+    widths = [px*(1.2 + .7*len(name)) for name in names]
+    for o in _columns(at[:, 0], widths): y[o] = spread(at[o, 1], 1.2*px, box.y0, box.y1)
     return y - at[:, 1]
 
 def label_lines(

