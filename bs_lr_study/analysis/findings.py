@@ -16,7 +16,7 @@ import numpy as np, pandas as pd
 
 from .curves import lr_spread
 from .stats import best_sets, may_win, pair_margins, winners_curse
-from .tables import cells, optima
+from .tables import cells
 from .variances import CellSds, errors
 from .rows import line_end, row_findings
 from .wording import CERTAINTY, Finding
@@ -113,14 +113,13 @@ def _models(c, m, err, level):
         dict(a=first.model, others=rest.model[alike].tolist(), most=diff[alike].max(), hi=(diff + half)[alike].max()))
 
 # %% ../../nbs/analysis/08_findings.ipynb #f457404b
-def _lost_rows(df, c, m):
+def _lost_rows(c):
     "Rows without a value"
-    best = optima(df, metric=m)
-    for o in best[best[m.name].isna()].itertuples():
-        line = c[(c.model == o.model) & (c.lr == o.lr)]
+    for (model,lr),line in c.groupby(['model', 'lr'], sort=False):
+        if line.n.any(): continue
         how = 'failed' if line.n_failed.all() else 'unfinished' if line.n_unfinished.all() else 'blank'
-        if o.where == 'diverged' and not line.n_failed.any(): how = 'diverged'
-        yield Finding('lost row', o.model, 'fact', dict(lr=o.lr, how=how, bss=sorted(line.bs)))
+        if line.tested.any() and not line.n_failed.any(): how = 'diverged'
+        yield Finding('lost row', model, 'fact', dict(lr=lr, how=how, bss=sorted(line.bs)))
 
 # %% ../../nbs/analysis/08_findings.ipynb #6302cfbb
 def _apart(sets, along):
@@ -219,7 +218,7 @@ def _inferred(df, c, m, err, level):
     "The findings that follow from an error"
     rows,columns = (best_sets(df, along, level, err, family=True, metric=m) for along in ('bs', 'lr'))
     cell_wise = *_winners(c, m, err, level),*_models(c, m, err, level)
-    row_wise = *row_findings(c, rows, m, err, level),*_lost_rows(df, c, m)
+    row_wise = *row_findings(c, rows, m, err, level),*_lost_rows(c)
     return [*cell_wise, *row_wise, *_steady([*_best_bss(rows, c)]), *_steady([*_best_lrs(columns, c)]), *_spreads(df, c, m, err, level)]
 
 def _on_assumed(o, sd, wide):
@@ -267,7 +266,7 @@ def findings(
     if (c.n > 0).any():
         inferred = _all_inferred(df, c, m, err, level, given=sd is not None)
         found += [*_noise(err, c, m), *inferred, *_budget(df)]
-    else: found += _lost_rows(df, c, m)
+    else: found += _lost_rows(c)
     found = [replace(o, metric=m) for o in found]
     rows = [(o.topic, o.model, str(o), o.certainty, o.values, o.kind) for o in found]
     t = Findings(rows, columns=['topic', 'model', 'sentence', 'certainty', 'evidence', 'kind'])

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 
 from ..analysis.findings import findings, findings_text
-from ..analysis.search import search_in_words, searched
+from ..analysis.search import lr_rows, search_in_words, searched
 from ..analysis.tables import cells, crosstab, crosstab_text, inflection_table, printable, top_runs
 from ..analysis.wording import CERTAINTY
 from ..files import clean, file_name
@@ -55,7 +55,7 @@ def _plain_crosstab(df, model, agg):
     "One model's crosstab; with all it stands on if its cells are means"
     if model in searched(df): return search_in_words(df, model)
     m = metric_of(df)
-    title = f'{model}: {_in_words(m)}, rows learning rate, columns batch size'
+    title = f'{model}: {_in_words(m)}, rows {lr_rows(df)}, columns batch size'
     if agg != 'mean': return _titled(title, _as_text(crosstab(df, model, agg), m))
     signs = _SIGNS + ', … not trained to the end'*bool((cells(df).n_unfinished > 0).any())
     signs += ', ÷ in micro-batches of, for lack of memory'*('in_micro_bs' in df)
@@ -73,7 +73,7 @@ def _unnamed(runs):
 def _best_runs(df, n):
     "The best runs and their values, if any run has one"
     m = metric_of(df)
-    top = top_runs(df, n)
+    top = top_runs(df.assign(lr=df.get('lr_exact', df.lr)), n)
     value = top[m.name].round(6) if m.in_points else top[m.name].map(lambda v: m.number(v, 3))
     best = value.to_frame().assign(**top[_unnamed(top)]).set_index(top.run.rename(None))
     return [_titled('Best runs', printable(best))] if len(best) else []
@@ -182,7 +182,7 @@ def _crosstab(df, model, agg, looks={}):
     value = lambda lr, bs: '' if np.isnan(t.loc[lr, bs]) else float(t.loc[lr, bs])
     rows = [[Value(fmt_lr(lr), lr), *(Value(text.loc[lr, bs], value(lr, bs), look=looks.get((lr, bs), '')) for bs in t)]
             for lr in t.index]
-    title = f'{clean(model)}: {_in_words(m)} by learning rate (rows) and batch size'
+    title = f'{clean(model)}: {_in_words(m)} by {lr_rows(df)} (rows) and batch size'
     shaded = ['shaded: cannot be told from the best']*('maybe' in looks.values())
     note = '; '.join(o for o in (_signs(text, n), *shaded) if o)
     return Table(title, ['lr', *map(str, t)], rows, note, cross=True)

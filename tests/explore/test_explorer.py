@@ -151,3 +151,58 @@ def test_axe_finds_nothing(visit, theme):
     page = visit('#study=digits&lr=0.01&bs=16', theme=theme)
     found = axe.Axe().run(page)
     assert [(o['id'], [n['html'] for n in o['nodes']][:3]) for o in found.response['violations']] == []
+
+# A file of one's own
+
+GRID = 'batch_size,learning_rate,seed,val_acc,val_loss,host\n' + ''.join(
+    f'{bs},{lr},{s},{50 + bs/8 + 7*s*lr:.2f},{1 + lr:.3f},h{s}\n' for bs in (8, 16, 32) for lr in (.01, .1) for s in (0, 1, 2))
+
+def give(page, text, name='mine.csv'): page.set_input_files('#file', dict(name=name, mimeType='text/csv', buffer=text.encode()))
+
+def test_open_a_csv(visit):
+    "The button is reached by Tab; the file becomes a study, what was guessed is said, Python agrees on the answer"
+    page = visit()
+    tab_to(page, 'file')
+    give(page, GRID)
+    page.wait_for_selector('option[value="mine.csv"]', state='attached')
+    assert page.locator('#study').input_value() == 'mine.csv' and 'study=mine.csv' in page.url
+    assert 'acc was read as per cent, since it runs from 51 to 55.4' in page.locator('#problem').inner_text()
+    best = 'Best: batch size 32, learning rate 1e-1, the highest accuracy of model: 54.7 %, the mean of 3 runs'
+    assert page.locator('#best').inner_text().startswith(best)
+    assert page.locator('#metric option').all_inner_texts() == ['Accuracy', 'Validation loss'] and page.locator('td.ran').count() == 6
+
+def test_drop_a_csv(visit):
+    page = visit()
+    page.evaluate("""text => {
+        const dataTransfer = new DataTransfer()
+        dataTransfer.items.add(new File([text], 'mine.csv'))
+        const how = {dataTransfer, bubbles: true, cancelable: true}
+        for (const kind of ['dragover', 'drop']) document.body.dispatchEvent(new DragEvent(kind, how))
+    }""", GRID)
+    page.wait_for_selector('option[value="mine.csv"]', state='attached')
+    assert page.locator('td.ran').count() == 6 and not page.locator('body.dropping').count()
+
+@pytest.mark.parametrize('text,words,line', [
+    ('bs,lr,acc\n8,-.1,.5\n', 'row 0 (row 0): lr is -0.1, but must be a number above 0, with a point', ''),
+    ('bs,lr,acc,optimizer\n8,.1,.5,adam\n8,.1,.6,sgd\n', 'these runs cannot share a table: they differ in optimizer (adam, sgd).',
+     'bslr explore mine.csv --where optimizer=adam'),
+    ('batchy,lr,acc\n8,.1,.5\n', 'no column with values is called bs, batch_size', 'bslr explore mine.csv --columns bs=COLUMN'),
+    ('Name,State,User,acc,bs,lr\na,finished,u,.5,8,.1\n', 'This page does not read the exports of W&B.', 'bslr explore mine.csv'),
+    ('bs,lr,acc\n8,.1,<img src=x onerror=alert(1)>\n', "acc is '<img src=x onerror=alert(1)>'", '')])
+def test_a_file_is_refused_in_words(visit, text, words, line):
+    "And what was shown stays"
+    page = visit()
+    before = page.locator('#best').inner_text()
+    give(page, text)
+    page.wait_for_selector('#problem p')
+    said = page.locator('#problem').inner_text()
+    assert words in said and line in said and page.locator('#best').inner_text() == before and not page.locator('img').count()
+
+def test_choose_one_of_several_metrics(visit):
+    page = visit()
+    give(page, 'bs,lr,val_f1,val_auc\n8,.1,.5,.6\n16,.1,.4,.7\n')
+    page.wait_for_selector('.choices button')
+    page.locator('.choices button', has_text='val_auc').focus()
+    page.keyboard.press('Enter')
+    page.wait_for_selector('option[value="mine.csv"]', state='attached')
+    assert 'validation AUC of model: 70.0 %' in page.locator('#best').inner_text()
