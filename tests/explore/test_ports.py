@@ -8,7 +8,7 @@ from bs_lr_study.analysis.replicates import published_sd
 from bs_lr_study.explore.embed import studies, study
 from explore.node import find_node, run_module
 
-N = int(os.environ.get('BSLR_FUZZ', 150))//5 # random tables
+N = int(os.environ.get('BSLR_FUZZ', 100))//5 # random tables
 STUDY = """const {makeStudy} = await at("study");
 console.log(JSON.stringify(data.map(o => makeStudy("t", o.runs, o.metrics, o.constants))));"""
 
@@ -82,6 +82,7 @@ def test_random_tables():
         try: assert_same(ours, page)
         except AssertionError as e: raise AssertionError(f'table {i}') from e
 
+@pytest.mark.slow
 def test_a_grid_beyond_exact_sets():
     from explore.test_embed import wide_grid
     one = study(wide_grid(), 'wide')
