@@ -43,7 +43,7 @@ def assert_same(ours, page):
             scale = 1 if c in ('p', 'p_row') else max(1e-300, size)
             np.testing.assert_allclose(y/scale, x/scale, rtol=1e-9, atol=1e-9, err_msg=c)
 
-QUICK = '2025-06-01-imagenette-bs64', '2025-06-04-imagenette', 'digits', 'hoffer', 'noise'
+QUICK = '2025-06-01-imagenette-bs64', '2025-06-04-imagenette', 'digits', 'hoffer'
 
 @pytest.mark.parametrize('name', [o if o in QUICK else pytest.param(o, marks=pytest.mark.slow) for o in records()])
 def test_every_record(name):

@@ -9,7 +9,7 @@ from bs_lr_study.explore.rules import rules
 from bs_lr_study.readers.ask import for_shell
 from explore.node import run_module
 
-N = int(os.environ.get('BSLR_FUZZ', 500))//5 # tables of each kind
+N = int(os.environ.get('BSLR_FUZZ', 300))//5 # tables of each kind
 READ = """const {loadRuns} = await at("load");
 function read(o) {
   try { return loadRuns(new Uint8Array(Buffer.from(o.bytes, "base64")), o.name, data.rules, o.metric ?? null); }
