@@ -75,8 +75,8 @@ def _no_metric(df, what):
         f'{what} seems to be a crosstab, whose columns are batch sizes, but a table needs a row per run: make it one, '
         f"such as df.melt('lr', var_name='bs', value_name='val_loss'); {there}")
     value = next((c for c in rest if _OBJECTIVE.match(str(c))), None)
-    if value: return AskError(f'{what}: {value} is what a study was after, but the table does not say whether less of it is '
-                              'better: say ', dict(metric=value, lower=True), ', or ', dict(metric=value, lower=False),
+    if value: return AskError(f'{what}: {value} is what a study was after, but the table does not say whether less '
+                              'of it is better: say ', dict(metric=value, lower=True), ', or ', dict(metric=value, lower=False),
                               '; if it is an accuracy, ', dict(columns=dict(acc=value)), f'; {there}')
     return AskError(f'{what}: no column names a metric that is known here, such as accuracy, val_loss or f1{why}: '
                     'say which holds '

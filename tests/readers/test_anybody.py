@@ -427,7 +427,8 @@ class TestTheCasesThemselves:
 
     def test_09_only_what_is_complete_has_a_result(self):
         with pytest.raises(AskError) as e: self.printed('09-optuna-trials/trials.csv')
-        assert 'say --metric value --lower true, or --metric value --lower false; if it is an accuracy, --columns acc=value' in for_shell(e.value)
+        said = for_shell(e.value)
+        assert 'say --metric value --lower true, or --metric value --lower false; if it is an accuracy, --columns acc=value' in said
         said,_ = self.printed('09-optuna-trials/trials.csv', columns=['acc=value', 'status=state'])
         assert '85.6 …1/2' in said[''] and '85.6 !1/2' in said[''] and '1 pruned: status: pruned at 0.3446' in said['']
         assert '88.1 ±0.1 (2)*' in said[''] and '36.2' not in said['']
