@@ -24,7 +24,8 @@ OPTIONS = {
         against='VALUE', paired='COLUMN', level='P', within='X', try_='BS,LR', epochs='N', size='N', name='NAME',
         bs='N', lr='X', updates='N', run_=''),
     'How to train': dict(
-        engine='NAME', learner='FUNCTION', device='NAME', amp='TYPE', num_workers='N', micro='N', memory='4GB', on_oom='WHAT', checkpoint='TIME',
+        engine='NAME', learner='FUNCTION', device='NAME', amp='TYPE', num_workers='N', micro='N', memory='4GB',
+        on_oom='WHAT', checkpoint='TIME',
         log_every='N', num_it='N'),
     'Where': dict(on='WHERE', workers='N', address='HOST:PORT', gpus='N', timeout='TIME'),
     'What to show': dict(
