@@ -23,6 +23,7 @@ MAY_IMPORT = {
     'tracking': GROUND | {'store'},
     'analysis': GROUND | {'readers'},
     'report': GROUND | {'readers', 'analysis'},
+    'explore': GROUND | {'store', 'readers', 'analysis', 'report'},
     'sweep': GROUND | {'store', 'training', 'tracking', 'analysis.tables'},
     'probe': GROUND | {'store', 'training', 'readers', 'analysis', 'sweep'},
     'suggest': GROUND | {'store', 'training', 'readers', 'analysis', 'sweep', 'probe', 'report'},

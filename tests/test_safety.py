@@ -334,7 +334,7 @@ def test_the_sender_runs_nothing_of_the_current_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize('verb,imports', [
     ('studies', False), ('report', False), ('merge', False), ('sync', False),
     ('run', True), ('lr-find', True), ('suggest', True), ('try', True), ('fit', True), ('noise', True), ('compare', False),
-        ('export', False)])
+        ('export', False), ('explore', False)])
 def test_only_what_trains_may_import_from_here(verb, imports, tmp_path, monkeypatch, bslr):
     "And what is installed goes first"
     seen = []

@@ -6,7 +6,8 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/analysis/stats.html.md"""
 
 # %% auto #0
 __all__ = ['best_sets', 'margin', 'pair_margins', 'may_win', 'compare', 'winners_curse', 'group_means', 'MeanInterval',
-           'mean_interval', 'each_level', 'paired', 'paired_ratio', 'sign_flip_p', 'best_lr_by_way', 'paired_at_best']
+           'mean_interval', 'each_level', 'paired', 'paired_ratio', 'sign_flip_p', 'best_lr_by_way', 'tuned',
+           'paired_at_best']
 
 # %% ../../nbs/analysis/03_stats.ipynb #1d87692e
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from scipy.stats import permutation_test, t as t_dist
 from .simultaneous import best_p, range_ppf, range_sf
 from .variances import cell_sds
 from .tables import best_rows, cells, pick_model, rounded
-from ..metrics import metric_of
+from ..metrics import Metric, metric_of
 
 # %% ../../nbs/analysis/03_stats.ipynb #0190dc09
 def _some_value(values, name, one):
@@ -234,6 +235,24 @@ def best_lr_by_way(
         f'{lost.way.iloc[0]} at bs {lost.bs.iloc[0]}: no learning rate at which all runs ended well')
     return best.assign(at_edge=best['where'] != 'inside').drop(columns='where')
 
+# %% ../../nbs/analysis/03_stats.ipynb #1f0c2b77
+def tuned(
+    df, # Runs: `seed`, `lr`, and what is in `by`
+    by, # Columns that tell apart what has a best learning rate of its own
+    metric=None, # Column or `Metric` to choose by and to report; the one `df` is about if left out
+): # DataFrame, a row a seed of each: the metric, the `lr` chosen, whether at the `edge`, how many `lrs` were tried
+    "Each seed's result at the learning rate that the other seeds found best"
+    m,rows = metric_of(df, metric),[]
+    for k,o in df.groupby(by, sort=False):
+        everywhere = o.groupby('lr').seed.nunique() == o.seed.nunique()
+        wide = o.pivot(index='seed', columns='lr', values=m.name).loc[:, everywhere]
+        gain = (m.sign*wide).fillna(-np.inf).round(12)
+        for seed in wide.index if len(wide) > 1 and everywhere.any() else []:
+            lr = gain.drop(index=seed).mean().idxmax()
+            rows.append((*k, seed, wide.loc[seed, lr], lr, lr in (wide.columns[0], wide.columns[-1]), wide.shape[1]))
+    return pd.DataFrame(rows, columns=[*by, 'seed', m.name, 'lr', 'edge', 'lrs'])
+
+# %% ../../nbs/analysis/03_stats.ipynb #3c5e9a08
 def paired_at_best(
     df, # As for `best_lr_by_way`
     way, # What the others are compared with
@@ -241,9 +260,9 @@ def paired_at_best(
     lowest=False, # Is the lowest `y` the best?
     level=.9, # Probability that all intervals hold
 ): # DataFrame by batch size and way: `diff`, `lo`, `hi`, `n` seeds
-    "Each way at its best less `way` at its own, seed by seed"
-    best = df.merge(best_lr_by_way(df, y, lowest)[['bs', 'way', 'lr']])
-    wide = best.pivot(index=['bs', 'seed'], columns='way', values=y)
+    "Each way at its best less `way` at its own, seed by seed, by what `tuned` reports"
+    best_lr_by_way(df, y, lowest) # an error where a way has none
+    wide = tuned(df, ['bs', 'way'], Metric(y, y, lowest)).pivot(index=['bs', 'seed'], columns='way', values=y)
     d = wide.sub(wide[way], axis=0).drop(columns=way).stack().dropna()
     d = d[d.groupby(['bs', 'way']).transform('size') > 1]
     by = group_means(d, ['bs', 'way'], each_level(level, d.groupby(['bs', 'way']).ngroups))

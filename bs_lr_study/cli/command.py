@@ -18,7 +18,7 @@ from .. import __version__
 from .common import study_words
 from .parser import complete, nearest, parse
 from .probes import fit, lr_find, noise, try_
-from .reports import cite, compare, export, report
+from .reports import cite, compare, explore, export, report
 from .suggest import suggest
 from .sweeps import merge, run, studies, sync
 from ..files import SteadyFile, UserError, clean, without_secrets
@@ -54,6 +54,7 @@ TABLE = {
     'Look at runs': {
         'report': (report, 'bslr report runs.csv',
                    'bslr report runs.csv --metric val_loss --columns bs=batch --where opt=adam'),
+        'explore': (explore, 'bslr explore', 'bslr explore runs.csv -o explorer.html'),
         'compare': (compare, 'bslr compare runs/wd.jsonl --by wd --to differences.pdf'),
         'export': (export, 'bslr export runs.csv --to table.tex', 'bslr export runs.csv --to tidy.csv --where opt=adam'),
         'cite': (cite, 'bslr cite')},

@@ -75,12 +75,13 @@ def _add(group, name, param, metavar):
     "Add the option that a parameter declares"
     kind,meta = ann_parts(param.anno)
     more = dict(next((o for o in meta if isinstance(o, dict)), {}))
-    choices = more.pop('choices', None)
+    choices,short = more.pop('choices', None),more.pop('short', None)
     if choices and len('|'.join(choices)) < 12: metavar = '|'.join(choices)
     value = dict(type=_one_of(choices) if choices else _TYPES.get(kind, kind), default=param.default, metavar=metavar)
     if kind is bool: value = dict(action='store_true')
     option = name.rstrip('_').replace('_', '-') # `try_` is --try, which Python has no name for
-    action = group.add_argument(f'--{option}', dest=name, help=param.docment, **value | more)
+    names = [*([short] if short else []), f'--{option}']
+    action = group.add_argument(*names, dest=name, help=param.docment, **value | more)
     if choices: action.completer = lambda **_: choices
 
 def _is_word(param): return param.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)

@@ -15,15 +15,16 @@ import numpy as np, pandas as pd
 from scipy.stats import t as t_dist
 
 from ..analysis.budgets import at_updates
-from ..analysis.replicates import run_error
-from ..analysis.stats import each_level, group_means, mean_interval, paired_ratio
-from ..analysis.tables import best_rows, cells
-from .comparisons import assumed, best_cell, cell_gap, pair_gaps, plain, span
+from ..analysis.stats import each_level, group_means, mean_interval, paired, paired_ratio, tuned
+from ..analysis.tables import best_rows
+from ..analysis.variances import errors
+from .comparisons import assumed, best_cell, cell_gap, cells_with_errors, pair_gaps, plain, span
 from .evidence import digits_study
 from .generalization import gains
 from .growing import against_step
 from .ledger import Claims, Lacking, Verdict, judge, need
-from .scaling import FITTING, from_best_lr, loss_ratios, matching_bs, step_ratios, tuned_losses
+from .scaling import FITTING, from_best_lr, loss_ratios, matching_bs, step_ratios
+from ..metrics import metric_of
 
 # %% ../../nbs/lab/05_claims_article.ipynb #b5efad84
 CLAIMS = Claims('05_claims_article.ipynb')
@@ -97,7 +98,7 @@ def _adjusted(t, level):
               'The batch size has no significant impact on training loss if the learning rate is adjusted.')
 def lr_adjusted(ev):
     "Training losses at bs 128 and 512 over those at 32, each at its best learning rate, within 10 %"
-    t = _adjusted(tuned_losses(_seeds(ev.scaled, _RULES), 'train_loss'), ev.level)
+    t = _adjusted(tuned(_seeds(ev.scaled, _RULES).drop_duplicates('run'), ['data', 'opt', 'bs'], 'train_loss'), ev.level)
     need(t, 'several learning rates at bs 32, 128 and 512')
     rows = t.assign(where=t.edge.map({True: ', its best lr at the edge', False: ''})).to_dict('records')
     each = dict(larger='{opt} at bs {bs} {ratio:.2g} times the loss of bs 32 ({lo:.2g} to {hi:.2g}){where}')
@@ -177,7 +178,7 @@ def _in_the_grid(ev):
     both = [o for _,o in c.groupby('model') if o.bs.nunique() == 2]
     if not both: return None
     pairs = [[best_cell(o, f'bs {bs}', bs=bs) for bs in (32, 512)] for o in both]
-    diff,_,hi = pair_gaps(pairs, ev.err, len(c), ev.level)
+    diff,_,hi = pair_gaps(pairs, len(c), ev.level)
     return span(diff, hi) | dict(models=len(both), lr=c.lr.max())
 
 _GRID = ('; in the grid bs 512, with a sixteenth of the updates, is {grid[least]:.1p} to {grid[most]:.1p} points below '
@@ -203,26 +204,38 @@ def equal_updates(
     t = t[t.bs.isin([32, 512])]
     return need(t[t.bs.groupby(t.lr).transform('nunique') == 2], 'digits at 200 updates, bs 32 and 512')
 
-def _five_epochs(ev):
-    "How far the best at bs 512 lies above the best at bs 32 after five epochs of the digits"
-    t = digits_study(ev)
-    c = cells(plain(need(t[t.epochs == 5], 'digits, 5 epochs')))
+def _large_less_small(runs, level):
+    "How much better bs 512 is than bs 32, each at its best learning rate, seed by seed; None without two seeds"
+    t = tuned(runs, ['bs'])
+    m = metric_of(runs)
+    by = {bs: m.sign*o.set_index('seed')[m.name] for bs,o in t.groupby('bs')}
+    if not {32, 512} <= set(by): return None
+    large,small = by[512],by[32]
+    return paired(large[large.index.intersection(small.index)], small, level)
+
+def _by_error(d, level):
+    "The same by the error of a run"
+    c = cells_with_errors(d)
     large,small = (best_cell(c, f'bs {bs}', bs=bs) for bs in (512, 32))
-    return large.acc - small.acc
+    return cell_gap(large, small, len(c), level)
+
+def _edges(d):
+    "Batch sizes whose best learning rate is at the edge of those tried"
+    best = best_rows(cells_with_errors(d).query('n > 0'), 'lr', ['bs'], 'gain').sort_values('bs')
+    return best.bs[best['where'] != 'inside'].tolist()
 
 @CLAIMS.enter('article', 'gap can be closed', 'The gap can be closed by as many updates as the small batch had.')
 def gap_closed(ev):
     "The best at bs 512 less the best at bs 32, both at 200 updates"
-    d = plain(equal_updates(ev))
-    c,err = cells(d),run_error(d)
-    large,small = (best_cell(c, f'bs {bs}', bs=bs) for bs in (512, 32))
-    diff,lo,hi = cell_gap(large, small, err, len(c), ev.level)
-    best = best_rows(c[c.n > 0], 'lr', ['bs']).sort_values('bs')
-    edge = best.bs[best['where'] != 'inside'].tolist()
-    template = ('digits: bs 512 less bs 32 is {diff:.1p} points at 200 updates ({lo:.1p} to {hi:.1p})' + assumed(err)
-                + ', {five_epochs:.1p} at 5 epochs')
-    if edge: template += f"; the best lr of {' and '.join(f'bs {o}' for o in edge)} is at the edge of those tried"
-    numbers = dict(diff=diff, lo=lo, hi=hi, sd=err.sd, five_epochs=_five_epochs(ev), edge=edge)
+    d,five = plain(equal_updates(ev)),plain(need(digits_study(ev).query('epochs == 5'), 'digits, 5 epochs'))
+    pairs,sd = _large_less_small(d, ev.level),errors(d)
+    diff,lo,hi = pairs[:3] if pairs else _by_error(d, ev.level)
+    how = ', {seeds} pairs of one seed' if pairs else assumed(sd)
+    numbers = dict(diff=diff, lo=lo, hi=hi) | (dict(seeds=pairs.n) if pairs else dict(sd=sd.sd))
+    numbers |= dict(five_epochs=(_large_less_small(five, ev.level) or _by_error(five, ev.level))[0], edge=_edges(d))
+    template = 'digits: bs 512 less bs 32 is {diff:.1p} points at 200 updates ({lo:.1p} to {hi:.1p}' + how
+    template += '), {five_epochs:.1p} at 5 epochs'
+    if numbers['edge']: template += f"; the best lr of {' and '.join(f'bs {o}' for o in numbers['edge'])} is at the edge of those tried"
     return Verdict(judge(lo, hi, least=-.01), template, numbers)
 
 # %% ../../nbs/lab/05_claims_article.ipynb #823ad53a

@@ -11,13 +11,13 @@ __all__ = ['CLAIMS', 'fewer_updates', 'better_use', 'half_cost', 'imagenet_30', 
 import numpy as np, pandas as pd
 
 from ..analysis.budgets import planned_steps, retimed, trials
-from ..analysis.replicates import run_error
-from ..analysis.stats import each_level, group_means, may_win
+from ..analysis.stats import each_level, group_means, may_win, paired_ratio
 from ..analysis.laws import LR_LAWS, fit_law, params_table
-from ..analysis.tables import cells
-from .comparisons import alike, assumed, best_cell, cell_gap, pair_gaps, plain, span
+from ..analysis.variances import errors
+from .comparisons import alike, assumed, best_cell, cell_gap, cells_with_errors, pair_gaps, plain, span
 from .evidence import digits_study, seeds_sd
-from .ledger import Claims, Verdict, judge, need
+from .ledger import Claims, Lacking, Verdict, judge, need
+from ..metrics import Metric
 
 # %% ../../nbs/lab/06_claims_cost.ipynb #0005c725
 CLAIMS = Claims('06_claims_cost.ipynb')
@@ -58,15 +58,20 @@ def better_use(ev):
     return Verdict(judge(steps.lo, steps.hi, least=1), template, numbers, each)
 
 # %% ../../nbs/lab/06_claims_cost.ipynb #0b80f396
+_LOG_SECONDS = Metric('log_seconds', 'log seconds', lower=True)
+
 def _seconds_saved(runs, level):
     "Log seconds saved from the smallest batch size to the largest, among cells that may be the best; None for one"
     d = plain(runs)
-    good = may_win(cells(d), seeds_sd(d), level)[['lr', 'bs']]
-    d = plain(runs, -np.log(runs.seconds)).merge(good)
-    c = cells(d)
+    seeds_sd(d)
+    c = cells_with_errors(d)
+    good = may_win(c, errors(d), level)[['lr', 'bs']]
+    d = plain(runs.assign(log_seconds=np.log(runs.seconds)), _LOG_SECONDS).merge(good)
+    seeds_sd(d, metric=_LOG_SECONDS)
+    c = cells_with_errors(d, metric=_LOG_SECONDS)
     if c.bs.nunique() < 2: return None
     small,large = (best_cell(c, '', bs=bs) for bs in (c.bs.min(), c.bs.max()))
-    return cell_gap(small, large, seeds_sd(d), len(c), level)
+    return cell_gap(small, large, len(c), level)
 
 @CLAIMS.enter('article', 'half the cost', 'One report halved its training cost by a larger batch.')
 def half_cost(ev):
@@ -110,12 +115,13 @@ def _cost_ratio(ev, what, a, b):
     hit = t[t.outcome == 'reached']
     best = hit.loc[hit.groupby(['bs', 'seed'])[what].idxmin()] # a seed's cheapest learning rate
     for bs in (a, b): need(best[best.bs == bs], f'digits to 97 % at bs {bs}')
-    d = pd.DataFrame(dict(run=best.run, data='own', model='m', lr=1., bs=best.bs, acc=np.log(best[what])))
-    new,old = (best_cell(cells(d), '', bs=bs) for bs in (a, b))
-    ratio,lo,hi = np.exp(cell_gap(new, old, seeds_sd(d), 2, ev.level))
-    return dict(ratio=ratio, lo=lo, hi=hi, tries=len(t)//2, mid=best.mid_schedule.sum(), hits=len(best))
+    new,old = (best[best.bs == bs].set_index('seed')[what] for bs in (a, b))
+    seeds = new.index.intersection(old.index)
+    if len(seeds) < 2: raise Lacking('a second seed')
+    ratio,lo,hi,n = paired_ratio(new[seeds], old, ev.level)
+    return dict(ratio=ratio, lo=lo, hi=hi, seeds=n, tries=len(t)//2, mid=best.mid_schedule.sum(), hits=len(best))
 
-_RESTS_ON = '({lo:.1f} to {hi:.1f}; {tries} tries each, {mid} of {hits} hits in mid-schedule)'
+_RESTS_ON = '({lo:.1f} to {hi:.1f}, {seeds} pairs of one seed; {tries} tries each, {mid} of {hits} hits in mid-schedule)'
 
 def _quicker(ev, a, b):
     "Seconds to 97 % of the digits at bs `a` over those at bs `b`"
@@ -135,11 +141,11 @@ def contrastive(ev):
     runs = ev.own[(ev.own.regime == 'contrastive') & ev.own.acc.notna()]
     need(runs if runs.bs.nunique() > 1 else [], 'contrastive training at several batch sizes and lengths')
     d = plain(runs)
-    c,err = cells(d),run_error(d)
+    c,err = cells_with_errors(d),errors(d)
     several = [o for _,o in c.groupby('model') if o.bs.nunique() > 1]
     need(several, 'contrastive training at several batch sizes, alike in all else')
     ends = [[best_cell(o, '', bs=bs) for bs in (o.bs.max(), o.bs.min())] for o in several]
-    diff,lo,hi = pair_gaps(ends, err, len(c), ev.level)
+    diff,lo,hi = pair_gaps(ends, len(c), ev.level)
     template = ('{least:.1p} to {most:.1p} points more at the largest batch size than at the smallest, '
                 'each ± {half:.1p}' + assumed(err))
     return Verdict(judge(lo, hi, least=0), template, span(diff, hi) | dict(sd=err.sd))

@@ -15,6 +15,7 @@ from ..analysis.stats import each_level, group_means
 from .comparisons import Ways, alike, compare_ways
 from .ledger import Claims, Lacking, Verdict, judge, need
 from .noise import prediction_errors
+from ..metrics import metric_of
 
 # %% ../../nbs/lab/08_claims_forum.ipynb #b010235c
 CLAIMS = Claims('08_claims_forum.ipynb')
@@ -37,14 +38,16 @@ def parts_less_whole(
     parts, # Runs in one piece and in micro-batches
     level=.9, # Probability that all intervals hold
 ): # DataFrame, a row a cell: `norm`, `bs`, `lr`, `micro_bs`, `n` pairs, `diff`, `lo`, `hi`
-    "How far runs in micro-batches lie above those in one piece that they share seed and all else with"
+    "How much better runs in micro-batches are than those in one piece that they share seed and all else with"
     needs = 'runs of one effective batch size in one piece and in micro-batches, two seeds or more'
-    t = need(parts[parts.acc.notna()] if 'micro_bs' in parts else parts[:0], needs)
+    if 'micro_bs' not in parts: raise Lacking(needs)
+    m = metric_of(parts)
+    t = need(parts.assign(gain=m.sign*parts[m.name]).dropna(subset='gain'), needs)
     t = t.assign(rest=alike(t, 'micro_bs'))
-    whole = t.loc[t.micro_bs.isna(), ['rest', 'seed', 'acc']]
+    whole = t.loc[t.micro_bs.isna(), ['rest', 'seed', 'gain']]
     both = need(t[t.micro_bs.notna()].merge(whole, on=['rest', 'seed'], suffixes=('', '_whole')), needs)
     both = need(both[both.groupby(_CELL).seed.transform('size') > 1], needs).set_index(_CELL)
-    d = group_means(both.acc - both.acc_whole, _CELL, each_level(level, both.index.nunique()))
+    d = group_means(both.gain - both.gain_whole, _CELL, each_level(level, both.index.nunique()))
     return d.rename(columns=dict(mid='diff')).reset_index()[[*_CELL, 'n', 'diff', 'lo', 'hi']]
 
 @CLAIMS.enter('thread', 'same run in parts',

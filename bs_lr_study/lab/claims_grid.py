@@ -12,12 +12,13 @@ __all__ = ['CLAIMS', 'PUBLISHED_POINTS', 'best_run_is', 'top_ten', 'models_alike
 import numpy as np, pandas as pd
 
 from ..analysis.curves import lr_spread, taper_differences
-from ..analysis.stats import best_sets, margin, may_win
+from ..analysis.stats import best_sets, may_win, pair_margins
 from ..analysis.replicates import batch_effects
-from ..analysis.tables import cells, inflection_table
-from .comparisons import best_cell, cell_gap, pair_gaps, span
+from ..analysis.tables import inflection_table
+from .comparisons import best_cell, cell_gap, cells_with_errors, pair_gaps, span
 from .evidence import seeds_sd
 from .ledger import Claims, Lacking, Verdict, judge, need
+from ..metrics import metric_of
 
 # %% ../../nbs/lab/04_claims_grid.ipynb #4cdb624a
 CLAIMS = Claims('04_claims_grid.ipynb')
@@ -31,7 +32,7 @@ def best_run_is(ev):
     may = may_win(c, ev.err, ev.level)
     others = len(may) - (top.name in may.index)
     verdict = 'does not hold' if top.name not in may.index else 'within noise' if others else 'holds'
-    numbers = dict(acc=top.acc, rank=int((c.acc > top.acc).sum()) + 1, runs=len(ev.grid), others=others)
+    numbers = dict(acc=ev.value(top), rank=int((c.gain > top.gain).sum()) + 1, runs=len(ev.grid), others=others)
     return Verdict(verdict, '{acc:.2p} %, number {rank} of {runs} runs; {others} other cells may be the best', numbers)
 
 # %% ../../nbs/lab/04_claims_grid.ipynb #f0347cf3
@@ -40,22 +41,22 @@ def top_ten(ev):
     "Whether any other learning rate could belong among the ten best cells"
     c = ev.grid_cells
     main = c.lr.isin([1e-3, 1e-2])
-    ten = c[main & (c.n > 0)].nlargest(10, 'acc')
+    ten = c[main & (c.n > 0)].nlargest(10, 'gain')
     tenth = need(ten[9:], 'ten cells at 1e-3 and 1e-2').iloc[0]
     other = best_cell(c[~main], 'runs at other learning rates')
-    diff,lo,hi = cell_gap(tenth, other, ev.err, len(c), ev.level)
+    diff,lo,hi = cell_gap(tenth, other, len(c), ev.level)
     template = 'the best at any other lr has {acc:.1p} %, {diff:.1p} points below the tenth ({lo:.1p} to {hi:.1p})'
-    return Verdict(judge(lo, hi, least=0), template, dict(acc=other.acc, diff=diff, lo=lo, hi=hi))
+    return Verdict(judge(lo, hi, least=0), template, dict(acc=ev.value(other), diff=diff, lo=lo, hi=hi))
 
 # %% ../../nbs/lab/04_claims_grid.ipynb #65a21439
 @CLAIMS.enter('grid', 'models alike', "The three models' best runs are within 1.2 % of each other.")
 def models_alike(ev):
     "How far the models' best cells are apart"
     c = ev.grid_cells
-    best = c[c.n > 0].sort_values('acc').drop_duplicates('model', keep='last')
+    best = c[c.n > 0].sort_values('gain').drop_duplicates('model', keep='last')
     need(best[1:], 'runs of several models')
     low,high = best.iloc[0],best.iloc[-1]
-    diff,lo,hi = cell_gap(high, low, ev.err, len(c), ev.level)
+    diff,lo,hi = cell_gap(high, low, len(c), ev.level)
     template = '{diff:.2p} points between {high} and {low} ({lo:.1p} to {hi:.1p})'
     numbers = dict(diff=diff, lo=lo, hi=hi, high=high.model, low=low.model)
     return Verdict(judge(lo, hi, -.0125, .0125), template, numbers)
@@ -66,7 +67,7 @@ def _below_16(ev, bss):
     c = ev.grid_cells
     c = c[c.bs.isin([16, *bss]) & (c.n > 0)]
     best = {b: best_cell(c, f'runs at bs {b}', bs=b) for b in (16, *bss)}
-    return pair_gaps([(best[16], best[b]) for b in bss], ev.err, len(c), ev.level)
+    return pair_gaps([(best[16], best[b]) for b in bss], len(c), ev.level)
 
 @CLAIMS.enter('grid', 'near bs 16', 'The best at bs 8, 32, 64 and 128 is within 1 point of the best at bs 16.')
 def near_16(ev):
@@ -93,12 +94,12 @@ def _full_rows(ev):
 def _best_of_rest(row, i):
     "The best cell of a row but for cell `i`, and cell `i`"
     rest = row.drop(row.index[i])
-    return rest.loc[rest.acc.idxmax()],row.iloc[i]
+    return rest.loc[rest.gain.idxmax()],row.iloc[i]
 
 def _end_of_rows(ev, i, end):
     "How far the best of the rest of each row lies above its first (`i` = 0) or last (-1) cell"
     rows = _full_rows(ev)
-    diff,lo,hi = pair_gaps([_best_of_rest(o, i) for o in rows], ev.err, sum(map(len, rows)), ev.level)
+    diff,lo,hi = pair_gaps([_best_of_rest(o, i) for o in rows], sum(map(len, rows)), ev.level)
     template = 'clear in {clear} of {rows} rows: the best is {least:.1p} to {most:.1p} points above the {end} bs'
     numbers = span(diff, hi) | dict(clear=(lo > 0).sum(), rows=len(rows), end=end)
     return Verdict(judge(lo, hi, least=0), template, numbers)
@@ -169,42 +170,45 @@ def untrainable(ev):
     return Verdict('holds' if lost.all() else 'does not hold', '{lost} of {runs} runs could not be trained', numbers)
 
 # %% ../../nbs/lab/04_claims_grid.ipynb #a9a7fe6c
+_CHANCE = pd.Series(dict(gain=.1, v=0, dof=np.inf))
 _SCORED = '{acc:.2p} %, {right} of 3925 images right where guessing among ten classes gives 392'
 
 def _again_with_ten(own):
     "Own runs of the published cell with ten outputs"
     cell = dict(data='imagenette', model='xresnet18', bs=2048, lr=1e-4, epochs=5, size=128)
     same = np.all([own[k] == v for k,v in cell.items()], axis=0)
-    return own[same & own.acc.notna() & (own.n_out.isna() | (own.n_out == 10))]
+    return own[same & own[metric_of(own).name].notna() & (own.n_out.isna() | (own.n_out == 10))]
 
 @CLAIMS.enter('grid', 'thousand outputs',
               'xresnet18 has 1000 outputs, which is why bs 2048 at lr 1e-4 scores 0.000255.')
 def thousand_outputs(ev):
     "The same cell with ten outputs, which must not be below chance"
     cell = best_cell(ev.grid_cells, 'the published cell', model='xresnet18', bs=2048, lr=1e-4)
-    scored = dict(acc=cell.acc, right=round(cell.acc*3925))
+    scored = dict(acc=ev.value(cell), right=round(cell.gain*3925))
     needs = 'xresnet18 with 10 outputs at bs 2048, lr 1e-4, 128 pixels, 5 epochs'
     runs = need(_again_with_ten(ev.own), needs, _SCORED, **scored)
-    ten,chance = pd.Series(dict(acc=runs.acc.mean(), n=len(runs))),pd.Series(dict(acc=.1, n=np.inf))
-    diff,lo,hi = cell_gap(ten, chance, ev.err, 2, ev.level)
+    m = metric_of(runs)
+    ten = pd.Series(dict(gain=m.sign*runs[m.name].mean(), v=cell.v/len(runs), dof=cell.dof))
+    diff,lo,hi = cell_gap(ten, _CHANCE, 2, ev.level)
     template = _SCORED + '; with ten outputs {ten:.1p} %, {diff:.1p} points from chance ({lo:.1p} to {hi:.1p})'
-    return Verdict(judge(lo, hi, least=0), template, scored | dict(ten=ten.acc, diff=diff, lo=lo, hi=hi))
+    return Verdict(judge(lo, hi, least=0), template, scored | dict(ten=m.sign*ten.gain, diff=diff, lo=lo, hi=hi))
 
 # %% ../../nbs/lab/04_claims_grid.ipynb #e0cbaf9a
 _STEPS = 'clear in {clear} of {steps} steps, the smallest {diff:.1p} points ({lo:.1p} to {hi:.1p})'
 _UNSHIFTED = ('it depends on the error: a shift of one post (p = {p:.2f}) cancels in each step, '
-              'and without it ({sd:.2p} points) the verdict would be {verdict!r}, ' + _STEPS)
+              'and without it ({sds[0]:.2p} points) the verdict would be {verdict!r}, ' + _STEPS)
 
 def _steps_down(c, lrs):
     "Pairs of cells of a model at neighbouring learning rates, the larger first"
     by_lr = [o.set_index('lr') for _,o in c.groupby('model')]
     return [(o.loc[a], o.loc[b]) for o in by_lr for a,b in zip(lrs, lrs[1:]) if a in o.index and b in o.index]
 
-def _clear_steps(pairs, err, k, level):
+def _clear_steps(c, lrs, err, level):
     "A verdict on steps upwards, and how clear they are"
-    diff,lo,hi = pair_gaps(pairs, err, k, level)
-    i = diff.argmin()
-    numbers = dict(clear=(lo > 0).sum(), steps=len(pairs), diff=diff[i], lo=lo[i], hi=hi[i], sd=err.sd)
+    pairs = need(_steps_down(c, lrs), 'neighbouring learning rates')
+    diff,lo,hi = pair_gaps(pairs, len(c), level)
+    i,sds = diff.argmin(),err.at(c)[0]
+    numbers = dict(clear=(lo > 0).sum(), steps=len(pairs), diff=diff[i], lo=lo[i], hi=hi[i], sds=[sds.min(), sds.max()])
     return judge(lo, hi, least=0),numbers
 
 @CLAIMS.enter('first', 'hierarchy', 'At bs 64 there is a clear hierarchy: lr 1e-2 over 1e-3 over 1e-4.')
@@ -212,18 +216,18 @@ def hierarchy(ev):
     "The steps of the hierarchy, model by model, from the runs of both posts"
     lrs = [1e-2, 1e-3, 1e-4]
     both = pd.concat([ev.grid.assign(post='grid'), ev.first.assign(post='first')], ignore_index=True)
-    c = cells(both.drop(columns='post').query('bs == 64 and lr in @lrs'))
-    c = need(c[c.n > 0], 'runs at bs 64')
-    pairs = need(_steps_down(c, lrs), 'neighbouring learning rates')
-    verdict,numbers = _clear_steps(pairs, ev.err, len(c), ev.level)
-    template = _STEPS + ', error {sd:.2p} points; '
-    try: within = _unshifted(pairs, both, len(c), ev.level)
+    at_64 = both.drop(columns='post').query('bs == 64 and lr in @lrs')
+    need(at_64[at_64[ev.metric.name].notna()], 'runs at bs 64')
+    def steps(err): return _clear_steps(cells_with_errors(at_64, err).query('n > 0'), lrs, err, ev.level)
+    verdict,numbers = steps(ev.err)
+    template = _STEPS + ', error {sds[0]:.2p} to {sds[1]:.2p} points; '
+    try: within = _unshifted(steps, both)
     except Lacking: return Verdict(verdict, f'{template}no runs of both posts to take a shift out', numbers)
     return Verdict(verdict, template + '{within}', numbers | dict(within=[within]), dict(within=_UNSHIFTED))
 
-def _unshifted(pairs, both, k, level):
+def _unshifted(steps, both):
     "The steps with what shifts all runs of a post taken out of the error"
-    verdict,numbers = _clear_steps(pairs, seeds_sd(both, batch='post'), k, level)
+    verdict,numbers = steps(seeds_sd(both, batch='post'))
     return numbers | dict(verdict=verdict, p=batch_effects(both, 'post').p.iloc[0])
 
 # %% ../../nbs/lab/04_claims_grid.ipynb #ec06abbb
@@ -246,8 +250,8 @@ def _stable(ev, model):
     c = c[(c.model == model) & c.bs.isin(bss)]
     stable = [best_cell(c[c.lr <= 2e-5], f'{model} at bs {b}, small lr', bs=b) for b in bss]
     others = [best_cell(c[c.lr > 2e-5], f'{model} at bs {b}, larger lr', bs=b) for b in bss]
-    diff,lo,hi = pair_gaps(list(zip(stable, others)), ev.err, len(c), ev.level)
-    numbers = dict(worse=(hi < 0).sum(), stable=[o.acc for o in stable], others=[o.acc for o in others])
+    diff,lo,hi = pair_gaps(list(zip(stable, others)), len(c), ev.level)
+    numbers = dict(worse=(hi < 0).sum(), stable=[ev.value(o) for o in stable], others=[ev.value(o) for o in others])
     template = 'worse at {worse} of 4 batch sizes; best {stable:.0p} % against {others:.0p} % at the others'
     return Verdict(judge(lo, hi, least=0), template, numbers)
 
@@ -262,10 +266,10 @@ def lr_find_18(ev):
     "Whether all of its runs get further than guessing"
     c = ev.grid_cells
     c = need(c[(c.model == 'xresnet18') & c.lr.isin([1e-4, 1e-3, 1e-2])], 'runs of xresnet18')
-    over = c.acc.fillna(0) - .1
-    half = margin(ev.err, len(c), ev.level, c.n.clip(1), c.n.clip(1))
+    over,v = c.gain.fillna(0) - _CHANCE.gain,c.v.fillna(c.v.max())
+    half = pair_margins(v, v, c.dof.fillna(c.dof.min()), len(c), ev.level)
     some = {'below': c[over < -half], 'too near to tell': c[over.abs() <= half]}
-    some = {k: o[['bs', 'lr', 'acc']].to_dict('records') for k,o in some.items() if len(o)}
+    some = {k: o[['bs', 'lr']].assign(acc=ev.value(o)).to_dict('records') for k,o in some.items() if len(o)}
     template = '; '.join(['{clear} of {cells} cells are clearly above 10 %', *(f'{k}: {{{k}}}' for k in some)])
     numbers = dict(clear=(over > half).sum(), cells=len(c)) | some
     each = dict.fromkeys(some, 'bs {bs} at lr {lr:lr} ({acc:.2p} %)')

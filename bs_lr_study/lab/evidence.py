@@ -17,12 +17,14 @@ import pandas as pd
 from ..analysis.budgets import epoch_costs
 from ..analysis.laws import paper_table
 from ..analysis.replicates import run_sd
-from ..analysis.tables import cells
+from ..analysis.variances import cell_sds
+from .comparisons import cells_with_errors
 from .generalization import remedies_study
 from .growing import growing_study
 from .ledger import Lacking
 from .noise import noise_study
 from .scaling import scaling_study
+from ..metrics import metric_of
 from ..readers.load import find_record, load_runs
 from ..store import Store
 
@@ -59,13 +61,26 @@ class Evidence:
 
     @cached_property
     def err(self):
-        "How much a published run moves when it is made again"
-        return seeds_sd(pd.concat([self.grid, self.first], ignore_index=True))
+        "How far a published run of each cell moves when it is made again"
+        both = pd.concat([self.grid, self.first], ignore_index=True)
+        seeds_sd(both)
+        return cell_sds(both)
+
+    @property
+    def metric(self):
+        "What the published grid is about"
+        return metric_of(self.grid)
+
+    def value(self,
+        cells, # A cell of the grid, or several
+    ): # In the metric's own sense
+        "The metric of cells that are known by their gain"
+        return self.metric.sign*cells.gain
 
     @cached_property
     def grid_cells(self):
         "The cells of the published grid"
-        return cells(self.grid)
+        return cells_with_errors(self.grid, self.err)
 
 # %% ../../nbs/lab/02_evidence.ipynb #9dc8f6e7
 def digits_study(

@@ -13,7 +13,6 @@ from scipy.stats import permutation_test, rankdata
 
 from ..analysis.noise_scale import b_simple
 from ..analysis.stats import best_sets, sign_flip_p
-from ..analysis.replicates import run_sd
 from ..readers.load import find_record
 from ..store import Store
 
@@ -32,13 +31,8 @@ def noise_points(
     by = e.groupby(['model', 'lr'], sort=False)
     noise = pd.DataFrame([dict(model=m, lr=lr) | _early_and_late(o, level) for (m,lr),o in by])
     d = df[df.model.isin(noise.model)]
-    sets = best_sets(d, level=level, sd=run_sd(_near_best(d)), **kw).rename(columns=dict(lo='bs_lo', hi='bs_hi'))
+    sets = best_sets(d, level=level, **kw).rename(columns=dict(lo='bs_lo', hi='bs_hi'))
     return sets[['model', 'lr', 'bs', 'bs_lo', 'bs_hi', 'inside']].merge(noise, on=['model', 'lr'])
-
-def _near_best(df, within=.05):
-    "The runs of cells not far below the best of their row: where runs hardly learn they scatter more"
-    mean = df.groupby(['model', 'lr', 'bs']).acc.transform('mean')
-    return df[mean >= mean.groupby([df.model, df.lr]).transform('max') - within]
 
 def _early_and_late(e, level):
     "The noise scale in the first and the last epoch, over the seeds"

@@ -6,7 +6,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/report/page.html.md"""
 
 # %% auto #0
 __all__ = ['Value', 'Text', 'Statements', 'Table', 'Plot', 'Part', 'slug', 'as_value', 'as_table', 'svg', 'as_plot', 'md_text',
-           'Report', 'docs_url']
+           'explorer_beside', 'Report', 'docs_url']
 
 # %% ../../nbs/report/04_page.ipynb #0b6b2f1b
 import math, re, warnings
@@ -176,13 +176,13 @@ def _environment():
     env.filters['whole'] = _unbroken
     return env
 
-def _page(report):
-    "The report as one HTML page"
+def _page(report, explorer):
+    "The report as one HTML page, with a link to what explores its runs"
     from markupsafe import Markup
     env = _environment()
     js = env.loader.get_source(env, 'report.js')[0]
     js_hash = f'sha256-{b64encode(sha256(js.encode()).digest()).decode()}'
-    values = dict(title=report.title, parts=report.parts, made_by=f'bs_lr_study {__version__}')
+    values = dict(title=report.title, parts=report.parts, made_by=f'bs_lr_study {__version__}', explorer=explorer)
     return env.get_template('report.html').render(safe=Markup, js=Markup(js), js_hash=js_hash, **values)
 
 # %% ../../nbs/report/04_page.ipynb #36e45397
@@ -225,13 +225,23 @@ def _md(o, folder):
     return f'![{caption}]({folder}/{o.name}.svg)' if folder else f'*{caption}*'
 
 # %% ../../nbs/report/04_page.ipynb #9bb7002b
+def explorer_beside(
+    path, # Of a report
+): # Path
+    "Where the page lies on which the runs of a report can be explored, if it has one"
+    return Path(path).with_name(f'{Path(path).stem}-explorer.html')
+
 @dataclass(frozen=True, repr=False)
 class Report:
     "What a set of runs says: a page in a browser or a notebook, or Markdown"
     title: str
     parts: list # of `Part`
 
-    def html(self): return _page(self)
+    def html(self,
+        explorer='', # Address of a page on which its runs can be explored, if there is one
+    ): # str
+        "The report as one page"
+        return _page(self, explorer)
 
     def markdown(self,
         folder='', # Where the plots are, seen from the file; without one they are left out
@@ -251,7 +261,9 @@ class Report:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = path.with_name(f'{path.stem}_plots')
         plots = self._save_plots(folder) if kind == '.md' else []
-        path.write_text(self.markdown(quote(folder.name)) if kind == '.md' else self.html(), encoding='utf-8')
+        beside = explorer_beside(path)
+        link = quote(beside.name) if beside.is_file() else ''
+        path.write_text(self.markdown(quote(folder.name)) if kind == '.md' else self.html(link), encoding='utf-8')
         return [path, *plots]
 
     def _save_plots(self, folder):

@@ -175,13 +175,17 @@ def _others(a):
     if out: lines += ['Worse: ' + '; '.join(f'{_cell(o["bs"], o["lr"])}, {m.text(o["mean"])}' for o in out)]
     return lines
 
+def _span(values, shown=str):
+    "From the least to the largest"
+    lo,hi = shown(min(values)),shown(max(values))
+    return lo if lo == hi else f'{lo} to {hi}'
+
 def _elsewhere(a):
     "Where others may be better, in words"
     if not a.others: return ''
     bs,lr = zip(*a.others)
     if len(a.others) == 1: return f'; one that was not confirmed may be, {_cell(*a.others[0])}'
-    return (f'; {len(a.others)} that were not confirmed may be, at bs {min(bs)} to {max(bs)} '
-            f'and lr {fmt_lr(min(lr))} to {fmt_lr(max(lr))}')
+    return f'; {len(a.others)} that were not confirmed may be, at bs {_span(bs)} and lr {_span(lr, fmt_lr)}'
 
 def _bounds(a):
     m = a.metric

@@ -15,6 +15,7 @@ from scipy.optimize import brentq
 from scipy.stats import t as t_dist
 
 from ..analysis.stats import best_p
+from ..analysis.variances import moderated
 from .search import FRESH, Buy, in_unit, is_open, of_search, view
 
 # %% ../../nbs/suggest/04_confirm.ipynb #461e41ac
@@ -100,23 +101,25 @@ class Verdict:
     @property
     def best(self): return self.table.iloc[0]
 
-def _pooled(groups):
-    "Standard deviation within groups, and its degrees of freedom"
-    dof = sum(len(g) - 1 for g in groups)
-    rss = sum(((g - g.mean())**2).sum() for g in groups)
-    return (max(rss/dof, 1e-12)**.5 if dof else np.nan),dof
+def _errors(mean, groups):
+    "The standard deviation of a run of each finalist, moderated by what all of them show, and its degrees of freedom"
+    n = np.array([len(g) for g in groups])
+    own = [g.var(ddof=1) if len(g) > 1 else np.nan for g in groups]
+    var,dof = moderated(mean, own, n)
+    return np.sqrt(np.maximum(var, 1e-12)),dof,n
 
-def _dunnett(n, sd, dof, level):
-    "A margin for the lead of any rival over the first"
-    if len(n) == 1: return 0.
-    def p(lead): return best_p(np.array([[0., *[lead]*(len(n) - 1)]]), n[None], np.array([sd]), dof)[0, 0] - (1 - level)
-    return brentq(p, 0, 50*sd)
+def _dunnett(se, dof, level):
+    "So many standard errors of their difference any rival may lead the first"
+    apart = np.hypot(se[0], se[1:])
+    def p(k): return best_p(np.array([[0., *k*apart]]), np.ones((1, len(se))), se[None], dof[None])[0, 0] - (1 - level)
+    return brentq(p, 0, 50)*apart
 
-def _largest_lead(mean, n, sd, dof, i, level):
+def _largest_lead(mean, se, dof, i, level):
     "How far any other may lie above cell `i`, at most"
     others = [j for j in range(len(mean)) if j != i]
-    margin = _dunnett(np.array([n[i], *n[others]]), sd, dof, level)
-    return max([0., *(mean[others] - mean[i] + margin)])
+    if not others: return 0.
+    order = [i, *others]
+    return max(0., (mean[others] - mean[i] + _dunnett(se[order], dof[order], level)).max())
 
 def judge(
     lattice, # `Lattice`
@@ -130,9 +133,9 @@ def judge(
     values = pd.Series([o.value for o in fresh], [o.cell for o in fresh], dtype=float)
     y = {cell: metric.sign*metric.even(v.to_numpy()) for cell,v in values.groupby(level=0) if v.notna().all()}
     if not any(len(v) > 1 for v in y.values()): return None
-    sd,dof = _pooled(list(y.values()))
-    cells,mean,n = list(y),np.array([v.mean() for v in y.values()]),np.array([len(v) for v in y.values()])
-    p = best_p(mean[None], n[None], np.array([sd]), dof)[0]
+    cells,mean = list(y),np.array([v.mean() for v in y.values()])
+    sd,dof,n = _errors(mean, list(y.values()))
+    p = best_p(mean[None], n[None], sd[None], dof[None])[0]
     half = sd/np.sqrt(n)*t_dist.ppf((1 + level)/2, dof)
     def shown(z): return metric.uneven(metric.sign*z)
     lo,hi = np.sort([shown(mean - half), shown(mean + half)], 0)
@@ -140,7 +143,7 @@ def judge(
     t = pd.DataFrame(dict(bs=[c[0] for c in cells], lr=[c[1] for c in cells], n=n, mean=raw, lo=lo, hi=hi,
                           in_set=p > 1 - level, p=p, seconds=[price(c[0]) for c in cells]))
     first = _recommended(t, lattice, runs, strategy)
-    lead = _largest_lead(mean, n, sd, dof, first, level)
+    lead = _largest_lead(mean, sd/np.sqrt(n), dof, first, level)
     short = abs(shown(mean[first] + lead) - shown(mean[first]))
     rank = np.lexsort((-p, ~t.in_set, t.index != first))
     return Verdict(t.iloc[rank].reset_index(drop=True), float(short), level, not t.in_set.all())

@@ -53,17 +53,25 @@ class Pace:
         cfgs = list(cfgs)
         self.times,self.clock = times or Times(),clock
         self.example = {_kind(c): c for c in cfgs} # of each kind
-        self.left,self.made = Counter(map(_kind, cfgs)),Counter()
+        self.left,self.made,self.ahead = Counter(map(_kind, cfgs)),Counter(),Counter()
         self.start = self.last = self._updated = clock()
         self.end,self.share = None,0. # When the last run ends, by that clock; which share of the work is done
 
     def __call__(self, run):
-        kind = _kind(run.cfg)
-        self.left[kind] -= 1
-        self.made[kind] += 1
+        self._count(_kind(run.cfg), run.env.get('members', 1))
         self.times.add(known_run(run))
         self.last = self.clock()
         if self.last - self._updated > .2 or not self.left.total(): self._update()
+
+    def _count(self, kind, members):
+        "Runs that were trained side by side end together: the first to be told of stands for all"
+        if self.ahead[kind]:
+            self.ahead[kind] -= 1
+            return
+        n = min(members, self.left[kind])
+        self.left[kind] -= n
+        self.made[kind] += n
+        self.ahead[kind] = n - 1
 
     def work(self): # Two numbers
         "How much work is done, and how much is left"

@@ -6,7 +6,7 @@ from scipy import stats as ss
 
 from bs_lr_study.analysis.laws import paper_table
 from bs_lr_study.lab.claims_article import CLAIMS
-from made_up import load, noisy, test
+from made_up import by_others, load, noisy, test
 
 def mean_of_networks(x):
     "Mean over the seven networks of Hoffer et al., with its t interval"
@@ -23,11 +23,12 @@ def test_weaker(verdicts, raw):
 
 def test_digits(verdicts):
     d,u = load('digits'),load('digits-updates')
-    def best(o, bs): return o[o.bs == bs].groupby('lr').acc.mean().max()
+    def best(o, bs): return by_others(o[o.bs == bs])
     shared = d[(d.bs == 32) & (d.lr >= 1e-3)]
     n = verdicts.numbers['gap can be closed']
-    assert n['diff'] == pytest.approx(best(u, 512) - best(shared, 32))
-    assert n['five_epochs'] == pytest.approx(best(d, 512) - best(d, 32))
+    more = best(u, 512) - best(shared, 32)
+    assert [n[k] for k in ('diff', 'lo', 'hi')] == pytest.approx([more.mean(), *ss.t.interval(.9, 2, more.mean(), ss.sem(more))])
+    assert n['five_epochs'] == pytest.approx((best(d, 512) - best(d, 32)).mean()) and n['seeds'] == 3
 
 def test_scaled_growing_and_remedied(verdicts):
     "From the records' lines alone: means of the last epochs"
@@ -94,7 +95,7 @@ OWN = [ # claim, change of own runs, verdict
     ('ghost batch norm', lambda ev: remedied(ev, LB=.8, GBN=.9), 'holds'),
     ('ghost batch norm', lambda ev: remedied(ev, LB=.9, GBN=.8), 'does not hold'),
     ('gap can be closed', lambda ev: less_at_512(ev, .2), 'does not hold'),
-    ('gap can be closed', lambda ev: less_at_512(ev, .01), 'within noise'),
+    ('gap can be closed', lambda ev: less_at_512(ev, .0125), 'within noise'),
     ('grow bs instead of decaying lr', lambda ev: grown(ev, dict(step=.9, grow=.9, still=.8)), 'holds'),
     ('grow bs instead of decaying lr', lambda ev: grown(ev, dict(step=.9, grow=.8, still=.8)), 'does not hold'),
     ('grow bs instead of decaying lr', lambda ev: grown(ev, dict(step=.9, grow=.9, still=.8), sd=.02), 'within noise')]

@@ -1,0 +1,153 @@
+"""The explorer in a browser: each task by the keyboard, nothing asked of anyone, in any light and on any screen."""
+import re
+from itertools import product
+
+import pytest
+
+pytest.importorskip('report.test_browser', reason='no browser here')
+from report import test_browser as t # noqa: E402
+
+from bs_lr_study.explore import explorer # noqa: E402
+
+# Colours may be mixed in any space, which a canvas makes red, green and blue of
+PAINT = """const rgb = s => {
+    const c = Object.assign(document.createElement('canvas'), {width: 1, height: 1}).getContext('2d', {willReadFrequently: true})
+    c.fillStyle = s
+    c.fillRect(0, 0, 1, 1)
+    const [r, g, b, a] = c.getImageData(0, 0, 1, 1).data
+    return [r, g, b, a/255]
+  }"""
+CONTRASTS = re.sub(r'const rgb = .*', lambda m: PAINT, t.CONTRASTS, count=1)
+assert CONTRASTS != t.CONTRASTS
+
+@pytest.fixture(scope='module')
+def file(tmp_path_factory): return explorer(path=tmp_path_factory.mktemp('explorer')/'explorer.html')
+
+@pytest.fixture(scope='module')
+def browser():
+    with t.sync_api.sync_playwright() as p:
+        b = p.chromium.launch(executable_path=t.CHROME, chromium_sandbox=False, args=t.ARGS)
+        yield b
+        b.close()
+
+@pytest.fixture
+def visit(browser, file):
+    "Open the explorer; every request is caught, and none may be made but for the file itself"
+    wrong,asked = [],[]
+    context = browser.new_context()
+    def open_(hash='', width=1400, theme='light'):
+        page = context.new_page()
+        page.set_viewport_size(dict(width=width, height=900))
+        page.emulate_media(color_scheme=theme)
+        page.on('console', lambda m: wrong.append(m.text))
+        page.on('pageerror', lambda e: wrong.append(str(e)))
+        page.route('**/*', lambda route: (asked.append(route.request.url), route.continue_()))
+        page.goto(file.as_uri() + hash)
+        return page
+    yield open_
+    context.close()
+    assert wrong == []
+    assert [o for o in asked if not o.startswith((file.as_uri(), 'data:'))] == []
+
+def focused(page, what='aria-label'): return page.evaluate(f'document.activeElement.getAttribute("{what}")')
+
+def tab_to(page, id, most=15):
+    "Press Tab until an element has the focus"
+    for _ in range(most):
+        page.keyboard.press('Tab')
+        if focused(page, 'id') == id: return
+    raise AssertionError(f'Tab does not reach {id}')
+
+def to_grid(page):
+    for _ in range(15):
+        page.keyboard.press('Tab')
+        if page.evaluate('document.activeElement.tagName') == 'TD': return
+    raise AssertionError('Tab does not reach the crosstab')
+
+# By the keyboard alone
+
+def test_walk_through_the_crosstab(visit):
+    page = visit()
+    to_grid(page)
+    assert focused(page) == 'batch size 32, learning rate 0.01, 80.0 %, 1 run, the best'
+    page.keyboard.press('ArrowLeft')
+    assert focused(page) == 'batch size 16, learning rate 0.01, 79.6 %, 1 run, may be the best'
+    page.keyboard.press('ArrowUp')
+    assert focused(page).startswith('batch size 16, learning rate 0.001,')
+    page.keyboard.press('Home')
+    assert focused(page).startswith('batch size 1, learning rate 0.001,')
+    page.keyboard.press('ArrowLeft') # there is no further
+    assert focused(page).startswith('batch size 1, learning rate 0.001,')
+    page.keyboard.press('Control+End')
+    assert focused(page).startswith('batch size 2048, learning rate 0.01,')
+    assert page.locator('td[tabindex="0"]').count() == 1
+
+def test_the_mean_of_seeds_and_their_curves(visit):
+    "Enter opens the runs of a cell, with a curve each; Escape leads back"
+    page = visit('#study=digits')
+    to_grid(page)
+    assert re.fullmatch(r'batch size 16, learning rate 0.01, 99.1 ± 0.2 %, 3 runs, the best', focused(page))
+    page.keyboard.press('Enter')
+    assert focused(page, 'id') == 'cell-title' and page.locator('#cell-title').inner_text() == 'Batch size 16, learning rate 1e-2'
+    assert page.locator('#cell-body tbody tr').count() == 3 and page.locator('#cell-body svg .stroke').count() == 3
+    assert 'lr=0.01&bs=16' in page.url
+    page.keyboard.press('Escape')
+    assert focused(page).startswith('batch size 16, learning rate 0.01') and page.locator('#cell').is_hidden()
+
+def test_choices_are_kept_in_the_address(visit):
+    "Study, model, best of the runs, level: by Tab and arrows; the address brings all of it back"
+    page = visit()
+    tab_to(page, 'study')
+    page.keyboard.press('ArrowDown')
+    tab_to(page, 'model')
+    page.keyboard.press('ArrowDown')
+    tab_to(page, 'level')
+    page.keyboard.press('ArrowUp')
+    assert 'study=2025-06-01' in page.url and 'level=80' in page.url
+    texts = lambda o: [o.locator(k).inner_text() for k in ('#best', '#rest', '#grid')]
+    assert texts(visit(page.url.partition('#')[1] + page.url.partition('#')[2])) == texts(page)
+
+def test_best_and_rows(visit):
+    page = visit('#study=digits&agg=best')
+    assert 'choose Mean' in page.locator('#rest').inner_text() and page.locator('td.may').count() == 0
+    page = visit('#study=digits&among=row')
+    assert page.locator('td.best').count() == 4 and 'best batch size of each of 4 learning rates' in page.locator('#best').inner_text()
+
+def test_an_address_of_nonsense_shows_the_first_study(visit):
+    page = visit('#study=none&metric=x&level=7&lr=a&bs=2')
+    assert page.locator('#best').inner_text().startswith('Best: batch size 32') and page.locator('#level').input_value() == '90'
+
+# Highlights, marks
+
+def test_cell_point_and_row_stand_out_together(visit):
+    page = visit()
+    page.locator('td[data-key="0.01|64"]').hover()
+    assert page.locator('.point.on').get_attribute('data-key') == '0.01|64' and page.locator('g.line.on').get_attribute('data-lr') == '0.01'
+    page.locator('.point[data-key="0.0001|512"] path').hover()
+    assert page.locator('td.on').get_attribute('data-key') == '0.0001|512' and page.locator('tr.on').get_attribute('data-lr') == '0.0001'
+
+def test_candidates_are_marked_by_more_than_colour(visit):
+    page = visit()
+    may = page.locator('td.may')
+    assert may.count() == 10 == page.locator('.point.may .ring').count()
+    assert {o.strip() for o in page.locator('td.may .mark').all_inner_texts()} == {'●', '★'}
+
+# In any light, on any screen
+
+@pytest.mark.parametrize('width', [320, 390, 1400])
+def test_fits_and_can_be_read(visit, width):
+    for theme,hash in product(('light', 'dark'), ('', '#study=digits&lr=0.01&bs=16')):
+        page = visit(hash, width, theme)
+        assert page.evaluate('document.documentElement.scrollWidth') <= width
+        assert min(page.evaluate(CONTRASTS)) >= 4.5, (width, theme)
+        sizes = page.evaluate("[...document.querySelectorAll('svg text')].map(o => parseFloat(getComputedStyle(o).fontSize)*o.getCTM().a)")
+        assert sizes and min(sizes) >= 11
+        page.close()
+
+@pytest.mark.parametrize('theme', ['light', 'dark'])
+def test_axe_finds_nothing(visit, theme):
+    why = 'axe-playwright-python looks for barriers: pip install .[dev]'
+    axe = pytest.importorskip('axe_playwright_python.sync_playwright', reason=why)
+    page = visit('#study=digits&lr=0.01&bs=16', theme=theme)
+    found = axe.Axe().run(page)
+    assert [(o['id'], [n['html'] for n in o['nodes']][:3]) for o in found.response['violations']] == []
