@@ -36,7 +36,7 @@ def test_reading_in_python_needs_no_framework(tmp_path):
     r = python('from bs_lr_study import crosstab_acc, load_runs; print(crosstab_acc(load_runs(), "xresnet34").shape)', tmp_path)
     assert r.stdout.strip() == '(6, 12)', r.stderr
 
-@pytest.mark.parametrize('line,lack', [('run digits --workers 0', 'fastai'), ('lr-find digits', 'fastai')])
+@pytest.mark.parametrize('line,lack', [('run digits --workers 0', 'torch'), ('lr-find digits', 'torch')])
 def test_what_is_missing_is_named_with_the_line_that_installs_it(line, lack, tmp_path):
     r = bslr(line, tmp_path)
     assert r.returncode == 1 and 'Traceback' not in r.stderr, r.stderr

@@ -77,4 +77,5 @@ def memory(
     from bs_lr_study.words import in_bytes
     alone = str(text).replace('.', '', 1).isdigit()
     try: return in_bytes(f'{text}GB' if alone else text)
-    except ValueError: raise ArgumentTypeError(f'expected an amount of memory, such as 4GB or 500MB, not {text!r}') from None
+    except ValueError: pass
+    raise ArgumentTypeError(f'expected an amount of memory, such as 4GB or 500MB, not {text!r}')

@@ -135,7 +135,7 @@ _SIDES = 128,96,64,48,32 # of images, in pixels
 def _enlarged(probe, factor): return replace(probe, seconds={bs: factor*s for bs,s in probe.seconds.items()})
 
 def _side(small, epochs, budget):
-    "The largest side at which three batch sizes and learning rates fit a budget, if work goes by the area; `small` is at the least"
+    "The largest side at which a small grid fits a budget, if work goes by the area; `small` is of the least"
     def fits(side):
         probe = _enlarged(small, (side/_SIDES[-1])**2)
         return _cost(_small_enough(_GRIDS[3], probe), probe, epochs) <= budget
@@ -159,7 +159,8 @@ def _where(data, settings):
 def _section(name, base, data, grid):
     "A study as a section of settings"
     listed = {k: ' '.join(map(str, v)) for k,v in grid.items()}
-    keys = dict(data=data or base.data, size=base.size, models=base.model) | listed | dict(epochs=base.epochs, learner=base.learner)
+    keys = dict(data=data or base.data, size=base.size, models=base.model) | listed
+    keys |= dict(epochs=base.epochs, learner=base.learner)
     return '\n'.join([f'[{name}]', *(f'{k} = {v}' for k,v in keys.items() if v is not None)]) + '\n'
 
 def _check_section(name, path):
@@ -177,7 +178,8 @@ def _check_model_of(name, path, model):
     from bs_lr_study.sweep.study import load_study
     models = {c.model for c in load_study(name, path).cfgs}
     if model and models != {model}:
-        raise CliError(f'{path} has a section [{name}] already, of {", ".join(models)}; say --name OTHER for one of {model}')
+        raise CliError(f'{path} has a section [{name}] already, of {", ".join(models)}; '
+                       f'say --name OTHER for one of {model}')
 
 def _write_section(text, path):
     "Append a section to a settings file"

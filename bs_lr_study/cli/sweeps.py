@@ -122,7 +122,7 @@ def _in_parts(study, micro, data, how, memory, on):
     if micro != 'auto' and not (micro.isdigit() and int(micro)):
         raise CliError(f'--micro {micro}: say auto, or how many examples at once, such as 64')
     if on == 'ray' and micro == 'auto':
-        raise CliError('--micro auto looks at the memory of this machine; with --on ray say how many examples at once: --micro 64')
+        raise CliError('--micro auto looks at the memory of this machine; with --on ray say a number: --micro 64')
     from bs_lr_study.probe.micro_bs import DoesNotFit, in_parts
     try: return in_parts(study, micro, data, how, memory)
     except DoesNotFit as e: raise CliError(str(e)) from None

@@ -113,7 +113,7 @@ def _examples(dl, n=4):
 
 def _free_bytes(dev, spare=.05):
     if dev.type != 'cuda':
-        raise ValueError(f"no limit given, and a {dev.type} sets none: say how much training may take, such as limit='4GB'")
+        raise ValueError(f"no limit given, and a {dev.type} sets none: say what training may take, such as limit='4GB'")
     free_memory(dev)
     return (1 - spare)*(torch.cuda.mem_get_info(dev)[0] + torch.cuda.memory_reserved(dev))
 
@@ -132,7 +132,7 @@ def _trials(learn):
 
 def find_micro_bs(
     learn, # fastai `Learner`; it is left as it was
-    limit=None, # What training may take, with model and optimizer: '4GB', or a number of bytes; on a GPU all that is free
+    limit=None, # What training may take, all told: '4GB', or a number of bytes; on a GPU what is free
     most=None, # The largest size of interest; the number of training examples by default
     batch=None, # Examples that stand for all, if those of the `DataLoader` differ in size: the largest ones
 ): # int

@@ -103,7 +103,8 @@ def _try_twice(cfgs, how, what):
         with _in_its_own_words(what, first.seed): return try_learner(learn, first.lr) if learn else None
     except SweepError:
         if cfgs[-1].bs == first.bs: raise
-        with _in_its_own_words(what, first.seed): return try_learner(_made(cfgs[-1], how, what), first.lr) # else it is a result
+        learn = _made(cfgs[-1], how, what)
+        with _in_its_own_words(what, first.seed): return learn and try_learner(learn, first.lr) # else it is a result
 
 def _check_metric(study, recorded):
     "A SweepError if no run would record the metric that the study is about"

@@ -28,7 +28,7 @@ def pack_images(
     file, # File to write to
     valid=None, # As for `read_folder`
 ): # SHA-256 of what was written
-    "The images below a folder, with the table of their labels if there is one, as a tar: the same bytes on every machine"
+    "The images below a folder and the table of their labels as a tar, the same bytes on every machine"
     folder,table = read_folder(path, valid),label_table(path)
     rows = chain(*folder.left_out.values()) if table else () # those of other parts, which it names
     with tarfile.open(fileobj=file, mode='w', format=tarfile.PAX_FORMAT) as t:

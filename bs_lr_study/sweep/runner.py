@@ -219,7 +219,7 @@ def run(
 ): # Counter of the statuses of the runs made
     "Train the runs of a study that are not done, and record each as it is done"
     how,stop,place,watch = (_take(o, opts) for o in (how, stop, place, watch))
-    if study.micro: raise SweepError('micro = auto: give the study that `probe.micro_bs.in_parts(study)` makes of this one')
+    if study.micro: raise SweepError('micro = auto: run what `probe.micro_bs.in_parts(study)` makes of this study')
     if place.engine in ENGINES: require('train')
     study,data = with_learner(study, how.learner),data or study.data
     how = replace(how, learner=how.learner or study.learner or study.cfgs[0].learner)

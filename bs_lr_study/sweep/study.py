@@ -93,7 +93,7 @@ class Study:
     metric: Metric|None = None # What its tables are about; None: accuracy where there is one, else the loss
     metrics: dict = field(default_factory=dict) # Metrics to record besides: name = function, or its name
     data: Path|None = None # Folder or archive of its images; None: to be named when it is run
-    micro: str|None = None # 'auto': batches that do not fit are to be made of parts that do, by `probe.micro_bs.in_parts`
+    micro: str|None = None # 'auto': `probe.micro_bs.in_parts` makes batches that do not fit of parts
     memory: int|None = None # Bytes that training may take; None: all that a GPU has free
 
     @property

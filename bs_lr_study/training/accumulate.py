@@ -74,11 +74,11 @@ class Accumulate(Callback):
     def _tell(self, bs):
         "Warn who takes this number for another's"
         if not bs or bs >= self.micro_bs: return
-        warnings.warn(f'Accumulate({self.micro_bs}) does nothing: the batches of the DataLoaders hold {bs} examples, and it cuts '
-                      f'batches into parts of at most {self.micro_bs}. fastai\'s GradientAccumulation({self.micro_bs}) and '
-                      f"Lightning's accumulate_grad_batches={-(-self.micro_bs//bs)} gather small batches into one update "
-                      f'instead: for updates of {self.micro_bs} in passes of {bs}, make the DataLoaders with bs={self.micro_bs} '
-                      f'and say Accumulate({bs})')
+        n = self.micro_bs
+        warnings.warn(f'Accumulate({n}) does nothing: batches of the DataLoaders hold {bs} examples, and it cuts batches '
+                      f"into parts of {n} at most. fastai's GradientAccumulation({n}) and Lightning's "
+                      f'accumulate_grad_batches={-(-n//bs)} gather small batches into one update instead: for updates '
+                      f'of {n} in passes of {bs}, make the DataLoaders with bs={n} and say Accumulate({bs})')
 
     def before_batch(self):
         self._whole,self._seen = (self.xb, self.yb),[]
