@@ -122,9 +122,9 @@ _AMOUNT = re.compile(r'(\d*\.?\d+)\s*([kmgt])i?b?')
 
 def in_bytes(
     amount, # Such as '4GB', '512 MiB' or '1.5g', all in powers of 1024; a number is bytes
-): # int
+): # Number; infinity is no limit
     "The bytes that an amount of memory is"
-    if isinstance(amount, (int, float)): return int(amount)
+    if isinstance(amount, (int, float)): return amount
     m = _AMOUNT.fullmatch(str(amount).strip().lower())
     if m and (n := int(float(m[1])*_BYTES[m[2]])): return n
     raise ValueError(f'{amount!r} is no amount of memory; say 4GB or 512MB')

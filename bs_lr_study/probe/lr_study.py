@@ -41,7 +41,7 @@ from ..training.options import train_options
 from ..training.outcome import ending, machine, on_device
 
 # %% ../../nbs/probe/03_lr_study.ipynb #af809a6c
-_SCHEDULE = 'epochs', 'schedule', 'warmup', 'regime', 'drops', 'factor', 'max_bs'
+_SCHEDULE = 'epochs', 'schedule', 'warmup', 'regime', 'drops', 'factor', 'max_bs', 'freeze_epochs', 'lr_mult'
 _WITHOUT_EFFECT = dict(lr=1.) | {k: CONFIG_DEFAULTS[k] for k in _SCHEDULE}
 
 def find_cfgs(

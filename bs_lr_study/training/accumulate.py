@@ -73,7 +73,7 @@ class Accumulate(Callback):
 
     def _tell(self, bs):
         "Warn who takes this number for another's"
-        if not bs or bs >= self.micro_bs: return
+        if not bs or bs >= self.micro_bs or dist.is_initialized(): return # several devices share a batch
         n = self.micro_bs
         warnings.warn(f'Accumulate({n}) does nothing: batches of the DataLoaders hold {bs} examples, and it cuts batches '
                       f"into parts of {n} at most. fastai's GradientAccumulation({n}) and Lightning's "
