@@ -145,5 +145,5 @@ def test_a_study_that_fine_tunes_has_curves(tmp_path):
     keys = dict(data='digits', models='small', batch_sizes=64, lrs=[1e-3, 1e-2], epochs=3)
     s = make_study('tuned', tmp_path/'tuned.jsonl', schedule='fine_tune', freeze_epochs=1, lr_mult=10, **keys)
     assert find_cfgs(s) == find_cfgs(make_study('plain', tmp_path/'plain.jsonl', **keys))
-    curves = find_study(s, num_it=12, show=False)
+    curves = find_study(s, num_it=20, show=False)
     assert curves.status.tolist() == ['ok'] and len(curves.losses[0]) > 5
