@@ -9,16 +9,18 @@ __all__ = ['findings', 'findings_text']
 
 # %% ../../nbs/analysis/08_findings.ipynb #74da99a0
 from dataclasses import replace
+from html import escape
 from itertools import combinations
 
 import numpy as np, pandas as pd
 
 from .curves import lr_spread
+from .next_runs import next_runs
 from .stats import best_sets, may_win, pair_margins, winners_curse
 from .tables import cells
 from .variances import CellSds, errors
 from .rows import line_end, row_findings
-from .wording import Finding
+from .wording import CERTAINTY, Finding
 from ..metrics import metric_of
 from ..readers.rates import is_search
 
@@ -208,10 +210,18 @@ def _budget(df):
     if len(n) < 2 or n.iloc[0] < 2*n.iloc[-1]: return
     yield Finding('budget', '', 'fact', dict(updates={int(k): float(v) for k,v in n.items()}))
 
+# %% ../../nbs/analysis/08_findings.ipynb #4be0c1d1
+def _next(df, err, m, level):
+    "What to run next, and by how much that may shrink the sets"
+    if not err.known: return
+    t = next_runs(df, 3, level, err, m)
+    t = t[t.shrinks > .1]
+    if len(t): yield Finding('next', '', 'within noise', dict(runs=t.to_dict('records'), models=df.model.nunique()))
+
 # %% ../../nbs/analysis/08_findings.ipynb #bca72fb9
 # Kinds that rest on an error
 _ON_ERROR = {'best cell', 'models', 'models alike', 'row', 'flat rows', 'rows alike', 'best batch size', 'bs moves',
-             'bs steady', 'best learning rate', 'lr moves', 'lr steady', 'spread', 'spreads alike'}
+             'bs steady', 'best learning rate', 'lr moves', 'lr steady', 'spread', 'spreads alike', 'next'}
 
 def _inferred(df, c, m, err, level):
     "The findings that follow from an error"
@@ -233,11 +243,24 @@ def _what(o):
 
 def _all_inferred(df, c, m, err, level, given):
     "The findings that follow from an error; if that is assumed, and not `given` by the caller, clear is what is so with twice as much"
-    found = _inferred(df, c, m, err, level)
+    found = [*_inferred(df, c, m, err, level), *_next(df, err, m, level)]
     if not err.assumed: return found
-    wide = found if given else _inferred(df, c, m, replace(err, sd=2*err.sd), level)
+    wide = found if given else _inferred(df, c, m, err.twice(), level)
     again = {_what(o): o for o in wide}
     return [_on_assumed(o, err.sd, again.get(_what(o))) for o in found]
+
+def _item(sentence, certainty):
+    look = 'border:1px solid;border-radius:.6em;padding:0 .4em;white-space:nowrap'
+    tag = f' <small style="{look}">{escape(certainty)}</small>'
+    return f'<li>{escape(sentence)}{tag*(certainty != "fact")}</li>'
+
+class _Findings(pd.DataFrame):
+    "Findings as a frame, which a notebook shows as the sentences by topic"
+    def _repr_html_(self):
+        topics = pd.DataFrame(self).groupby('topic', sort=False)
+        lists = [f'<li>{escape(topic)}<ul>{"".join(map(_item, o.sentence, o.certainty))}</ul></li>' for topic,o in topics]
+        means = '; '.join(f'{k}: {v}' for k,v in CERTAINTY.items() if k != 'fact' and (self.certainty == k).any())
+        return f'<ul>{"".join(lists)}</ul><p><small>{escape(means)}</small></p>'
 
 def findings(
     df, # Runs, as `load_runs` gives them
@@ -255,7 +278,7 @@ def findings(
     else: found += _lost_rows(c)
     found = [replace(o, metric=m) for o in found]
     rows = [(o.topic, o.model, str(o), o.certainty, o.values, o.kind) for o in found]
-    t = pd.DataFrame(rows, columns=['topic', 'model', 'sentence', 'certainty', 'evidence', 'kind'])
+    t = _Findings(rows, columns=['topic', 'model', 'sentence', 'certainty', 'evidence', 'kind'])
     t.attrs['metric'] = m
     return t
 

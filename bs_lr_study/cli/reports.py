@@ -111,10 +111,11 @@ def _report_one(df, out, title, fmt, dark, parts, html, md):
     from bs_lr_study.explore.embed import studies
     from bs_lr_study.explore.page import save_explorer
     from bs_lr_study.metrics import metric_of
-    from bs_lr_study.report.compose import report, save_plots, tables
+    from bs_lr_study.report.compose import report, save_plots
     from bs_lr_study.report.page import explorer_beside
+    from bs_lr_study.report.terminal import print_tables
     parts = parts(df)
-    print(tables(df, parts=parts))
+    print_tables(df, parts)
     paths = save_plots(df, out, fmt, dark)
     print(f'\nPlots: {", ".join(map(str, paths))}' if paths else f'\nNo plots: no run has {metric_of(df).one}')
     page = report(df, f'Batch size and learning rate: {title}', parts=parts)

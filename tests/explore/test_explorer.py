@@ -2,11 +2,12 @@
 import re
 from itertools import product
 
-import pytest
+import pandas as pd, pytest
 
 pytest.importorskip('report.test_browser', reason='no browser here')
 from report import test_browser as t # noqa: E402
 
+from bs_lr_study.analysis import load_runs # noqa: E402
 from bs_lr_study.explore import explorer # noqa: E402
 
 # Colours may be mixed in any space, which a canvas makes red, green and blue of
@@ -136,13 +137,14 @@ def test_candidates_are_marked_by_more_than_colour(visit):
 
 @pytest.mark.parametrize('width', [320, 390, 1400])
 def test_fits_and_can_be_read(visit, width):
-    for theme,hash in product(('light', 'dark'), ('', '#study=digits&lr=0.01&bs=16')):
-        page = visit(hash, width, theme)
+    page = visit('#study=digits&lr=0.01&bs=16', width)
+    for theme,study in product(('light', 'dark'), ('2025-06-04', 'digits')):
+        page.emulate_media(color_scheme=theme)
+        page.locator('#study').select_option(study)
         assert page.evaluate('document.documentElement.scrollWidth') <= width
         assert min(page.evaluate(CONTRASTS)) >= 4.5, (width, theme)
         sizes = page.evaluate("[...document.querySelectorAll('svg text')].map(o => parseFloat(getComputedStyle(o).fontSize)*o.getCTM().a)")
         assert sizes and min(sizes) >= 11
-        page.close()
 
 @pytest.mark.parametrize('theme', ['light', 'dark'])
 def test_axe_finds_nothing(visit, theme):
@@ -166,7 +168,7 @@ def test_open_a_csv(visit):
     give(page, GRID)
     page.wait_for_selector('option[value="mine.csv"]', state='attached')
     assert page.locator('#study').input_value() == 'mine.csv' and 'study=mine.csv' in page.url
-    assert 'acc was read as per cent, since it runs from 51 to 55.4' in page.locator('#problem').inner_text()
+    assert 'mine.csv: acc was read as per cent, since it runs from 51 to 55.4' in page.locator('#problem').inner_text()
     best = 'Best: batch size 32, learning rate 1e-1, the highest accuracy of model: 54.7 %, the mean of 3 runs'
     assert page.locator('#best').inner_text().startswith(best)
     assert page.locator('#metric option').all_inner_texts() == ['Accuracy', 'Validation loss'] and page.locator('td.ran').count() == 6
@@ -206,3 +208,34 @@ def test_choose_one_of_several_metrics(visit):
     page.keyboard.press('Enter')
     page.wait_for_selector('option[value="mine.csv"]', state='attached')
     assert 'validation AUC of model: 70.0 %' in page.locator('#best').inner_text()
+
+# Runs of any kind
+
+EVIL = '<img src=x onerror=alert(1)>'
+
+@pytest.fixture(scope='module')
+def lost_runs(tmp_path_factory):
+    "A loss, runs that diverged, failed or go on, a cell that was not run, a model without any value, a name that means no good"
+    rows = [(EVIL, 8, .1, 0, .5, 'ok'), (EVIL, 8, .1, 1, None, 'diverged'), (EVIL, 16, .1, 0, None, 'failed'),
+            (EVIL, 16, .01, 0, .7, 'ok'), (EVIL, 32, .01, 0, None, 'running'), ('none', 8, .1, 0, None, 'diverged')]
+    df = pd.DataFrame(rows, columns=['model', 'bs', 'lr', 'seed', 'val_loss', 'status']).assign(run=list('abcdef'), message=EVIL)
+    return explorer(load_runs(df), tmp_path_factory.mktemp('lost')/'explorer.html')
+
+def test_lost_runs_are_shown(browser, lost_runs):
+    page = browser.new_page()
+    page.goto(lost_runs.as_uri())
+    names = page.locator('td').evaluate_all('os => os.map(o => o.getAttribute("aria-label"))')
+    assert names == [
+        'batch size 8, learning rate 0.01, not run', 'batch size 16, learning rate 0.01, 0.700, 1 run',
+        'batch size 32, learning rate 0.01, not trained to the end',
+        'batch size 8, learning rate 0.1, 0.500, 1 run, 1 of 2 diverged, the best',
+        'batch size 16, learning rate 0.1, failed', 'batch size 32, learning rate 0.1, not run']
+    key = page.locator('#key').inner_text()
+    assert all(o in key for o in ('diverged', 'failed', 'not trained to the end', 'not run')) and 'may be' not in key
+    assert 'nothing says how far a run moves' in page.locator('#rest').inner_text()
+    assert 'lowest validation loss' in page.locator('#best').inner_text()
+    page.locator('#model').select_option('none')
+    assert page.locator('#best').inner_text() == 'No run of this model has a value.' and page.locator('#lines svg').count() == 0
+    page.locator('td').first.click()
+    assert page.locator('#cell-body tbody tr').inner_text().split()[0] == 'f' and page.locator('img').count() == 0
+    page.close()

@@ -19,9 +19,11 @@ const choices = (names, choose) => html("p", {class: "choices"}, names.map(name 
   return button;
 }));
 
-function explain(problem, error, choose) {
-  const line = error.line ? [html("p", {}, error.elsewhere ? "" : "Or on your own machine:"), html("code", {}, error.line)] : [];
-  problem.replaceChildren(html("p", {}, error.message), error.choices ? choices(error.choices, choose) : "", ...line);
+// why a file is not shown, and the line that shows it elsewhere
+function explain(problem, name, error, choose) {
+  const line = error.line ? [error.elsewhere ? "" : html("p", {}, "On your own machine:"), html("code", {}, error.line)] : [];
+  const title = html("p", {}, html("b", {}, error.choices ? `${name}: which metric?` : `${name} is not shown.`));
+  problem.replaceChildren(title, html("p", {}, error.message), error.choices ? choices(error.choices, choose) : "", ...line);
 }
 
 // read files that come by the button or by the mouse; `show` takes the study of each
@@ -30,11 +32,11 @@ export function acceptFiles(input, problem, rules, show) {
     try {
       if (file.size > LARGEST) throw new Refusal(`${file.name} is larger than ${LARGEST / 1e6} MB: too much for a page.`);
       const {study, warnings} = studyOf(new Uint8Array(await file.arrayBuffer()), file.name, rules, metric);
-      problem.replaceChildren(...warnings.map(o => html("p", {}, o)));
+      problem.replaceChildren(...warnings.map(o => html("p", {}, `${file.name}: ${o}`)));
       show(study);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      explain(problem, error, name => read(file, name));
+      explain(problem, file.name, error, column => read(file, column));
     }
   }
   input.addEventListener("change", async () => {
