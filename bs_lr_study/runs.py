@@ -8,7 +8,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/runs.html.md"""
 __all__ = ['Word', 'ModelName', 'ObjectName', 'Positive', 'Counted', 'Share', 'Part', 'Seed', 'CONFIG_FIELDS', 'CONFIG_DEFAULTS',
            'LEFT_TO_LEARNER', 'Status', 'SCHEMA', 'Extras', 'RunConfig', 'is_config', 'flat', 'config', 'own_fields',
            'fields_id', 'config_id', 'claimed', 'grid', 'stages', 'steps_by_epoch', 'examples_seen', 'run_name',
-           'parse_run', 'explain', 'fmt_lr', 'Run', 'run_to_dict', 'run_from_dict']
+           'parse_run', 'explain', 'fmt_lr', 'fields_html', 'Run', 'run_to_dict', 'run_from_dict']
 
 # %% ../nbs/00_runs.ipynb #24c6712d
 import hashlib, json, math, re
@@ -16,6 +16,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime, timezone
 from decimal import Decimal
 from functools import cached_property
+from html import escape
 from itertools import accumulate, pairwise, product
 from typing import Annotated, Any, Literal
 
@@ -274,6 +275,23 @@ def fmt_lr(
     head,tail = digits[0],''.join(map(str, digits[1:]))
     return f"{head}{'.' if tail else ''}{tail}e{exp + len(tail)}"
 
+# %% ../nbs/00_runs.ipynb #fef7b4bb
+def _field_text(k, v):
+    if k == 'lr' and not isinstance(v, str): return fmt_lr(v)
+    return f'{v:.4g}' if isinstance(v, float) else str(v)
+
+def fields_html(
+    title, # Above the table
+    *groups, # Dicts of field and value, with a line between two
+): # str
+    "Fields and their values as a table for a notebook"
+    def row(k, v):
+        head = f'<th scope="row" style="text-align:left">{escape(str(k))}</th>'
+        return f'<tr>{head}<td>{escape(_field_text(k, v))}</td></tr>'
+    bodies = ''.join(f'<tbody>{"".join(row(*o) for o in group.items())}</tbody>' for group in groups if group)
+    caption = f'<caption style="text-align:left;font-weight:bold">{escape(title)}</caption>'
+    return f'<div style="overflow-x:auto"><table>{caption}{bodies}</table></div>'
+
 # %% ../nbs/00_runs.ipynb #39884ac0
 Status = Literal['ok', 'diverged', 'oom', 'failed', 'untrainable']
 SCHEMA = 1 # Version of the record's form
@@ -296,6 +314,13 @@ class Run:
 
     @property
     def id(self): return self.cfg.id
+
+    def _repr_html_(self):
+        "What was trained, how it ended, its last epoch and its cost, as a notebook shows it"
+        config = {k: v for k,v in flat(self.cfg).items() if k in _STEM or CONFIG_DEFAULTS.get(k) != v}
+        ended = dict(status=self.status) | ({'message': self.message} if self.message else {})
+        last = self.metrics[-1] if self.metrics else {}
+        return fields_html(self.name or run_name(self.cfg), config, ended | last, self.cost)
 
     @property
     def acc(self):

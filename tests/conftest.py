@@ -6,8 +6,8 @@ import numpy as np, psutil, pytest
 
 # These start processes that they wait for: first in line, so that the rest fills the gaps
 PROCESSES = ('sweep/test_cluster', 'test_faults', 'tracking/test_send', 'training/test_devices', 'test_rerun', 'test_site',
-             'sweep/test_runner', 'test_cli', 'sweep/test_workers', 'report/test_browser', 'explore/test_explorer', 'training/test_checkpoint',
-             'test_package', 'test_safety', 'test_needs', 'test_own', 'test_commands')
+             'sweep/test_runner', 'test_cli', 'sweep/test_workers', 'report/test_browser', 'explore/test_explorer',
+             'training/test_checkpoint', 'test_package', 'test_safety', 'test_needs', 'test_own', 'test_commands')
 TESTS = Path(__file__).parent
 
 def pytest_configure(config):

@@ -232,12 +232,13 @@ def test_quarto_begins_with_an_empty_folder(tmp_path, monkeypatch):
     "What the preview wrote is not published"
     quarto,out = tmp_path/'bin'/'quarto',tmp_path/'site'
     for o in (quarto.parent, out, tmp_path/'pages'): o.mkdir()
+    (tmp_path/'pages'/pages.EXPLORER).touch()
     quarto.write_text('#!/bin/sh\nmkdir -p "$2/../site" && echo "# page" > "$2/../site/page.llms.md"\n')
     quarto.chmod(0o755)
     (out/'stale.html').write_text('of the preview')
     monkeypatch.setenv('PATH', str(quarto.parent), prepend=os.pathsep)
     pages.render_quarto(tmp_path/'pages', out)
-    assert {o.name for o in out.iterdir()} == {'page.llms.md', 'page.html.md'}
+    assert {o.name for o in out.iterdir()} == {'page.llms.md', 'page.html.md', pages.EXPLORER}
 
 def test_continuous_integration_needs_a_browser(monkeypatch):
     "There the tests in a browser fail where none is, and are not skipped"
@@ -266,7 +267,11 @@ class Page(HTMLParser):
         if tag == 'img': self.pictures.append(a.get('alt'))
 
 @pytest.fixture(scope='module')
-def parsed(site): return {p.relative_to(site).as_posix(): Page(p.read_text(encoding='utf-8')) for p in site.rglob('*.html')}
+def parsed(site): return {o.relative_to(site).as_posix(): Page(o.read_text(encoding='utf-8')) for o in rendered(site)}
+
+def rendered(site):
+    "The pages that are made of notebooks and texts; the explorer has tests of its own"
+    return [o for o in sorted(site.rglob('*.html')) if o.name != pages.EXPLORER or o.parent != site]
 
 def test_links_lead_somewhere(site, parsed):
     "Each link to a page or a file finds it, and each to a place in a page finds that"
@@ -440,7 +445,7 @@ def visit(browsing):
 @pytest.mark.parametrize('every', [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_each_page_loads(visit, site, every):
     "Without an error, without asking anything of anyone else, and all of it is to be seen on a phone"
-    for o in sorted(site.rglob('*.html'))[::every]:
+    for o in rendered(site)[::every]:
         page = visit(o.relative_to(site).as_posix(), width=390)
         assert page.title() and page.evaluate(CUT) == [] and page.evaluate(LOW) == [], o.name
 

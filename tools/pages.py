@@ -178,6 +178,11 @@ def copy_files(copies, to):
         (to/o).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT/o, to/o)
 
+def write_explorer(to):
+    "The explorer of the published runs, a page that no renderer makes"
+    from bs_lr_study.explore import explorer
+    return explorer(path=to/EXPLORER)
+
 def stage(to, run=True, out='_docs'):
     "Write all pages into a folder, with the configuration that either renderer reads; without `run`, summaries are as they were saved"
     cfg,(repo, site) = config(),addresses()
@@ -191,6 +196,7 @@ def stage(to, run=True, out='_docs'):
         path.write_text(text, encoding='utf-8') if isinstance(text, str) else write_nb(text, path)
         os.utime(path, (when.get(src, (ROOT/src).stat().st_mtime),)*2) # the map of the site tells when a page changed
     copy_files(copies, to)
+    write_explorer(to)
     cfg['project'] |= {'render': [str(address(o)) for o in pages], 'output-dir': os.path.relpath(out, to)}
     cfg['website'] = entries(cfg['website'], pages) | {'site-url': site, 'repo-url': repo}
     (to/'_quarto.yml').write_text(yaml.dump(cfg, sort_keys=False, allow_unicode=True), encoding='utf-8')
@@ -204,6 +210,12 @@ def copies_for_docstrings(out):
         name = o.name.removesuffix('.llms.md')
         shutil.copy2(o, o.with_name(f'{name}.html.md'))
         if name == 'index' and o.parent != out: shutil.copy2(o, o.with_name(f'{o.parent.name}.html.md'))
+
+EXPLORER = 'explorer.html'
+
+def with_explorer(pages, out):
+    "Take the explorer along as it is"
+    shutil.copy2(pages/EXPLORER, out/EXPLORER)
 
 def no_foreign_fonts(out):
     "Themes name fonts of Google's; the page does without them, and its readers are not told of to anyone"
@@ -239,6 +251,7 @@ def render(pages, out):
     no_foreign_fonts(out)
     formulas_without_script(out)
     copies_for_docstrings(out)
+    with_explorer(pages, out)
     texts = [o.src for o in site.pages.values() if o.src.suffix != '.ipynb']
     return site.warnings + [f'{o}:{line}: {what}' for o in texts for line,what in scan((pages/o).read_text(encoding='utf-8'))]
 
@@ -247,6 +260,7 @@ def render_quarto(pages, out):
     subprocess.run(['quarto', 'render', str(pages), '-M', 'html-math-method:mathml'], check=True)
     no_foreign_fonts(out)
     copies_for_docstrings(out)
+    with_explorer(pages, out)
 
 # The command
 

@@ -10,7 +10,7 @@ __all__ = ['settings_of', 'different', 'comparable', 'by_setting']
 # %% ../../nbs/analysis/01_settings.ipynb #8b644edd
 import numpy as np, pandas as pd
 
-from ..metrics import known_metric
+from ..metrics import known_metric, told_metric
 from ..readers.ask import AskError
 from ..readers.columns import ACCUMULATION, is_parameter, plain_key
 from ..runs import CONFIG_DEFAULTS, CONFIG_FIELDS
@@ -124,7 +124,7 @@ def settings_of(
     df, # Runs, as `load_runs` gives them
 ): # list of columns
     "The columns beside model, bs, lr and seed that hold settings which vary between the runs"
-    told = {getattr(df.attrs.get('metric'), 'name', None), *df.attrs.get('measured', ())} # by a tool that knows
+    told = {getattr(told_metric(df), 'name', None), *df.attrs.get('measured', ())} # by a tool that knows
     ours = _OURS <= set(df)
     cols = [c for c in df if c not in _KEYS and c not in told and (c in CONFIG_FIELDS or not ours)]
     return [c for c in cols if _varies(df[c]) and _is_setting(df, c)]
@@ -173,7 +173,9 @@ def comparable(
         first = {f: v[0] for (f,_),v in mixed.items()}
         raise AskError(f"these runs cannot share a table: they differ in {_in_words(mixed)}. Only model, bs, lr and "
                        "seed may differ: "
-                       'select the runs of one, such as ', dict(where=first), '; by_setting gives those of each')
+                       'select the runs of one, such as ', dict(where=first), '; by_setting, as bslr report, gives those of each; '
+                       'a column that is no setting is left aside by ',
+                       dict(columns={next(iter(first)): None}))
     return df
 
 # %% ../../nbs/analysis/01_settings.ipynb #53e6ccd1

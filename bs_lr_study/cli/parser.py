@@ -20,7 +20,7 @@ OPTIONS = {
         settings='FILE', store='FILE', data='PATH', seeds='N', only='FIELD=VALUE', retry='STATUS', limit='N', budget='TIME',
         dry_run=''),
     'What is asked': dict(
-        model='NAME', metric='NAME', lower='BOOL', unit='UNIT', columns='NAME=COL', where='COL=VALUE', by='SETTING',
+        model='NAME', metric='NAME', lower='BOOL', unit='UNIT', columns='NAME=COL', where='COL=VALUE', bins='N', by='SETTING',
         against='VALUE', paired='COLUMN', level='P', within='X', try_='BS,LR', epochs='N', size='N', memory='4GB', name='NAME',
         bs='N', lr='X', updates='N'),
     'How to train': dict(

@@ -34,17 +34,19 @@ def read_runs(
     files, # As they were typed
     columns=None, model=None, where=None, # Texts, as options have them
     metric=None, lower=None, unit=None,   # As for `load_runs`, `lower` as text
+    bins=None, # Learning rates of a random search in so many bins; as they are if left out
 ): # DataFrame
     "Runs as a command line asks for them"
     if not files: raise CliError('which runs? Name a store (.jsonl), a CSV file, or a set that ships with the package')
     from bs_lr_study.readers.ask import parse_columns, parse_pairs
     from bs_lr_study.readers.load import load_runs
+    from bs_lr_study.readers.rates import bin_rates
     named = parse_columns(columns) | ({} if model is None else dict(model=None if model == 'none' else model))
     files = list(dict.fromkeys(map(_source, files)))
     how = dict(metric=metric, lower=lower and lower == 'true', unit=UNITS.get(unit, unit))
     df = load_runs(files if len(files) > 1 else files[0], named or None, where=parse_pairs(where, 'where') or None, **how)
     if 'id' in df: df = df[df.id.isna() | ~df.duplicated(['id'], keep='last')]
-    return df.reset_index(drop=True)
+    return (df if bins is None else bin_rates(df, bins)).reset_index(drop=True)
 
 # %% ../../nbs/cli/03_reports.ipynb #7cc466d9
 FORMATS = ['png', 'svg', 'pdf']
@@ -58,6 +60,7 @@ def report(
     columns:Annotated[pair, dict(nargs='+')]=None, # Which column is what: bs=batch,lr=params_lr
     model:str=None,   # Column of the models; none: there is one model
     where:Annotated[pair, dict(nargs='+')]=None, # Only runs with these values: optimizer=adam
+    bins:int=None,    # Learning rates of a random search in so many bins
     out:str='plots',  # Folder for the plots
     fmt:Annotated[str, dict(choices=FORMATS)]='png', # Format of the plots
     dark:bool=False,  # Draw for a dark page
@@ -67,7 +70,7 @@ def report(
     "Print the tables of any runs, draw their plots, write one page"
     from bs_lr_study.lab.verdicts import report_parts
     check_folder(out)
-    df = read_runs(files, columns, model, where, metric, lower, unit)
+    df = read_runs(files, columns, model, where, metric, lower, unit, bins)
     show_report(df, out, ', '.join(map(str, files)), fmt, dark, report_parts, html, md)
 
 # %% ../../nbs/cli/03_reports.ipynb #49264c3d
@@ -82,7 +85,10 @@ def show_report(
     "Print tables, draw plots and write a page of runs, those of each setting by themselves"
     from bs_lr_study.analysis.settings import by_setting
     from bs_lr_study.analysis.tables import answer_oom
-    for setting,part in by_setting(answer_oom(df)).items():
+    df = answer_oom(df)
+    sets = by_setting(df)
+    if len(sets) > 1: _say_several(df, len(sets))
+    for setting,part in sets.items():
         setting = clean(setting)
         if not setting: _report_one(part, out, title, fmt, dark, parts, html, md)
         else:
@@ -91,15 +97,27 @@ def show_report(
             files = [o and '{0}-{2}{1}'.format(*os.path.splitext(o), tail) for o in (html, md)]
             _report_one(part, f'{out}/{tail}', f'{title}: {setting}', fmt, dark, parts, *files)
 
+def _say_several(df, n):
+    "Say why there are several reports, and how to have one"
+    from bs_lr_study.analysis.settings import settings_of
+    from bs_lr_study.runs import CONFIG_FIELDS
+    vary = settings_of(df)
+    why = f', since runs differ in {", ".join(map(clean, vary))}' if vary else ''
+    print(f'{n} settings{why}: each has tables, plots and a page of its own.')
+    for c in [clean(c) for c in vary if c not in CONFIG_FIELDS][:1]:
+        print(f'If {c} is no setting, leave it aside by --columns {c}=none; --where {c}=VALUE asks for some runs only.')
+
 def _report_one(df, out, title, fmt, dark, parts, html, md):
     from bs_lr_study.explore.embed import studies
     from bs_lr_study.explore.page import save_explorer
-    from bs_lr_study.report.compose import report, save_plots, tables
+    from bs_lr_study.metrics import metric_of
+    from bs_lr_study.report.compose import report, save_plots
     from bs_lr_study.report.page import explorer_beside
+    from bs_lr_study.report.terminal import print_tables
     parts = parts(df)
-    print(tables(df, parts=parts))
+    print_tables(df, parts)
     paths = save_plots(df, out, fmt, dark)
-    print(f'\nPlots: {", ".join(map(str, paths))}' if paths else '\nNo plots: no run has an accuracy')
+    print(f'\nPlots: {", ".join(map(str, paths))}' if paths else f'\nNo plots: no run has {metric_of(df).one}')
     page = report(df, f'Batch size and learning rate: {title}', parts=parts)
     html = html or f'{out}/report.html'
     beside = save_explorer(studies(df, title), explorer_beside(html), f'{title}: explorer')
@@ -160,11 +178,12 @@ def export(
     columns:Annotated[pair, dict(nargs='+')]=None, # Which column is what: bs=batch,lr=params_lr
     model:str=None,   # Column of the models; none: there is one model
     where:Annotated[pair, dict(nargs='+')]=None, # Only runs with these values: optimizer=adam
+    bins:int=None,    # Learning rates of a random search in so many bins
 ):
     "Write a table of runs as CSV, LaTeX or Markdown, or a heatmap"
     from bs_lr_study.report.files import TABLE_SUFFIXES
     _check_to(to, files, (*TABLE_SUFFIXES, *(f'.{o}' for o in FORMATS)))
-    df = read_runs(files, columns, model, where, metric, lower, unit)
+    df = read_runs(files, columns, model, where, metric, lower, unit, bins)
     for path in to: print(f'Wrote {", ".join(map(str, _export_one(df, path, table)))}')
 
 def _export_one(df, path, table):

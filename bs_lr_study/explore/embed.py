@@ -7,8 +7,9 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/explore/embed.html.md"""
 # %% auto #0
 __all__ = ['with_chances', 'plain', 'study', 'curves_of', 'studies']
 
-# %% ../../nbs/explore/01_embed.ipynb #a458e1e1
+# %% ../../nbs/explore/01_embed.ipynb #5a85b094
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ def _cell_rows(c, best, m):
 
 def _metric(m):
     "What the page has to know of a metric"
-    return dict(name=m.name, label=m.title, lower=m.lower, unit=m.unit, factor=m.factor, points=m.in_points)
+    return dict(name=m.name, label=m.title, lower=m.lower, unit=m.unit, factor=m.factor, points=m.in_points, counted=m.counted)
 
 def _about(df, m):
     "The tables of one metric: cells by model, with their errors and chances"
@@ -84,13 +85,17 @@ def _about(df, m):
     models = [dict(model=k, cells=_cell_rows(with_chances(c, err, m), best[c.index], m)) for k,c in by_model]
     return dict(metric=_metric(m), how=err.how, sd=err.sd if err.known else None, known=err.known, models=models)
 
-# %% ../../nbs/explore/01_embed.ipynb #874f7873
+# %% ../../nbs/explore/01_embed.ipynb #c7ecf8f0
+def _fitting(y, m):
+    "A metric in per cent, where its values are no shares"
+    return replace(m, unit='per cent') if m.unit == 'share' and (y > 1).any() else m
+
 def _metrics(df):
     "The metrics to choose from"
     first = metric_of(df)
     def numeric(o): return df[o.name].dtype.kind in 'fiu' and df[o.name].notna().any()
     others = [o for o in metrics_of(df) if o.part != 'training' and o.name != first.name and numeric(o)]
-    return [first, *(metric_of(df, o) for o in others)]
+    return [first, *(_fitting(df[o.name], metric_of(df, o)) for o in others)]
 
 _TOLD = 'run', 'model', 'lr', 'bs', 'seed', 'status', 'message', 'lr_exact'
 

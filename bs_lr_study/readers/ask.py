@@ -12,8 +12,8 @@ import shlex
 
 # %% ../../nbs/readers/20_ask.ipynb #6739c063
 def _pairs(value):
-    "A mapping as `field=value,…`; nothing stands for None, and several values are joined by commas"
-    def one(v): return '' if v is None else ','.join(map(str, v)) if isinstance(v, (list, tuple)) else str(v)
+    "A mapping as `field=value,…`; `none` stands for None, and several values are joined by commas"
+    def one(v): return 'none' if v is None else ','.join(map(str, v)) if isinstance(v, (list, tuple)) else str(v)
     return ','.join(f'{k}={one(v)}' for k,v in value.items())
 
 def in_python(
@@ -37,11 +37,15 @@ def in_shell(
 
 # %% ../../nbs/readers/20_ask.ipynb #f9968ca5
 class _Asking:
-    "A message with what to type in it; `shell` is its form for a command line"
-    def __init__(self, before, ask, after=''):
-        super().__init__(f'{before}{in_python(**ask)}{after}')
-        self.shell = f'{before}{in_shell(**ask)}{after}'
-        self._given = before, ask, after
+    "A message of texts and, as dicts, of what to type; `shell` is its form for a command line"
+    def __init__(
+        self,
+        *pieces, # Texts, and dicts of arguments of `load_runs`
+    ):
+        def written(form): return ''.join(form(**o) if isinstance(o, dict) else o for o in pieces)
+        super().__init__(written(in_python))
+        self.shell = written(in_shell)
+        self._given = pieces
 
     def __reduce__(self): return type(self),self._given
 

@@ -94,8 +94,8 @@ _USUAL = ('learning_rate', 'bs', 'devices', 'seed', 'per_device_train_batch_size
           'lr_scheduler_type', 'warmup_steps', 'warmup_ratio')
 
 def _named(k, logged):
-    "`loss` beside an `eval_loss` is that of the training data in the last steps"
-    return f'train_{k}_last' if f'eval_{k}' in logged else k
+    "`loss`, and what is beside an `eval_` of its own, is that of the training data in the last steps"
+    return f'train_{k}_last' if k == 'loss' or f'eval_{k}' in logged else k
 
 def _run(name, state, args):
     "A run as its state and its arguments say"
@@ -106,7 +106,8 @@ def _run(name, state, args):
     bs,devices = batch_size(args, summary)
     config = {k: v for k,v in args.items() if k not in _PLACES} | dict(bs=bs, devices=devices)
     if not {'num_train_epochs', 'num_epochs'} & args.keys(): config['num_train_epochs'] = d.get('num_train_epochs')
-    early = d.get('max_steps', 0) > d.get('global_step', 0)
+    meant,made = (d.get(o) for o in ('max_steps', 'global_step'))
+    early = {type(meant), type(made)} <= {int, float} and meant > made
     summary = {_named(k, summary): v for k,v in summary.items() if k != 'learning_rate'}
     return dict(name=name, config=config, summary=summary, status='stopped' if early else None)
 
@@ -119,9 +120,10 @@ def read(
     args = [read_arguments(o) for o in folders]
     lacking = [o for o,a in zip(folders, args) if not {'learning_rate'} <= a.keys() or batch_size(a, {})[0] is None]
     if lacking:
-        raise ValueError(f'{lacking[0]} says neither the batch size nor the learning rate of its run ({len(lacking)} '
-                         f'of {len(folders)} lack them): trainer_state.json has only where the schedule ended. '
-                         f'Put the arguments beside it: {SAVE_ARGUMENTS}')
+        raise ValueError(f'{lacking[0]/"trainer_state.json"} is JSON of the Trainer of Hugging Face, and nothing beside it '
+                         f'says the batch size and learning rate of its run ({len(lacking)} of {len(folders)} lack them): '
+                         'trainer_state.json has only where the schedule ended. '
+                         f'Put the arguments beside it: {SAVE_ARGUMENTS}. Or give a CSV or JSON lines with a row per run')
     runs = [_run(n, p, a) for n,p,a in zip(folder_names(folders), states, args)]
     configs = [r['config'] for r in runs]
     shown = {k for c in configs for k in c if k in _USUAL or any(o.get(k) != c[k] for o in configs)}

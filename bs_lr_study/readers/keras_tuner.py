@@ -27,15 +27,19 @@ def _last(metric):
 
 def _trial(path):
     d = read_json(path)
-    try: metrics = {k: v for k,m in d['metrics']['metrics'].items() if (v := _last(m)) is not None}
+    try: return _as_run(d)
     except (KeyError, TypeError, AttributeError, ValueError):
-        raise ValueError(f'{path} is no trial of Keras Tuner: expected its hyperparameters and metrics') from None
+        raise ValueError(f'{path} is no trial of Keras Tuner: expected its trial_id, hyperparameters and metrics') from None
+
+def _as_run(d):
+    "A trial as `tool_frame` takes it"
+    seen = d['metrics']['metrics']
+    metrics = {k: v for k,m in seen.items() if (v := _last(m)) is not None}
     metrics = {f'train_{k}' if f'val_{k}' in metrics else k: v for k,v in metrics.items()}
-    lone = any(len(m.get('observations') or []) == 1 for m in d['metrics']['metrics'].values())
+    lone = any(len(m.get('observations') or []) == 1 for m in seen.values())
     message = (d.get('message') or '').strip().split('\n')[-1] or None
-    config = d['hyperparameters']['values']
-    name,status = f"trial {d['trial_id']}",d.get('status')
-    return dict(name=name, config=config, summary=metrics, status=status, message=message, lone=lone)
+    config = dict(d['hyperparameters']['values'])
+    return dict(name=f"trial {d['trial_id']}", config=config, summary=metrics, status=d.get('status'), message=message, lone=lone)
 
 def read(
     path, # A project's folder, or one above

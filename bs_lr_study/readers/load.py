@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..metrics import told_metric
+
 # %% ../../nbs/readers/05_load.ipynb #05938740
 def records(): # dict of name and file
     "The sets of runs that ship with the package"
@@ -51,7 +53,9 @@ def _read(src):
     "Three frames of runs from wherever they are"
     from bs_lr_study.readers.sources import storage_path
     if isinstance(src, pd.DataFrame):
-        return _as_frames(src.copy() if src.index.is_unique else src.reset_index(drop=True), 'the frame')
+        df = src.copy() if src.index.is_unique else src.reset_index(drop=True)
+        df.attrs = {} # whatever somebody keeps there
+        return _as_frames(df, 'the frame')
     if str(src).startswith('wandb:'):
         from bs_lr_study.readers.wandb_project import project_frames
         return project_frames(str(src).removeprefix('wandb:'))
@@ -66,7 +70,7 @@ def _read(src):
 def _drop_constant(df, raw):
     "`df` without columns that came from the names and say the same of all runs; `attrs` keeps what they said"
     new = [c for c in df if c not in raw and c not in ('run', 'model', 'bs', 'lr')]
-    same = {c: df[c].iloc[0] for c in new if df[c].nunique(dropna=False) == 1}
+    same = {c: df[c].iloc[:1].tolist()[0] for c in new if df[c].nunique(dropna=False) == 1}
     df = df.drop(columns=list(same))
     df.attrs['all_runs'] = same
     return df
@@ -88,9 +92,14 @@ def _table(src, columns, where, measured):
     df = _drop_constant(check_runs(raw, what, metric, named), raw)
     if not is_search(df): df['lr'] = join_close(df.lr)
     df.attrs['metric'] = metric
-    told = [c for c in frames['summary'] if c not in frames['config']] or getattr(src, 'attrs', {}).get('measured')
+    told = [c for c in frames['summary'] if c not in frames['config']] or _told_before(src)
     if told: df.attrs['measured'] = told # so no settings
     return df
+
+def _told_before(src):
+    "What a frame that was loaded before says was measured"
+    known = isinstance(src, pd.DataFrame) and told_metric(src)
+    return src.attrs.get('measured') if known else None
 
 def _objective(frames, columns, measured):
     "What is asked of the metric, or what a tool says that it was after"
@@ -115,7 +124,7 @@ def _joined(frames):
 
 def _measured(src, measured):
     "What is asked of the metric; a frame that was loaded before knows its own"
-    told = getattr(src, 'attrs', {}).get('metric')
+    told = told_metric(src) if isinstance(src, pd.DataFrame) else None
     known = told is not None and measured['metric'] is None and told.name in src
     return measured | dict(metric=told) if known else measured
 

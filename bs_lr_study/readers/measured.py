@@ -8,7 +8,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/readers/measured.html.md"""
 __all__ = ['ACCURACIES', 'candidates', 'find_metric', 'read_unit', 'is_infinite']
 
 # %% ../../nbs/readers/23_measured.ipynb #046aa267
-import warnings
+import re, warnings
 from dataclasses import replace
 
 import numpy as np, pandas as pd
@@ -51,6 +51,8 @@ def _several(found):
                     'which it is: ',
                     dict(metric=found[0].name))
 
+_OBJECTIVE = re.compile('(value|values_.*|objective|target)$') # as Optuna and others call it
+
 def _no_metric(df, what):
     "The error for a table in which no column names a metric"
     from bs_lr_study.readers.columns import FIELD_NAMES
@@ -60,6 +62,10 @@ def _no_metric(df, what):
     rest = [c for c in cols if c not in training]
     why = f' ({listed_columns(training)} is of the training data)' if training else ''
     there = f"there {'are' if len(df.columns) else 'is'} {listed_columns(df.columns) or 'none'}"
+    value = next((c for c in rest if _OBJECTIVE.match(str(c))), None)
+    if value: return AskError(f'{what}: {value} is what a study was after, but the table does not say whether less of it is '
+                              'better: say ', dict(metric=value, lower=True), ', or ', dict(metric=value, lower=False),
+                              '; if it is an accuracy, ', dict(columns=dict(acc=value)), f'; {there}')
     return AskError(f'{what}: no column names a metric that is known here, such as accuracy, val_loss or f1{why}: '
                     'say which holds '
                     'it, and whether less of it is better, such as ', dict(metric=(rest or ['COLUMN'])[0], lower=True), f'; {there}')
@@ -70,8 +76,9 @@ def _asked(df, name):
     if name in df: return [name]
     same = [c for c in df if plain_key(c) == plain_key(name)]
     if same: return same
-    meant = getattr(known_metric(name), 'label', name)
-    found = [o for o in candidates(df) if o.label == meant]
+    known = known_metric(name)
+    found = [o for o in candidates(df) if o.label == (known.label if known else name)]
+    if known and known.part: found = [o for o in found if o.part == known.part] # that of other data is not meant
     return [o.name for o in found if o.part == found[0].part]
 
 def _default(df, what):

@@ -150,7 +150,7 @@ def tool_frame(
 ): # DataFrame whose columns have a place and a name, a row a run
     "Runs as `load_runs` takes them from a tool"
     own = pd.DataFrame(dict(Name=[str(r['name']) for r in runs]))
-    ends = [{k: r[k] for k in ('status', 'message') if r.get(k) is not None} for r in runs]
+    ends = [{k: str(r[k]) for k in ('status', 'message') if r.get(k) is not None} for r in runs]
     config = pd.DataFrame([as_config(r['config']) | end for r,end in zip(runs, ends)], index=own.index)
     summary = pd.DataFrame([flatten(r['summary']) for r in runs], index=own.index)
     return join_frames(dict(own=own, config=config, summary=summary))

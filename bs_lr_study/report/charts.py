@@ -18,7 +18,7 @@ from ..analysis.laws import Fit, predict
 from ..analysis.tables import pick_model
 from ..files import file_name
 from ..metrics import metric_of
-from .style import BESIDE, given_or_new, line_styles, log2_axis, metric_axis, save_figure
+from .style import BESIDE, given_or_new, grid_of_panels, line_styles, log2_axis, metric_axis, save_figure
 from ..runs import CONFIG_FIELDS
 
 # %% ../../nbs/report/03_charts.ipynb #4fd853c0
@@ -30,7 +30,7 @@ def plot_laws(
 ): # `Axes`
     "Draw the points that laws were fitted to, and the curves, against batch size"
     fits = [fits] if isinstance(fits, Fit) else list(fits)
-    ax = given_or_new(ax, 5.6, 3.4)
+    ax = given_or_new(ax, 3.4)
     x,z = fits[0].x,fits[0].z
     at = np.exp(np.linspace(x.min(), x.max(), 60))
     if len(fits) == 1:
@@ -57,7 +57,7 @@ def plot_to_target(
     "Draw what each batch size takes to the target, as a multiple of the least"
     t = t[t.steps.notna()]
     if t.empty: raise ValueError('nothing to draw: no trial reached the target')
-    ax = given_or_new(ax, 6.4, 3.3)
+    ax = given_or_new(ax, 3.3)
     for k,style in line_styles([k for k in labels if k in t]).items():
         least = t[k].min()
         ax.plot(t.bs, t[k]/least, label=f'{labels[k]} (least: {_short(least)})', **style)
@@ -89,7 +89,7 @@ def plot_pareto(
     label,unit = _COSTS[cost]
     front = pareto(table, cost, m)
     if front.empty: raise ValueError(f'nothing to draw: no row has both {m.name} and {cost}')
-    ax = given_or_new(ax, 5.4, 3.4)
+    ax = given_or_new(ax, 3.4)
     ax.step(front[cost]/unit, front[m.name], where='post', color=plt.rcParams['text.color'], lw=1, label='front', zorder=1)
     for bs,style in line_styles(sorted(table.bs.unique())).items():
         rows = table[table.bs == bs]
@@ -113,8 +113,8 @@ def _draw_cost(ax, means, title):
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(StrMethodFormatter('{x:g}'))
-    log2_axis(ax, means.index, 5)
-    ax.set_title(title)
+    log2_axis(ax, means.index)
+    ax.set(title=title, xlabel='')
 
 def plot_cost(
     by, # As `cost_by_bs` gives it
@@ -124,10 +124,11 @@ def plot_cost(
     have = set(by.index.get_level_values('what'))
     lack = [o for o in what if o not in have]
     if lack: raise ValueError(f"no {lack[0]} in the table: it has {', '.join(o for o in COST_TITLES if o in have)}")
-    fig,axs = plt.subplots(1, len(what), figsize=(.6 + 2.9*len(what), 2.7), layout='constrained', squeeze=False)
-    for k,ax in zip(what, axs[0]):
+    fig,axs = grid_of_panels(len(what), 3 if len(what) < 4 else 2, 2.5)
+    for k,ax in zip(what, axs):
         unit = 2**20 if k == 'peak_memory' else 1
         _draw_cost(ax, by.xs(k, level='what').sort_index()/unit, COST_TITLES[k])
+    fig.supxlabel('Batch size (examples per update)', fontsize='medium')
     return fig
 
 # %% ../../nbs/report/03_charts.ipynb #c399f2cc
@@ -136,7 +137,7 @@ def plot_noise(
     ax=None, # `Axes` to draw into; else a new figure is made
 ): # `Axes`
     "Draw the noise scale against updates; where the band runs out of the top there is no upper bound"
-    ax = given_or_new(ax, 5, 3)
+    ax = given_or_new(ax, 3)
     known = curve[(curve.lo > 0) & np.isfinite(curve.lo)]
     finite = np.isfinite(known.b_simple)
     ends = [*known.lo, *known.b_simple[finite]] or [1, 1e3]
@@ -179,19 +180,10 @@ def _draw_find(ax, curves, advice, styles):
     epochs = curves.epochs.iloc[0]
     ax.set_title(f'bs {curves.bs.iloc[0]}: {epochs:.2g} epoch{"s" if epochs > 1 else ""}', fontsize='small')
 
-def _grid_of_panels(n, most=4):
-    "A figure with `n` panels, at most `most` a row"
-    cols = min(most, n)
-    rows = -(-n//cols)
-    size = 2.2 + 2*cols,.7 + 1.6*rows
-    fig,axs = plt.subplots(rows, cols, figsize=size, sharex=True, sharey=True, squeeze=False, layout='constrained')
-    for ax in axs.flat[n:]: ax.set_visible(False)
-    return fig,list(axs.flat[:n])
-
 def _shared_legend(fig, axs, title):
     "Draw one legend for all panels"
     found = {h.get_label(): h for ax in axs for h in ax.get_legend_handles_labels()[0]}
-    fig.legend(found.values(), found, loc='outside right upper', title=title, alignment='left')
+    fig.legend(found.values(), found, loc='outside upper center', title=title, ncols=4)
     fig.draw_without_rendering()
 
 def plot_lr_find(
@@ -206,13 +198,13 @@ def plot_lr_find(
     _same_but_seed(d)
     bss = sorted(d.bs.unique())
     styles = line_styles([k for k in read if k not in _NOT_READ])
-    fig,axs = _grid_of_panels(len(bss))
+    fig,axs = grid_of_panels(len(bss), 3, 1.75, sharex=True, sharey=True)
     for bs,ax in zip(bss, axs): _draw_find(ax, d[d.bs == bs], read[read.bs == bs], styles)
     start = np.median([o[:20].mean() for o in d.losses])
     axs[0].set(xscale='log', ylim=(0, 1.4*start), xlim=(d.lrs.map(np.min).min(), d.lrs.map(np.max).max()))
     fig.supxlabel('Learning rate', fontsize='medium')
     fig.supylabel('Training loss, smoothed', fontsize='medium')
-    _shared_legend(fig, axs, f'{d.model.iloc[0]},\n{d.num_it.iloc[0]} iterations')
+    _shared_legend(fig, axs, f'{d.model.iloc[0]}, {d.num_it.iloc[0]} iterations')
     return fig
 
 # %% ../../nbs/report/03_charts.ipynb #1ff16a7f

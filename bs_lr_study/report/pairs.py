@@ -10,6 +10,7 @@ __all__ = ['pairs_crosstabs', 'pairs_note', 'plot_pairs']
 # %% ../../nbs/report/07_pairs.ipynb #19406c7d
 import matplotlib as mpl, matplotlib.pyplot as plt, numpy as np, seaborn as sns
 
+from .style import WIDTH
 from ..runs import fmt_lr
 
 # %% ../../nbs/report/07_pairs.ipynb #2840adda
@@ -73,7 +74,8 @@ def _draw_pairs(ax, cells, m, rows, columns, most):
     text = _pivot(cells, [_cell(o, m) for o in cells.itertuples()], rows, columns).fillna('')
     text = text.map(lambda o: o.replace(' ±', '\n±', 1))
     look = dict(cmap='RdBu' if not m.lower else 'RdBu_r', center=0, vmin=-most, vmax=most, linewidths=.5)
-    sns.heatmap(_labelled(m.factor*diff.astype(float)), ax=ax, annot=text, fmt='', cbar=False, annot_kws=dict(fontsize=8), **look)
+    colours = _labelled(m.factor*diff.astype(float))
+    sns.heatmap(colours, ax=ax, annot=text, fmt='', cbar=False, annot_kws=dict(fontsize=9), **look)
     weights = clear.reindex_like(diff).fillna(False).to_numpy(bool).ravel()[diff.notna().to_numpy().ravel()]
     for o,sure in zip(ax.texts, weights): o.set_fontweight('bold' if sure else 'normal')
     ax.invert_yaxis()
@@ -89,7 +91,7 @@ def plot_pairs(
     m,(rows,columns),parts = t.attrs['metric'],_sides(t),list(_parts(t))
     most = m.factor*np.nanmax(np.abs(t['diff'])) if t['diff'].notna().any() else 1.
     n_rows,n_columns = t[rows].nunique(),t[columns].nunique()
-    size = 1.2 + .95*n_columns,len(parts)*(1.1 + .5*n_rows)
+    size = max(WIDTH, 1.2 + .58*n_columns),len(parts)*(1.1 + .5*n_rows)
     fig,axs = plt.subplots(len(parts), 1, figsize=size, layout='constrained', squeeze=False)
     for ax,(title,cells) in zip(axs[:, 0], parts):
         _draw_pairs(ax, cells, m, rows, columns, most)

@@ -8,6 +8,8 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/report/plots.html.md"""
 __all__ = ['plot_lines', 'plot_acc', 'plot_heatmap', 'plot_curves']
 
 # %% ../../nbs/report/02_plots.ipynb #f63400b8
+from textwrap import fill
+
 import matplotlib as mpl, matplotlib.pyplot as plt, numpy as np, seaborn as sns
 from matplotlib.colors import LogNorm
 from matplotlib.lines import Line2D
@@ -16,43 +18,47 @@ from matplotlib.ticker import MaxNLocator
 
 from ..analysis.tables import cells, pick_model
 from ..metrics import metric as as_metric, metric_of
-from .style import BESIDE, given_or_new, line_styles, log2_axis, metric_axis
+from .style import WIDTH, grid_of_panels, inches, label_lines, line_styles, log2_axis, metric_axis
 from ..runs import fmt_lr
 
 # %% ../../nbs/report/02_plots.ipynb #f42b0fb4
-_LOST = {'diverged': dict(marker='x'), 'some runs lost': dict(marker='o', markersize=10, markerfacecolor='none')}
+def _wrapped(name, ax):
+    "A name in as many lines as it takes to leave room for what stands beside it"
+    return fill(name, max(12, int(11*inches(ax)) - 12))
 
 def _panels(df, draw, ax, ylabel):
     "Fill a panel for each model in `df` by `draw(rows, ax)`: `ax` if given, else those of a new figure"
     models = list(df.model.unique())
-    if ax is not None: axs = [ax]
-    else:
-        size = 1.9 + 3.3*len(models),3.3
-        axs = plt.subplots(1, len(models), figsize=size, sharey=True, squeeze=False, layout='constrained')[1][0]
-    for model,o in zip(models, axs):
+    axs = grid_of_panels(len(models), height=2.9 if len(models) == 1 else 2.5, sharey=True)[1] if ax is None else [ax]
+    for i,(model,o) in enumerate(zip(models, axs)):
         draw(df[df.model == model], o)
-        o.set_title(model)
-    axs[0].set_ylabel(ylabel)
+        o.set_title(_wrapped(model, o), loc='left')
+        if i%2 == 0: o.set_ylabel(ylabel)
+        if i < len(axs) - 2: o.set_xlabel('')
     return axs
 
-def _legend(axs, title, order):
-    "Draw one legend for all panels, its entries as in `order`; return the `Axes`, or the `Figure` of several"
-    found = {h.get_label(): h for ax in axs for h in ax.lines}
-    marks = {o.get_label() for ax in axs for o in ax.collections} & set(_LOST)
-    ink = mpl.rcParams['text.color']
-    found |= {k: Line2D([], [], linestyle='', color=ink, **_LOST[k]) for k in marks}
-    names = [k for k in [*order, *_LOST] if k in found]
-    axs[-1].legend([found[k] for k in names], names, title=title, handlelength=3.2, **BESIDE)
-    axs[0].figure.draw_without_rendering() # ticks take their look when first drawn: now, while the style holds
-    return axs[0] if len(axs) == 1 else axs[0].figure
+def _key(kind, text):
+    "A sign and what it means, for the legend"
+    return Line2D([], [], linestyle='', color=mpl.rcParams['text.color'], label=text, **kind)
+
+def _finish(axs, title, keys):
+    "Name the lines and explain the signs; return the `Axes`, or the `Figure` of several"
+    fig,inside = axs[0].figure,axs[0].figure.get_layout_engine() is None
+    if keys and inside: axs[-1].legend(handles=keys)
+    elif keys and len(axs) > 1 and len(axs)%2: # there is an empty place
+        fig.legend(handles=keys, loc='lower right', bbox_to_anchor=(.95, .1))
+    elif keys: fig.legend(handles=keys, ncols=2, loc='outside lower center')
+    for ax in axs: label_lines(ax, title)
+    return axs[0] if len(axs) == 1 else fig
 
 # %% ../../nbs/report/02_plots.ipynb #742c2229
 def _draw_crosses(ax, rows, style, shift):
     "Mark each cell that lost all its runs by a cross at the foot of the panel, beside those of the other lines"
     lost = rows[rows.n == 0]
     if lost.empty: return
+    look = dict(marker='x', s=30, color=style['color'], label='diverged', zorder=3)
     at_foot = dict(transform=ax.get_xaxis_transform(), clip_on=False)
-    ax.scatter(lost.bs * 2**shift, [.02]*len(lost), marker='x', s=24, color=style['color'], label='diverged', zorder=3, **at_foot)
+    ax.scatter(lost.bs * 2**shift, [.02]*len(lost), **look, **at_foot)
 
 def _draw_rings(ax, rows, y, style):
     "Mark each point that only some runs of its cell are behind by a ring"
@@ -68,7 +74,7 @@ def _draw_sets(ax, rows, y, style, sets):
     mine = sets[(sets.model == rows.model.iloc[0]) & (sets.lr == rows.lr.iloc[0])]
     for o in mine.itertuples():
         best = rows[rows.bs.isin(o.candidates)]
-        ax.plot(best.bs, best[y], color=style['color'], alpha=.25, zorder=0, **stroke)
+        ax.plot(best.bs, best[y], color=style['color'], alpha=.25, zorder=0, label='_best', **stroke)
 
 def _draw_lines(rows, ax, m, styles, whiskers, sets=None):
     "Draw the lines of one model"
@@ -94,13 +100,24 @@ def _wide_range(values, m):
     return m.unit == 'log' and len(known) > 0 and known.max() > 20*known.min()
 
 # %% ../../nbs/report/02_plots.ipynb #7e5f5ea7
+_SPREAD = dict(marker='|', markersize=11)
+_BEST = dict(marker='s', markersize=9, alpha=.3, markeredgewidth=0)
+_LOST = {'diverged': dict(marker='x'), 'some runs lost': dict(marker='o', markersize=10, markerfacecolor='none')}
+
 def _point(c, agg):
-    "Say what a point stands for, where it stands for several runs"
+    "What a point stands for, where it stands for several runs"
     lo,hi = c.n[c.n > 0].min(),c.n.max()
-    if not hi > 1: return 'Learning rate'
+    if not hi > 1: return []
     runs = f'{hi} runs' if lo == hi else f'{lo} to {hi} runs'
     how = agg if isinstance(agg, str) else agg.__name__
-    return f'Learning rate\n({how} of {runs}' + (',\nwhiskers ± 1 s.d.)' if agg == 'mean' else ')')
+    spread = [_key(_SPREAD, '± 1 s.d. of the runs')]*(agg == 'mean')
+    return [_key(dict(marker='o', markersize=5.5), f'{how} of {runs}'), *spread]
+
+def _keys(axs, c, agg, sets):
+    "The signs that occur, and what they mean"
+    best = [_key(_BEST, "may be its line's best")]*(sets is not None)
+    there = {o.get_label() for ax in axs for o in ax.collections}
+    return [*_point(c, agg), *best, *(_key(sign, word) for word,sign in _LOST.items() if word in there)]
 
 def plot_lines(
     df, # Runs, as `load_runs` gives them
@@ -122,8 +139,7 @@ def plot_lines(
         log2_axis(o, c.bs)
         if _wide_range(c[m.name], m): o.set_yscale('log')
         metric_axis(o.yaxis, m)
-    title = _point(c, agg) + '\n(pale: may be its best)'*(sets is not None)
-    return _legend(axs, title, [fmt_lr(o) for o in styles])
+    return _finish(axs, 'Learning rate', _keys(axs, c, agg, sets))
 
 # %% ../../nbs/report/02_plots.ipynb #d42b985a
 def plot_acc(
@@ -155,7 +171,8 @@ def _write_lost(ax, c, t):
         for o in c[c[col] > 0].itertuples():
             x,y = t.columns.get_loc(o.bs) + .5,t.index.get_loc(o.lr) + height
             ink = _ink_on(ax, t.loc[o.lr, o.bs])
-            ax.text(x, y, f'{sign}{getattr(o, col)}/{o.runs}', ha='center', va='center', fontsize='x-small', color=ink)
+            look = dict(ha='center', va='center', fontsize=mpl.rcParams['legend.fontsize'], color=ink)
+            ax.text(x, y, f'{sign}{getattr(o, col)}/{o.runs}', **look)
     return [f'{sign}: {word}' for sign,col,word,_ in _SIGNS if (c[col] > 0).any()]
 
 def _numbers(t, m): return t.map(lambda v: '' if np.isnan(v) else m.number(v))
@@ -171,6 +188,12 @@ def _draw_colours(ax, t, m, **kwargs):
     ax.invert_yaxis()
     ax.grid(False)
     ax.tick_params(axis='y', rotation=0)
+
+def _heatmap_axes(t, m, lost):
+    "Axes of a new figure in which every number has room"
+    width = .04 + .088*_numbers(t, m).map(len).max(axis=None)
+    size = max(WIDTH, 1.7 + width*t.shape[1]),1.2 + (.55 if lost else .34)*t.shape[0]
+    return plt.subplots(figsize=(size[0], max(2.2, size[1])), layout='constrained')[1]
 
 def _crosstab_metric(table, metric):
     "The metric of a crosstab, which has no column of its name: accuracy, if nobody says"
@@ -190,8 +213,7 @@ def plot_heatmap(
     m = _crosstab_metric(table, metric) if 'run' not in table else metric_of(table, metric)
     c = cells(table[table.model == model], agg, m) if 'run' in table else None
     t = table if c is None else c.pivot(index='lr', columns='bs', values=m.name)
-    width = max(.52, .02 + .09*_numbers(t, m).map(len).max(axis=None))
-    ax = given_or_new(ax, max(2.2 + width*t.shape[1], 4), max(2.6, 1.3 + .4*t.shape[0]))
+    if ax is None: ax = _heatmap_axes(t, m, lost=c is not None and (c.n < c.runs).any())
     _hatch(ax, t.shape)
     _draw_colours(ax, t, m, **kwargs)
     notes = [f'hatched: no {m.title}']*bool(t.isna().any(axis=None))
@@ -225,7 +247,6 @@ def plot_curves(
     if hue not in _HUES: raise ValueError(f"hue is {hue!r}: choose one of {', '.join(_HUES)}")
     m = metric_of(df, y)
     if ax is not None: pick_model(df, None)
-    title,fmt = _HUES[hue]
     styles = line_styles(sorted(df[hue].unique()))
     axs = _panels(df, lambda rows, ax: _draw_curves(rows, ax, m, hue, styles), ax, m.axis)
-    return _legend(axs, title, [fmt(o) for o in styles])
+    return _finish(axs, _HUES[hue][0], [])

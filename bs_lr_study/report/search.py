@@ -29,7 +29,7 @@ def plot_search(
     df = df[df.model == pick_model(df, model)]
     good = df[m.name].notna()
     if not good.any(): raise ValueError(f'nothing to draw: no run has {m.one}')
-    ax = given_or_new(ax, 5.2, 3.8)
+    ax = given_or_new(ax, 3.8)
     s,y = surface(df, m),m.factor*df[m.name]
     look = dict(cmap='viridis_r' if m.lower else 'viridis', vmin=y.min(), vmax=y.max())
     if s is not None: ax.contourf(s.columns, s.index, np.clip(m.factor*s, y.min(), y.max()), 12, alpha=.6, **look)

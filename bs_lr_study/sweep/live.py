@@ -13,10 +13,12 @@ from contextlib import contextmanager, nullcontext
 from datetime import datetime, timezone
 from html import escape
 
+from fastcore.basics import patch
+
 from ..files import SteadyFile, clean, without_secrets
 from ..metrics import known_metric
 from ..runs import fmt_lr
-from .board import SIGNS
+from .board import SIGNS, Board
 from .plan import fmt_seconds
 
 # %% ../../nbs/sweep/10_live.ipynb #2a180e6a
@@ -112,6 +114,9 @@ def board_html(
             f'<progress value="{n}" max="{n_all}">{n} of {n_all}</progress></caption>'
             f'<thead><tr><th scope="col">lr, bs</th>{columns}</tr></thead>{bodies}</table>'
             f'<p>{escape(board.signs())}</p></div>')
+
+@patch
+def _repr_html_(self:Board): return board_html(self)
 
 # %% ../../nbs/sweep/10_live.ipynb #da053c1e
 def _bar(console):

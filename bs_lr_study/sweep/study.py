@@ -23,7 +23,7 @@ from ..files import UserError, clean
 from ..metrics import Metric, metric as metric_by_name
 from ..register import MEASURES, METRICS, name_of
 from ..training import DATA, OPTIMIZERS
-from ..runs import CONFIG_FIELDS, config, explain, flat, grid, run_name
+from ..runs import CONFIG_FIELDS, config, explain, fields_html, flat, fmt_lr, grid, run_name
 from ..store import Store
 from ..words import field_of, read_values
 from .rules import check_rule, rescale
@@ -81,6 +81,12 @@ def _check_keys(keys):
                             'the batch size that they are given for, go together')
 
 # %% ../../nbs/sweep/01_study.ipynb #0f5964c0
+def _span(field, values):
+    "The different values of a field, in order"
+    values = list(dict.fromkeys(values))
+    if not any(isinstance(v, str) for v in values): values = sorted(values, key=lambda v: (v is None, v))
+    return ', '.join(fmt_lr(v) if field == 'lr' and not isinstance(v, str) else clean(v) for v in values)
+
 @dataclass(frozen=True)
 class Study:
     "A grid of runs and the store that keeps them"
@@ -95,6 +101,13 @@ class Study:
 
     @property
     def cfgs(self): return list(self.runs.values())
+
+    def _repr_html_(self):
+        "What it spans and how much of it is done, as a notebook shows it"
+        spans = {k: _span(k, [getattr(c, k) for c in self.cfgs]) for k in ('data', 'model', 'bs', 'lr', 'seed', 'epochs')}
+        done = self.store.known()
+        state = dict(runs=len(self.runs), done=sum(c.id in done for c in self.cfgs), store=self.store.path)
+        return fields_html(clean(self.name), spans, state)
 
 def _listed(v):
     "A value or several as a list"

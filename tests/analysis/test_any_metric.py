@@ -1,25 +1,27 @@
 """Whatever is said of an accuracy is said of a loss that is its negative, and of the error that is what it lacks of one."""
+import warnings
 from dataclasses import replace
 from functools import cache
 
 import numpy as np, pandas as pd, pytest
 
 from bs_lr_study.analysis import (best_by, best_run, by_setting, cells, crosstab, crosstab_acc, crosstab_text,
-    inflection_table, load_runs, optima,
-                                  records, top_runs)
+    inflection_table, load_runs, optima, records, top_runs)
 from bs_lr_study.analysis import findings as module
+from bs_lr_study.analysis.budgets import to_target
 from bs_lr_study.analysis.curves import lr_spread, peak_table
 from bs_lr_study.analysis.findings import findings
+from bs_lr_study.analysis.laws import LR_LAWS, STEP_LAWS, best_lrs, fit_law
+from bs_lr_study.analysis.next_runs import next_runs
+from bs_lr_study.analysis.pairs import paired_grid
 from bs_lr_study.analysis.replicates import batch_effects, run_error, run_sd
 from bs_lr_study.analysis.stats import best_sets, compare, may_win, winners_curse
 from bs_lr_study.metrics import Metric, known_metric, metric
+from bs_lr_study.readers.load import find_record
+from bs_lr_study.store import Store
 
 ACC,ERROR = known_metric('acc'),metric('error')
 NEGATED = Metric('val_loss', 'loss', lower=True, part='validation')
-
-def settings():
-    "Each set of shipped runs that can share a table"
-    return [pytest.param(name, setting, id=f'{name} {setting}'.strip()) for name in records() for setting in by_setting(load_runs(name))]
 
 def as_loss(df): return df.assign(val_loss=-df.acc).drop(columns='acc'),NEGATED,lambda y: -y
 def as_error(df): return df.assign(error=1 - df.acc).drop(columns='acc'),ERROR,lambda y: 1 - y
@@ -37,39 +39,82 @@ def numbers(x):
 
 def without_how(evidence): return {k: numbers(v) for k,v in evidence.items() if k != 'how'}
 
+SHOWN = ['run', 'acc', 'model', 'bs', 'lr', 'seed', 'status', 'data', 'steps'] # the rest is the same within a set
+
 @cache
-def read(name, setting):
-    "One set of runs, its error and what is found in it"
-    df = by_setting(load_runs(name))[setting]
-    err = None if df.acc.isna().all() else run_error(df)
-    return df,err,err and findings(df, err)
+def sets_of(name):
+    "The sets of shipped runs that can share a table, each with its error and what is found in it"
+    def one(df):
+        err = None if df.acc.isna().all() else run_error(df)
+        return df,err,err and findings(df, err)
+    df = load_runs(name)
+    return {k: one(of(o[[c for c in SHOWN if c in o]], ACC)) for k,o in by_setting(df).items()}
 
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch):
     "How often a grid is made again does not matter here"
     monkeypatch.setattr(module, 'winners_curse', lambda *args, draws, **kw: winners_curse(*args, draws=200, **kw))
 
-ALL,SOME = settings(),[o for o in settings() if o.id in ('2025-06-04-imagenette', 'digits', 'hoffer epochs 9')]
-
-@pytest.mark.parametrize('name,setting,turn', [pytest.param(*o.values, turn, id=f'{o.id} {turn.__name__}')
-                                               for turn,some in ((as_loss, ALL), (as_error, SOME)) for o in some])
-def test_same_verdicts_on_all_records(name, setting, turn):
-    df,err,theirs = read(name, setting)
-    other,m,back = turn(df)
-    other = of(other, m)
-    assert optima(other).drop(columns=m.name).equals(optima(df).drop(columns='acc'))
-    assert optima(other, 'lr').drop(columns=m.name).equals(optima(df, 'lr').drop(columns='acc'))
-    assert inflection_table(other, detail=True).equals(inflection_table(df, detail=True))
-    for key in ('model', 'bs', 'lr'): pd.testing.assert_series_equal(back(best_by(other, key)), best_by(df, key), check_names=False)
-    assert top_runs(other, 10).run.tolist() == top_runs(df, 10).run.tolist()
-    if err is None: return
+def same_sets(df, other, m, err):
+    "The same best cells, told from the same others"
     for along in ('bs', 'lr'):
-        assert best_sets(other, along, sd=err).drop(columns=m.name).equals(best_sets(df, along, sd=err).drop(columns='acc'))
-    ours = findings(other, err)
+        ours,theirs = (optima(o, along) if err is None else best_sets(o, along, sd=err) for o in (other, df))
+        assert ours.drop(columns=m.name).equals(theirs.drop(columns='acc'))
+    assert inflection_table(other, detail=True).equals(inflection_table(df, detail=True))
+
+def same_laws(df, other):
+    "The same best learning rates, so the same laws"
+    for model in df.model[df.acc.notna()].unique():
+        ours,theirs = (best_lrs(o, model) for o in (other, df))
+        assert ours[['bs', 'lr', 'n_lrs', 'ratio', 'at_edge']].equals(theirs.drop(columns='acc'))
+        few = [o for o in LR_LAWS.values() if len(o.params) < 3 and len(o.params) <= len(theirs)]
+        for law in few: assert fit_law(ours.bs, ours.lr, law).values == fit_law(theirs.bs, theirs.lr, law).values
+
+def same_verdicts(ours, theirs, m, back):
+    "The same findings, as sure, on the same numbers"
     assert ours[['topic', 'model', 'certainty', 'kind']].equals(theirs[['topic', 'model', 'certainty', 'kind']])
     for a,b in zip(ours.evidence, theirs.evidence):
         if m.name in a: a = {('acc' if k == m.name else k): back(v) if k == m.name else v for k,v in a.items()}
         assert without_how(a) == without_how(b)
+
+@pytest.mark.parametrize('name,turn', [*((o, as_loss) for o in records()), ('2025-06-04-imagenette', as_error), ('digits', as_error)])
+def test_same_sets_laws_and_verdicts_on_all_records(name, turn):
+    assert sets_of(name)
+    for df,err,theirs in sets_of(name).values():
+        other,m,back = turn(df)
+        other = of(other, m)
+        same_sets(df, other, m, err)
+        if err is None: continue
+        same_laws(df, other)
+        same_verdicts(findings(other, err), theirs, m, back)
+
+@pytest.mark.parametrize('name', ['2025-06-04-imagenette', 'digits', 'hoffer'])
+def test_same_best_runs(name):
+    for df,*_ in sets_of(name).values():
+        other,m,back = as_loss(df)
+        other = of(other, m)
+        for key in ('model', 'bs', 'lr'): pd.testing.assert_series_equal(back(best_by(other, key)), best_by(df, key), check_names=False)
+        assert top_runs(other, 10).run.tolist() == top_runs(df, 10).run.tolist()
+
+def test_same_updates_to_a_target_and_their_laws():
+    store = Store(find_record('digits'))
+    runs,epochs = store.to_df(),store.epochs_df()
+    loss = of(*as_loss(epochs)[:2])
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore') # reached in mid-schedule
+        theirs,ours = to_target(runs, epochs, .9, model='small'),to_target(runs, loss, -.9, model='small')
+    pd.testing.assert_frame_equal(ours, theirs)
+    hit = theirs.dropna(subset='steps')
+    assert len(hit) > 3 and fit_law(hit.bs, ours.steps.loc[hit.index], STEP_LAWS['trade-off']).values == \
+        fit_law(hit.bs, hit.steps, STEP_LAWS['trade-off']).values
+
+def test_same_pairs_and_same_next_runs():
+    df = load_runs('optimizers').query('schedule == "one_cycle"')
+    ours,theirs = (paired_grid(o, 'opt') for o in (of(*as_loss(df)[:2]), df))
+    assert (ours.clear == theirs.clear).all() and theirs.clear.any()
+    pd.testing.assert_frame_equal(ours.assign(diff=-ours['diff'], lo=-ours.hi, hi=-ours.lo), theirs, check_exact=False, atol=1e-9)
+    df = load_runs('digits')
+    pd.testing.assert_frame_equal(next_runs(of(*as_loss(df)[:2]), sd='pooled'), next_runs(df, sd='pooled'), check_exact=False)
 
 def same_frame(a, b, name):
     "The same but for the metric, which is its negative"
@@ -81,9 +126,10 @@ def test_same_statistics():
     other = of(*as_loss(df)[:2])
     assert run_sd(other).sd == pytest.approx(run_sd(df).sd) and run_sd(other).how == run_sd(df).how
     assert run_error(of(*as_error(load_runs())[:2])).sd == run_error(load_runs()).sd, 'an error is as sure as its accuracy'
-    same_frame(compare(other, 'small', sd='pooled'), compare(df, 'small', sd='pooled'), 'val_loss')
-    error = of(*as_error(df)[:2]) # the trend of variances in the mean is on a scale that an error shares with its accuracy
-    same_frame(compare(error, 'small'), compare(df, 'small'), 'err')
+    few = df[df.bs.isin([32, 128, 512])]
+    same_frame(compare(of(*as_loss(few)[:2]), 'small', sd='pooled'), compare(few, 'small', sd='pooled'), 'val_loss')
+    error = of(*as_error(few)[:2]) # the trend of variances in the mean is on a scale that an error shares with its accuracy
+    same_frame(compare(error, 'small'), compare(few, 'small'), 'error')
     same_frame(may_win(cells(other), run_sd(df)), may_win(cells(df), run_sd(df)), 'val_loss')
     same_frame(lr_spread(other, 'pooled'), lr_spread(df, 'pooled'), 'val_loss')
     pd.testing.assert_frame_equal(-crosstab(other, 'small'), crosstab_acc(df, 'small'))

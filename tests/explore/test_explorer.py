@@ -2,11 +2,12 @@
 import re
 from itertools import product
 
-import pytest
+import pandas as pd, pytest
 
 pytest.importorskip('report.test_browser', reason='no browser here')
 from report import test_browser as t # noqa: E402
 
+from bs_lr_study.analysis import load_runs # noqa: E402
 from bs_lr_study.explore import explorer # noqa: E402
 
 # Colours may be mixed in any space, which a canvas makes red, green and blue of
@@ -151,3 +152,89 @@ def test_axe_finds_nothing(visit, theme):
     page = visit('#study=digits&lr=0.01&bs=16', theme=theme)
     found = axe.Axe().run(page)
     assert [(o['id'], [n['html'] for n in o['nodes']][:3]) for o in found.response['violations']] == []
+
+# A file of one's own
+
+GRID = 'batch_size,learning_rate,seed,val_acc,val_loss,host\n' + ''.join(
+    f'{bs},{lr},{s},{50 + bs/8 + 7*s*lr:.2f},{1 + lr:.3f},h{s}\n' for bs in (8, 16, 32) for lr in (.01, .1) for s in (0, 1, 2))
+
+def give(page, text, name='mine.csv'): page.set_input_files('#file', dict(name=name, mimeType='text/csv', buffer=text.encode()))
+
+def test_open_a_csv(visit):
+    "The button is reached by Tab; the file becomes a study, what was guessed is said, Python agrees on the answer"
+    page = visit()
+    tab_to(page, 'file')
+    give(page, GRID)
+    page.wait_for_selector('option[value="mine.csv"]', state='attached')
+    assert page.locator('#study').input_value() == 'mine.csv' and 'study=mine.csv' in page.url
+    assert 'mine.csv: acc was read as per cent, since it runs from 51 to 55.4' in page.locator('#problem').inner_text()
+    best = 'Best: batch size 32, learning rate 1e-1, the highest accuracy of model: 54.7 %, the mean of 3 runs'
+    assert page.locator('#best').inner_text().startswith(best)
+    assert page.locator('#metric option').all_inner_texts() == ['Accuracy', 'Validation loss'] and page.locator('td.ran').count() == 6
+
+def test_drop_a_csv(visit):
+    page = visit()
+    page.evaluate("""text => {
+        const dataTransfer = new DataTransfer()
+        dataTransfer.items.add(new File([text], 'mine.csv'))
+        const how = {dataTransfer, bubbles: true, cancelable: true}
+        for (const kind of ['dragover', 'drop']) document.body.dispatchEvent(new DragEvent(kind, how))
+    }""", GRID)
+    page.wait_for_selector('option[value="mine.csv"]', state='attached')
+    assert page.locator('td.ran').count() == 6 and not page.locator('body.dropping').count()
+
+@pytest.mark.parametrize('text,words,line', [
+    ('bs,lr,acc\n8,-.1,.5\n', 'row 0 (row 0): lr is -0.1, but must be a number above 0, with a point', ''),
+    ('bs,lr,acc,optimizer\n8,.1,.5,adam\n8,.1,.6,sgd\n', 'these runs cannot share a table: they differ in optimizer (adam, sgd).',
+     'bslr explore mine.csv --where optimizer=adam'),
+    ('batchy,lr,acc\n8,.1,.5\n', 'no column with values is called bs, batch_size', 'bslr explore mine.csv --columns bs=COLUMN'),
+    ('Name,State,User,acc,bs,lr\na,finished,u,.5,8,.1\n', 'This page does not read the exports of W&B.', 'bslr explore mine.csv'),
+    ('bs,lr,acc\n8,.1,<img src=x onerror=alert(1)>\n', "acc is '<img src=x onerror=alert(1)>'", '')])
+def test_a_file_is_refused_in_words(visit, text, words, line):
+    "And what was shown stays"
+    page = visit()
+    before = page.locator('#best').inner_text()
+    give(page, text)
+    page.wait_for_selector('#problem p')
+    said = page.locator('#problem').inner_text()
+    assert words in said and line in said and page.locator('#best').inner_text() == before and not page.locator('img').count()
+
+def test_choose_one_of_several_metrics(visit):
+    page = visit()
+    give(page, 'bs,lr,val_f1,val_auc\n8,.1,.5,.6\n16,.1,.4,.7\n')
+    page.wait_for_selector('.choices button')
+    page.locator('.choices button', has_text='val_auc').focus()
+    page.keyboard.press('Enter')
+    page.wait_for_selector('option[value="mine.csv"]', state='attached')
+    assert 'validation AUC of model: 70.0 %' in page.locator('#best').inner_text()
+
+# Runs of any kind
+
+EVIL = '<img src=x onerror=alert(1)>'
+
+@pytest.fixture(scope='module')
+def lost_runs(tmp_path_factory):
+    "A loss, runs that diverged, failed or go on, a cell that was not run, a model without any value, a name that means no good"
+    rows = [(EVIL, 8, .1, 0, .5, 'ok'), (EVIL, 8, .1, 1, None, 'diverged'), (EVIL, 16, .1, 0, None, 'failed'),
+            (EVIL, 16, .01, 0, .7, 'ok'), (EVIL, 32, .01, 0, None, 'running'), ('none', 8, .1, 0, None, 'diverged')]
+    df = pd.DataFrame(rows, columns=['model', 'bs', 'lr', 'seed', 'val_loss', 'status']).assign(run=list('abcdef'), message=EVIL)
+    return explorer(load_runs(df), tmp_path_factory.mktemp('lost')/'explorer.html')
+
+def test_lost_runs_are_shown(browser, lost_runs):
+    page = browser.new_page()
+    page.goto(lost_runs.as_uri())
+    names = page.locator('td').evaluate_all('os => os.map(o => o.getAttribute("aria-label"))')
+    assert names == [
+        'batch size 8, learning rate 0.01, not run', 'batch size 16, learning rate 0.01, 0.700, 1 run',
+        'batch size 32, learning rate 0.01, not trained to the end',
+        'batch size 8, learning rate 0.1, 0.500, 1 run, 1 of 2 diverged, the best',
+        'batch size 16, learning rate 0.1, failed', 'batch size 32, learning rate 0.1, not run']
+    key = page.locator('#key').inner_text()
+    assert all(o in key for o in ('diverged', 'failed', 'not trained to the end', 'not run')) and 'may be' not in key
+    assert 'nothing says how far a run moves' in page.locator('#rest').inner_text()
+    assert 'lowest validation loss' in page.locator('#best').inner_text()
+    page.locator('#model').select_option('none')
+    assert page.locator('#best').inner_text() == 'No run of this model has a value.' and page.locator('#lines svg').count() == 0
+    page.locator('td').first.click()
+    assert page.locator('#cell-body tbody tr').inner_text().split()[0] == 'f' and page.locator('img').count() == 0
+    page.close()

@@ -400,12 +400,92 @@ def test_several_sources_are_one_table(tmp_path):
     c = put(tmp_path, [dict(bs=bs, lr=lr, acc=acc) for bs,lr,acc in GRID], 'c.csv')
     with pytest.raises(ValueError, match='about different metrics, val_loss in .*a.csv, acc in .*c.csv'): load_runs([a, c])
 
-SHARED = Path(__file__).parents[3]/'shared'/'cases'
+SHARED = Path(__file__).parents[3]/'shared'
 
-@pytest.mark.skipif(not SHARED.exists(), reason='the cases are not here; all of them are rebuilt above')
-@pytest.mark.parametrize('case', ['03-no-model-column/export.csv', '04-per-cent/export.csv', '06-flat-table-of-the-api/runs.csv',
-                                  '08-plain-table/grid.csv', '11-no-mapping-in-a-shell/export.csv'])
-def test_the_cases_themselves(case):
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        assert optima(load_runs(SHARED/case)).bs.tolist() == [32, 32, 32]
+@pytest.mark.skipif(not (SHARED/'cases').exists(), reason='the cases are not here; all of them are rebuilt above')
+class TestTheCasesThemselves:
+    "What `bslr report` prints of each, setting by setting"
+    def printed(self, case, **asked):
+        from bs_lr_study.cli.reports import read_runs
+        from bs_lr_study.report.compose import tables
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter('always')
+            df = read_runs([str(SHARED/'cases'/case)], **asked)
+            return {k: tables(o) for k,o in by_setting(df).items()}, [for_shell(o.message) for o in told]
+
+    @pytest.mark.parametrize('case,told', [('03-no-model-column/export.csv', []), ('04-per-cent/export.csv', ['acc was read as per cent']),
+        ('06-flat-table-of-the-api/runs.csv', []), ('08-plain-table/grid.csv', []), ('11-no-mapping-in-a-shell/export.csv', [])])
+    def test_read_without_a_word_more(self, case, told):
+        said,warned = self.printed(case)
+        assert [*said] == [''] and re.match(r'Best: (cnn|model) at bs 32, lr 1e-3 \(9\d\.\d %\), the highest accuracy of 9 cells', said[''])
+        assert len(warned) == len(told) and all(map(str.startswith, warned, told))
+
+    def test_01_other_settings_are_not_pooled(self):
+        said,_ = self.printed('01-other-settings-pooled/export.csv')
+        assert [*said] == [f'optimizer {o}, weight_decay {wd}' for o in ('adam', 'sgd') for wd in ('0', '0.1')]
+        assert all('9 runs, one a cell' in o and not re.search(r'\d ±', o) for o in said.values())
+
+    def test_09_only_what_is_complete_has_a_result(self):
+        with pytest.raises(AskError) as e: self.printed('09-optuna-trials/trials.csv')
+        assert 'say --metric value --lower true, or --metric value --lower false; if it is an accuracy, --columns acc=value' in for_shell(e.value)
+        said,_ = self.printed('09-optuna-trials/trials.csv', columns=['acc=value', 'status=state'])
+        assert '85.6 …1/2' in said[''] and '85.6 !1/2' in said[''] and '1 pruned: status: pruned at 0.3446' in said['']
+        assert '88.1 ±0.1 (2)*' in said[''] and '36.2' not in said['']
+
+    def test_10_a_failed_run_is_shown(self):
+        said,_ = self.printed('10-mlflow-status/runs.csv')
+        assert '!1/1' in said[''] and '1 failed' in said['']
+
+    def test_13_a_random_search_is_called_so(self):
+        said,_ = self.printed('13-learning-rates-from-a-continuum/trials.csv')
+        assert 'cnn: a random search, 40 learning rates in 40 runs' in said[''] and '--bins 8' in said['']
+        assert not re.search(r'\d\.\d{3,}e-', said[''])
+        said,_ = self.printed('13-learning-rates-from-a-continuum/trials.csv', bins=6)
+        table = said[''].split('rows bins of the learning rate, columns batch size')[1].split('(* best')[0]
+        assert len(table.strip().splitlines()) == 8 # two lines of heading
+
+    def test_14_json_is_called_so(self):
+        with pytest.raises(ValueError, match=r'trainer_state.json is JSON .* give a CSV or JSON lines'):
+            self.printed('14-json/trainer_state.json')
+
+PUBLIC = 'fcnet_naval_propulsion', 'fcnet_protein_structure', 'hpobench_australian', 'hpobench_car', 'hpobench_segment'
+BOTH_WAYS = [(o, upside_down) for o in PUBLIC for upside_down in (False, True) if not (upside_down and o.startswith('fcnet'))]
+
+def public_grid(name, upside_down, models=None):
+    "A grid of others, of accuracies or errors, and what its measure is called; of its first models only if so asked"
+    flat = pd.read_csv(SHARED/'data'/'grids'/f'{name}.csv')
+    if upside_down: flat = flat.assign(error=(1 - flat.acc).round(6)).drop(columns='acc')
+    return flat[flat.model.isin(flat.model.unique()[:models])], flat.columns[-1]
+
+def best_of(flat, measure):
+    "Model, bs and lr of the best mean, by pandas alone; the smaller batch size of equal ones"
+    means = flat.groupby(['model', 'bs', 'lr'])[measure].mean().round(12)
+    return means.idxmax() if measure == 'acc' else means.idxmin()
+
+@pytest.mark.skipif(not (SHARED/'data').exists(), reason='the grids of others are not here; TestGrids makes some up')
+class TestPublicGrids:
+    @pytest.mark.parametrize('name,upside_down', BOTH_WAYS)
+    def test_the_best_cells_are_the_true_ones(self, tmp_path, name, upside_down):
+        flat,measure = public_grid(name, upside_down)
+        df = quiet(put(tmp_path, flat))
+        m = metric_of(df)
+        assert (m.name, m.lower, len(df)) == (measure, measure != 'acc', len(flat)) and settings_of(df) == []
+        for model,of_model in flat.groupby('model'):
+            c = cells(df[df.model == model])
+            best = c.sort_values([measure, 'bs'], ascending=[m.lower, True]).iloc[0]
+            means = of_model.groupby(['bs', 'lr'])[measure].mean()
+            assert best[measure] == pytest.approx(means.min() if m.lower else means.max())
+            assert means[best.bs, best.lr] == pytest.approx(best[measure]) and c.n.eq(of_model.seed.nunique()).all()
+
+    @pytest.mark.parametrize('name,upside_down', [('fcnet_protein_structure', False), ('hpobench_segment', True)])
+    def test_from_file_to_report_with_one_command(self, tmp_path, name, upside_down, monkeypatch, capsys):
+        from bs_lr_study.cli import main
+        flat,measure = public_grid(name, upside_down, 1)
+        put(tmp_path, flat, 'grid.csv')
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, 'argv', ['bslr', 'report', 'grid.csv'])
+        monkeypatch.setattr(warnings, 'showwarning', warnings.showwarning)
+        main()
+        said = re.match(r'Best: (\S+) at bs (\d+), lr (\S+) \(.*\), the lowest (MSE|error) of', capsys.readouterr().out)
+        assert (said[1], int(said[2]), float(said[3])) == best_of(flat, measure)
+        assert f'bs {said[2]}, lr {said[3]}' in (tmp_path/'plots'/'report.html').read_text()

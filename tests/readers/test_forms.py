@@ -188,3 +188,37 @@ def test_damaged_bytes_end_in_a_table_or_a_clear_error(place, runs, form, data):
     path.write_bytes(bytes(raw))
     try: assert len(load(at, form)) > 0
     except (ValueError, FileNotFoundError) as e: assert len(str(e)) > 20, e
+
+def places(d, at=()):
+    "Each place in nested JSON"
+    for k,v in d.items() if isinstance(d, dict) else enumerate(d) if isinstance(d, list) else ():
+        yield (*at, k)
+        yield from places(v, (*at, k))
+
+def changed(d, at, value):
+    "JSON without what is in a place, or with something else there"
+    d = json.loads(json.dumps(d))
+    *way,last = at
+    inner = d
+    for k in way: inner = inner[k]
+    if value is Ellipsis: del inner[last]
+    else: inner[last] = value
+    return d
+
+@pytest.mark.parametrize('form', [json_list, optuna_journal, ray, trainer, keras_tuner], ids=lambda o: o.__name__)
+@pytest.mark.parametrize('value', [..., None, [], {}, 'odd', -1], ids=str)
+def test_json_that_lacks_a_key_or_has_another_kind_of_value_there(place, form, value):
+    "Whole JSON, but not as the tool writes it: a table, or an error that names the file or what is missing"
+    at = place()
+    form(at, [dict(bs=8, lr=.01, seed=0, losses=[.5, .25], state='FINISHED'), dict(bs=32, lr=.1, seed=1, losses=[.75], state='FINISHED')])
+    for path in sorted(p for p in at.rglob('*') if p.suffix in ('.json', '.log')):
+        text = path.read_text()
+        rows = [json.loads(o) for o in text.splitlines()] if path.suffix == '.log' or path.name == 'result.json' else [json.loads(text)]
+        for i,row in enumerate(rows):
+            for where in places(row):
+                path.write_text('\n'.join(json.dumps(changed(o, where, value) if i == j else o) for j,o in enumerate(rows)) + '\n')
+                try: assert set(found(load(at, form))) <= {(8, .01, 0), (32, .1, 1)}, where
+                except (ValueError, FileNotFoundError) as e: assert len(str(e)) > 20, (where, e)
+                except AttributeError: assert where[-1] == 'seed' and value is ..., where # then there is none in the table
+        path.write_text(text)
+        if form in (ray, trainer, keras_tuner): break # the others are alike

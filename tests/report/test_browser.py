@@ -184,3 +184,22 @@ def test_prints(visit):
     page.emulate_media(media='print')
     assert page.locator('nav').is_hidden() and page.locator('#theme').is_hidden()
     assert page.evaluate("getComputedStyle(document.querySelector('.scroll')).overflowX") == 'visible'
+
+def test_prints_on_white(visit):
+    "Whatever page is on the screen, and each table within the sheet"
+    page = visit('published', width=718, theme='dark') # A4 less its margins
+    page.locator('#theme').click()
+    page.locator('#theme').click()
+    page.emulate_media(media='print', color_scheme='dark')
+    assert page.evaluate('getComputedStyle(document.body).backgroundColor') == 'rgb(255, 255, 255)'
+    seen = page.evaluate("[...document.querySelectorAll('svg[role=img]')].map(o => o.checkVisibility())")
+    assert seen == [i % 2 == 0 for i in range(len(seen))] and min(page.evaluate(CONTRASTS)) >= 4.5
+    assert page.evaluate('document.documentElement.scrollWidth') <= 718
+
+def test_pictures_can_be_read_on_a_telephone(visit):
+    "No text of a plot is smaller than 9 pixels"
+    page = visit('published', width=390)
+    sizes = page.evaluate("""[...document.querySelectorAll('svg[role=img]')].filter(o => o.checkVisibility()).flatMap(o => {
+      const scale = o.getScreenCTM().a
+      return [...o.querySelectorAll('text')].map(t => parseFloat(getComputedStyle(t).fontSize)*scale) })""")
+    assert len(sizes) > 100 and min(sizes) >= 9

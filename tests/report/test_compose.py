@@ -66,13 +66,41 @@ def test_markdown_has_the_same_tables(published):
 
 def test_what_it_holds(published, digits):
     for rep in (published, digits):
-        assert [p.title for p in rep.parts][:5] == ['The answer', 'What was run', 'Accuracy by batch size and learning rate',
-            'What is best', 'Findings']
+        assert [p.title for p in rep.parts][:5] == ['The answer', 'Accuracy by batch size and learning rate', 'What is best',
+            'Findings', 'What was run']
         assert [p.title for p in rep.parts][-2:] == ['Claims', 'The runs']
         assert len(rep.html()) < 1_500_000
     assert 'What it cost' in [p.title for p in digits.parts] and 'What it cost' not in [p.title for p in published.parts]
     assert '±' in digits.html() and 'may be the best of their row, at 90 per cent' in published.html()
     assert f'{docs_url()}nbs/lab/claims_grid.html#best-run' in published.html() and docs_url().startswith('https://')
+
+def test_other_metrics_have_their_best_cell(digits, published):
+    "The table against pandas, the means of the seeds of each cell"
+    means = load_runs('digits-fast').groupby(['bs', 'lr']).valid_loss.mean()
+    (bs, lr),least = means.idxmin(),means.min()
+    (_,row), = [t for k,t in html_tables(digits.html()).items() if 'what else was measured' in k]
+    assert [v for v,_ in row[:2]] == ['small', 'validation loss'] and (int(row[2][1]), float(row[3][1])) == (bs, lr)
+    assert float(row[4][1]) == pytest.approx(least)
+    assert not any('what else' in k for k in html_tables(published.html()))
+
+def test_words_of_certainty_are_explained_where_they_stand(digits):
+    "Each links to what it means, which a pointer sees on it as well; Markdown says it in a list"
+    html = digits.html()
+    words = re.findall(r'<a class="tag" data-tag="([^"]*)" href="#([^"]*)" title="([^"]+)">', html)
+    assert {w for w,*_ in words} >= {'clear', 'within noise', 'open'}
+    for word,to,meaning in words:
+        assert f'<dt id="{to}"><span class="tag" data-tag="{word}">' in html and f'<dd>{meaning}</dd>' in html
+    assert '- *clear*: holds at the level asked for' in digits.markdown()
+
+def test_contents_lead_to_each_model(published):
+    links = re.findall(r'<a href="#([^"]+)">(xresnet18|xresnet34|xse_resnext50)</a>', published.html())
+    assert [o for _,o in links] == ['xresnet18', 'xresnet34', 'xse_resnext50']
+    for to,name in links: assert f'<h3 id="{to}">{name}</h3>' in published.html()
+
+def test_sets_are_in_the_picture(published):
+    "The pale strokes, what they mean, and the same in the caption"
+    lines = next(o for p in published.parts for o in p.body if o.kind == 'plot')
+    assert "may be its line's best" in lines.svg[0] and 'may be the best of their line, at 90 per cent' in lines.caption
 
 def test_nothing_from_outside(published, digits):
     "No address but links to read, no event handler, no style that loads"
@@ -177,7 +205,7 @@ def test_many_models():
     rep = report(df)
     html = rep.html()
     assert 'The first 12 of 20 models.' in html and len(html) < 4e6
-    assert sum(o.kind == 'plot' for p in rep.parts for o in p.body) == 4 + 12
+    assert sum(o.kind == 'plot' for p in rep.parts for o in p.body) == 3 + 12
 
 @pytest.fixture
 def flowers(tmp_path):
@@ -190,7 +218,7 @@ def test_command(flowers, monkeypatch, capsys):
     "The page beside the plots, Markdown on demand"
     monkeypatch.chdir(flowers.parent)
     cli.report('a.csv', md='r.md')
-    assert capsys.readouterr().out.splitlines()[-1] == 'Report: plots/report.html, r.md'
+    assert capsys.readouterr().out.splitlines()[-1].startswith('Report: plots/report.html, r.md')
     assert Path('plots/report.html').read_text().startswith('<!doctype html>')
     assert Path('r.md').exists() and Path('r_plots/heatmap-1.svg').exists()
 

@@ -24,6 +24,8 @@ def toy(rows, **kw):
     return d.assign(run=[f'run{i}' for i in range(len(d))], acc=d.acc.astype(float))
 
 def lines(ax): return {o.get_label(): o for o in ax.lines}
+def named(ax): return [o.get_text() for o in ax.texts]
+def signs(ax): return [o.get_text() for legend in ax.figure.legends for o in legend.get_texts()]
 def xlabels(ax): return [o.get_text() for o in ax.get_xticklabels()]
 def overlapping(ax):
     "Pairs of neighbouring x tick labels that cover each other, judged by their boxes before turning"
@@ -54,7 +56,7 @@ class TestAcc:
         assert xlabels(ax) == '1 2 4 8 16 32 64 128 256 512 1024 2048'.split()
         assert ax.get_xscale() == 'log' and ax.xaxis.get_transform().base == 2
         assert ax.get_xlabel() == 'Batch size (examples per update)' and ax.get_ylabel() == 'Accuracy (%)'
-        assert ax.get_title() == 'xresnet18' and ax.get_legend().get_title().get_text() == 'Learning rate'
+        assert ax.get_title('left') == 'xresnet18' and named(ax) == ['1e-4', '1e-3', '1e-2', 'Learning rate']
         ax.figure.canvas.draw()
         assert '80' in [o.get_text() for o in ax.get_yticklabels()] # per cent, from shares
 
@@ -71,17 +73,20 @@ class TestAcc:
 
     def test_a_panel_a_model(self, df):
         fig = plot_acc(df)
-        assert [ax.get_title() for ax in fig.axes] == ['xresnet18', 'xresnet34', 'xse_resnext50']
+        assert [ax.get_title('left') for ax in fig.axes] == ['xresnet18', 'xresnet34', 'xse_resnext50']
         assert len({ax.get_ylim() for ax in fig.axes}) == len({ax.get_xlim() for ax in fig.axes}) == 1
-        assert [ax.get_legend() is not None for ax in fig.axes] == [False, False, True]
-        assert [o.get_text() for o in fig.axes[2].get_legend().get_texts()] == [f'1e-{i}' for i in (7, 6, 5, 4, 3, 2)]
+        assert named(fig.axes[2]) == [*(f'1e-{i}' for i in (7, 6, 5, 4, 3, 2)), 'Learning rate']
         assert len({lines(ax)['1e-3'].get_color() for ax in fig.axes}) == 1
 
-    def test_legend_is_beside_the_lines(self, df):
-        ax = plot_acc(df, 'xresnet18')
+    def test_a_line_is_named_at_its_end(self, df):
+        ax = plot_acc(df, 'xresnet34')
         ax.figure.canvas.draw()
-        assert ax.get_legend().get_window_extent().x0 >= ax.get_window_extent().x1
-        assert ax.get_legend().get_window_extent().x1 <= ax.figure.bbox.x1
+        for text in ax.texts[:-1]:
+            line = lines(ax)[text.get_text()]
+            x,y = line.get_xdata()[-1],line.get_ydata()[-1]
+            assert text.xy == (x, y) and text.get_color() == line.get_color()
+            assert text.get_window_extent().x0 > ax.transData.transform((x, y))[0]
+            assert text.get_window_extent().x1 <= ax.figure.bbox.x1
 
     def test_one_model_one_lr_one_cell(self, df):
         ax = plot_acc(df[df.model.eq('xresnet18') & df.lr.eq(1e-2)])
@@ -97,10 +102,10 @@ class TestAcc:
         assert ax.lines[0].get_ydata() == pytest.approx([.3, .6])
         whiskers = ax.collections[0].get_segments()
         assert [w[:,1].tolist() for w in whiskers] == [pytest.approx([.3 - .02**.5, .3 + .02**.5]), pytest.approx([.6, .6])]
-        assert ax.get_legend().get_title().get_text() == 'Learning rate\n(mean of 2 runs,\nwhiskers ± 1 s.d.)'
+        assert signs(ax) == ['mean of 2 runs', '± 1 s.d. of the runs']
         top = plot_acc(d, agg='max')
         assert top.lines[0].get_ydata() == pytest.approx([.4, .6]) and not top.collections
-        assert 'max of 2 runs' in top.get_legend().get_title().get_text()
+        assert signs(top) == ['max of 2 runs']
 
     def test_diverged_cells_show(self):
         rows = [('m', 4, .1, .5), ('m', 8, .1, None), ('m', 16, .1, .6), ('m', 32, .1, None)]
@@ -108,7 +113,7 @@ class TestAcc:
         ax = plot_acc(d)
         assert np.isnan(ax.lines[0].get_ydata()).tolist() == [False, True, False]
         assert ax.collections[0].get_offsets()[:, 0].tolist() == [8]
-        assert [o.get_text() for o in ax.get_legend().get_texts()] == ['1e-1', 'diverged']
+        assert named(ax) == ['1e-1', 'Learning rate'] and signs(ax) == ['diverged']
 
     def test_row_without_accuracy(self):
         ax = plot_acc(toy([('m', 4, .1, .5), ('m', 4, 1., None), ('m', 8, 1., None)], status=['ok', 'diverged', 'diverged']))
@@ -144,8 +149,8 @@ class TestAcc:
         ax = plot_acc(d)
         ring, = [o for o in ax.collections if o.get_label() == 'some runs lost']
         assert ring.get_offsets().tolist() == [[4, .5]] and not len(ring.get_facecolors())
-        assert [o.get_text() for o in ax.get_legend().get_texts()] == ['1e-1', 'diverged', 'some runs lost']
-        assert 'some runs lost' not in [o.get_text() for o in plot_acc(d[2:]).get_legend().get_texts()]
+        assert signs(ax)[-2:] == ['diverged', 'some runs lost']
+        assert 'some runs lost' not in signs(plot_acc(d[2:]))
 
 
 class TestHeatmap:
@@ -213,12 +218,11 @@ class TestCurves:
         assert len(ax.lines) == 4
         assert ax.lines[0].get_xdata().tolist() == [0, 1, 2] and ax.lines[0].get_ydata().tolist() == [2.5, 2.4, 2.3]
         assert ax.get_xlabel() == 'Epoch' and ax.get_ylabel() == 'Validation loss'
-        assert [o.get_text() for o in ax.get_legend().get_texts()] == ['1e-2', '1e-1']
+        assert named(ax) == ['1e-1', '1e-2', 'Learning rate']
 
     def test_what_is_drawn_and_coloured(self, epochs):
         ax = plot_curves(epochs[epochs.lr == .1], y='acc')
-        assert ax.get_legend().get_title().get_text() == 'Batch size' and ax.get_ylabel() == 'Accuracy (%)'
-        assert [o.get_text() for o in ax.get_legend().get_texts()] == ['8', '16']
+        assert named(ax) == ['8', '16', 'Batch size'] and ax.get_ylabel() == 'Accuracy (%)'
         assert plot_curves(epochs, y='train_loss', hue='bs').lines[0].get_ydata()[0] == 2
 
     def test_runs_of_one_name_and_two_seeds(self, epochs):

@@ -7,6 +7,7 @@ import {drawGrid, focusCell, key, walk} from "./grid.mjs";
 import {drawLines} from "./lines.mjs";
 import {drawRuns} from "./runs.mjs";
 import {answer} from "./answer.mjs";
+import {acceptFiles} from "./drop.mjs";
 
 const data = JSON.parse(byId("data").textContent);
 const studies = data.studies, table = byId("grid"), figure = byId("lines");
@@ -100,6 +101,12 @@ figure.addEventListener("click", event => {
 byId("close").addEventListener("click", close);
 byId("cell").addEventListener("keydown", event => { if (event.key === "Escape") close(); });
 window.addEventListener("hashchange", () => { state = readState(location.hash, studies); draw(); });
+acceptFiles(byId("file"), byId("problem"), data.rules, study => {
+  const old = studies.findIndex(o => o.name === study.name);
+  if (old >= 0) studies.splice(old, 1, study);
+  else studies.push(study);
+  set({study: study.name, model: null, metric: null});
+});
 let wide = 0;
 new ResizeObserver(() => { if (figure.clientWidth !== wide) { wide = figure.clientWidth; drawPictures(); } }).observe(figure);
 

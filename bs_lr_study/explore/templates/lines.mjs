@@ -25,7 +25,7 @@ function band(line, state, at) {
 function point(cell, i, view, at) {
   const {state, metric, found} = view, kinds = ["point", found.best.has(cell) && "best", found.may.has(cell) && "may"].filter(Boolean);
   const where = `translate(${at.x(cell.bs).toFixed(1)},${at.y(height(cell, state)).toFixed(1)})`;
-  const ring = found.may.has(cell) || found.best.has(cell) ? svg("circle", {class: "ring", r: 8}) : null;
+  const ring = found.may.has(cell) || found.best.has(cell) ? svg("circle", {class: "ring", r: 7}) : null;
   return svg("g", {class: kinds.join(" "), transform: where, "data-key": key(cell.lr, cell.bs)},
     svg("title", {}, cellTip(cell, metric, state)), svg("circle", {class: "reach", r: 12}), ring, svg("path", {d: shape(i)}));
 }

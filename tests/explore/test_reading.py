@@ -1,0 +1,177 @@
+"""The page reads a table as `load_runs` does: the same runs of a good one, the same words for a bad one."""
+import base64, os, warnings
+
+import numpy as np, pandas as pd
+
+from bs_lr_study.analysis import load_runs, metric_of, records
+from bs_lr_study.analysis.settings import comparable
+from bs_lr_study.explore.rules import rules
+from bs_lr_study.readers.ask import for_shell
+from explore.node import run_module
+
+N = max(20, int(os.environ.get('BSLR_FUZZ', 250))*200//2500) # tables of each kind
+READ = """const {loadRuns} = await at("load");
+function read(o) {
+  try { return loadRuns(new Uint8Array(Buffer.from(o.bytes, "base64")), o.name, data.rules, o.metric ?? null); }
+  catch (e) {
+    if (e.constructor.name !== "Refusal") throw e;
+    return {message: e.message, line: e.line, elsewhere: e.elsewhere ?? false, choices: e.choices};
+  }
+}
+console.log(JSON.stringify(data.files.map(read)));"""
+
+def in_page(files):
+    "What the page makes of files, given as a name and bytes"
+    sent = [dict(name=name, bytes=base64.b64encode(raw).decode()) for name,raw in files]
+    return run_module(READ, dict(rules=rules(), files=sent))
+
+def in_python(folder, name, raw):
+    "Runs as `load_runs` reads them, or the words in which it refuses"
+    path = folder/name
+    path.write_bytes(raw)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        try: return comparable(load_runs(path))
+        except ValueError as e: return for_shell(e).replace(str(path), name)
+
+def assert_same_runs(df, page):
+    m = metric_of(df)
+    ours = page['metrics'][0]
+    assert (ours['name'], ours['lower'], ours['unit'], ours['label']) == (m.name, m.lower, m.unit, m.title)
+    t = pd.DataFrame(page['runs'])
+    assert len(t) == len(df) and t.run.tolist() == df.run.astype(str).tolist() and t.model.tolist() == df.model.astype(str).tolist()
+    for c in ('bs', 'lr', m.name, *(['seed'] if 'seed' in df else [])):
+        mine = t[c].astype(float) if c in t else np.full(len(t), np.nan)
+        np.testing.assert_allclose(mine, df[c].astype(float), rtol=1e-12, err_msg=c)
+    def told(s): return [None if pd.isna(o) else o for o in s]
+    if 'status' in df: assert told(df.status) == told(t.get('status', [None]*len(t)))
+
+def compare(tmp_path, files):
+    "Every file read or refused alike; gives how many were read, refused, and left to Python"
+    kinds = []
+    for (name,raw),page in zip(files, in_page(files), strict=True):
+        ours = in_python(tmp_path, name, raw)
+        told = f'\n{name}: {raw[:600]!r}\nPython: {ours if isinstance(ours, str) else "read"}\npage:   {page.get("message", "read")}'
+        if page.get('elsewhere'): kinds.append('elsewhere')
+        elif isinstance(ours, str):
+            assert page.get('message') == ours, told
+            kinds.append('refused')
+        else:
+            assert 'runs' in page, told
+            try: assert_same_runs(ours, page)
+            except AssertionError as e: raise AssertionError(f'{e}{told}') from e
+            kinds.append('read')
+    return kinds
+
+NAMES = dict(model=['model', 'arch', 'net'], bs=['bs', 'batch_size', 'batch', 'params.bs', 'effective_batch_size', 'config/batch_size'],
+             lr=['lr', 'learning_rate', 'max_lr', 'lr0', 'hparams/lr'], seed=['seed', 'random_seed', 'Seed'],
+             y=['acc', 'accuracy', 'val_acc', 'val_loss', 'f1', 'error_rate', 'valid/top-1 accuracy', 'ppl', 'r2', 'val_accuracy (%)'])
+EXTRA = dict(train_seconds=lambda r, n: r.random(n).round(3)*100, host=lambda r, n: r.choice(['a', 'b'], n),
+             notes=lambda r, n: [f'run {i}: ok' for i in range(n)], train_loss=lambda r, n: r.random(n),
+             date=lambda r, n: [f'2026-01-{i % 28 + 1:02d}' for i in range(n)], wd=lambda r, n: np.full(n, .01),
+             status=lambda r, n: np.full(n, 'finished'), top5=lambda r, n: r.random(n))
+
+def good(rng, lines=False):
+    "A table in usual names: a frame"
+    pick = {k: str(rng.choice(v)) for k,v in NAMES.items()}
+    lrs = rng.choice([1e-4, 3e-4, 1e-3, .01, .1], rng.integers(1, 4), replace=False)
+    bss = rng.choice(2**np.arange(2, 9), rng.integers(1, 5), replace=False)
+    rows = [(k, b, l, s) for k in ['r18', 'vit'][:rng.integers(1, 3)] for b in bss for l in lrs for s in range(rng.integers(1, 3))]
+    df = pd.DataFrame(rows, columns=[pick[k] for k in ('model', 'bs', 'lr', 'seed')])
+    y = rng.random(len(df))
+    if '%' in pick['y'] or rng.random() < .15: y = 3 + 90*y
+    df[pick['y']] = y.round(4)
+    for k in rng.choice(list(EXTRA), rng.integers(0, 3), replace=False): df[k] = EXTRA[k](rng, len(df))
+    return df[rng.permutation(df.columns)], pick
+
+def as_csv(df, sep=','): return df.to_csv(index=False, sep=sep).encode()
+
+def test_shipped_tables(tmp_path):
+    "Those with names of this project's, and the runs of each store in plain columns"
+    files = [(p.name, p.read_bytes()) for p in records().values() if p.suffix == '.csv']
+    for name in ('digits', 'small-batches-imagenette', 'optimizers', 'noise'):
+        df = load_runs(name)
+        some = [c for c in ('model', 'bs', 'lr', 'seed', 'acc', 'status', 'opt', 'norm', 'seconds') if c in df]
+        files.append((f'{name}.csv', as_csv(df[some])))
+    kinds = compare(tmp_path, files)
+    assert kinds.count('read') >= 3 and 'elsewhere' not in kinds
+
+def test_good_tables(tmp_path):
+    rng = np.random.default_rng(0)
+    files = [(f't{i}.csv', as_csv(good(rng)[0], str(rng.choice([',', ',', ';', '\t'])))) for i in range(N)]
+    kinds = compare(tmp_path, files)
+    assert kinds.count('read') > .6*N and kinds.count('elsewhere') < .1*N
+
+def set_one(df, column, value, rng):
+    df = df.astype(object)
+    df.iloc[rng.integers(len(df)), df.columns.get_loc(column)] = value
+    return df
+
+def worse(rng):
+    "A good table with one thing wrong with it"
+    df,pick = good(rng)
+    value = lambda k, *o: lambda: as_csv(set_one(df, pick[k], o[rng.integers(len(o))], rng))
+    raw = as_csv(df)
+    lines = raw.splitlines(True)
+    cut = lambda new: lambda: b''.join(lines[:1] + [new(lines[1])] + lines[2:])
+    ways = [
+        value('lr', 0, -1, 'abc', '0,1', 'inf', '', '1e-3x', True),
+        value('bs', 0, -8, 1.5, 'big', '', 'nan', 2**60),
+        value('y', 'abc', -5, 1e9, 'inf', '-', 1.5),
+        value('seed', -1, .5, 'x'),
+        value('model', '', ' r18', 'r18 ', ''),
+        lambda: as_csv(df.assign(status=['dunno'] + ['ok']*(len(df) - 1))),
+        lambda: as_csv(df.drop(columns=pick['bs'])),
+        lambda: as_csv(df.drop(columns=pick['lr'])),
+        lambda: as_csv(df.drop(columns=pick['y'])),
+        lambda: as_csv(df.rename(columns={pick['bs']: 'batch_of', pick['lr']: 'rate_of'})),
+        lambda: as_csv(df.assign(auc=.5, val_f1=.3)),
+        lambda: as_csv(df.assign(optimizer=['adam', *['sgd']*(len(df) - 1)])),
+        lambda: as_csv(df.assign(dropout=np.arange(len(df)) % 2/2)),
+        lambda: as_csv(pd.concat([df, df.iloc[:1].assign(**{pick['y']: .123})])),
+        lambda: as_csv(pd.concat([df, df.iloc[:1]])),
+        lambda: as_csv(df.assign(**{'train_batch_size': 1, 'batch': 2})),
+        lambda: as_csv(df.assign(init_lr=7, peak_lr=5)),
+        lambda: raw.replace(b'\n', b',\n', 2),
+        lambda: raw[:len(raw) - 5],
+        cut(lambda o: o.replace(b',', b'', 1)),
+        cut(lambda o: b'"' + o),
+        cut(lambda o: b'"a"b,' + o),
+        lambda: raw[:20] + b'\xff' + raw[20:],
+        lambda: raw[:20] + b'\0' + raw[20:],
+        lambda: b'[' + raw,
+        lambda: b'{"a": 1}',
+        lambda: b'',
+        lambda: lines[0],
+        lambda: b'\xef\xbb\xbf' + raw,
+        lambda: raw.replace(b'\n', b'\r\n'),
+        lambda: b'PK\x03\x04' + raw,
+        lambda: lines[0].strip() + b',' + lines[0] + raw[len(lines[0]):],
+        lambda: as_csv(df.assign(**{pick['y']: np.where(np.arange(len(df)) % 2, .5, 50.)})),
+        lambda: as_csv(df.rename(columns={pick['y']: 'train_acc'})),
+        lambda: b'step,a - acc,b - acc\n1,2,3\n',
+        lambda: as_csv(df.assign(val_accuracy=.5, accuracy=.25)),
+        lambda: as_csv(df.assign(run=[' x', *'abcdefghijklmnopqrstuvwxyz'*9][:len(df)])),
+    ]
+    return ways[rng.integers(len(ways))]()
+
+def test_malformed_tables(tmp_path):
+    rng = np.random.default_rng(1)
+    kinds = compare(tmp_path, [(f'm{i}.csv', worse(rng)) for i in range(N)])
+    assert kinds.count('refused') > .4*N and kinds.count('elsewhere') < .1*N
+
+def test_what_only_python_reads_says_the_line(tmp_path):
+    "Files of tools, and names that say more: the command that reads them stands in the answer"
+    files = [('my runs.csv', b'Name,State,User,acc,bs,lr\na,finished,u,.5,8,.1\n'),
+             ('t.csv', b'number,state,params_lr,params_bs,value\n0,COMPLETE,.1,8,.5\n'), ('x.parquet', b'PAR1'),
+             ('e.csv', b'bs,lr,epoch,acc\n8,.1,1,.5\n8,.1,2,.6\n'), ('n.csv', b'run,acc\ndigits-small-bs-8-lr-0.1-norm-group,.5\n'),
+             ('j.csv', b'[{"bs": 8}]')]
+    for (name,_),page in zip(files, in_page(files)):
+        assert page['elsewhere'] and page['line'] == f"bslr explore {chr(39) + name + chr(39) if ' ' in name else name}"
+
+def test_a_choice_of_metrics(tmp_path):
+    raw = b'bs,lr,val_f1,val_auc\n8,.1,.5,.6\n'
+    page, = in_page([('t.csv', raw)])
+    assert page['choices'] == ['val_f1', 'val_auc']
+    chosen, = run_module(READ, dict(rules=rules(), files=[dict(name='t.csv', bytes=base64.b64encode(raw).decode(), metric='val_auc')]))
+    assert [m['name'] for m in chosen['metrics']] == ['val_auc', 'val_f1'] and chosen['runs'][0]['val_auc'] == .6
