@@ -62,8 +62,9 @@ def one_as_good(ev):
                      columns=['bs', 'mid', 'lo', 'hi', 'n'])
     near = t.loc[t.mid.idxmin()]
     template = ('the loss of larger batches is {mid:.3f} ({lo:.3f} to {hi:.3f}) higher at bs {bs}, the nearest, '
-                'and {most:.2f} at bs {last}; {n} seeds')
+                'and {most:.2f} at bs {last}; clearly higher at bs {worse}; {n} seeds')
     numbers = near.to_dict() | dict(most=t.mid.iloc[-1], last=t.bs.iloc[-1], n=int(t.n.min()), bs=int(near.bs))
+    numbers['worse'] = t.bs[t.lo > 0].tolist() or 'none'
     return Verdict(judge(t.lo, t.hi, least=-.01), template, numbers)
 
 # %% ../../nbs/lab/09_claims_text.ipynb #9c1e0a18

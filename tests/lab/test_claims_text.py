@@ -9,6 +9,7 @@ from bs_lr_study.lab.claims_text import CLAIMS
 from made_up import by_others, load, test
 
 LRS = 3e-4,1e-3,3e-3,1e-2,3e-2
+EIGHT = tuple(2**k for k in range(9)) # doublings
 
 def made_up(best=lambda bs: 3e-3, floor=lambda bs: 2., bend=lambda bs: .1, sd=.002, bss=(1, 2, 4, 8, 16, 32, 64), lrs=LRS, **cols):
     "Runs of a text: a parabola in log lr about `best`, `floor` deep"
@@ -27,7 +28,7 @@ parts = beside(micro_bs=1, bss=[16])
 FLIPS = [ # claim, runs, verdict
     ('best lr by the root', lambda: made_up(best=lambda bs: 1e-3*bs**.5), 'holds'),
     ('best lr by the root', lambda: made_up(best=lambda bs: 1e-3), 'does not hold'),
-    ('best lr in proportion', lambda: made_up(best=lambda bs: 6e-4*bs, bss=(1, 2, 4, 8, 16, 32)), 'holds'),
+    ('best lr in proportion', lambda: made_up(best=lambda bs: 2e-4*bs, bss=EIGHT, lrs=10**np.arange(-4.5, -.9, .5)), 'holds'),
     ('best lr in proportion', lambda: made_up(best=lambda bs: 1e-3*bs**.5), 'does not hold'),
     ('one sequence as good', lambda: made_up(floor=lambda bs: 2 + .1*np.log(bs)), 'holds'),
     ('one sequence as good', lambda: made_up(floor=lambda bs: 2 - .1*np.log(bs)), 'does not hold'),
