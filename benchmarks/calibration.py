@@ -1,6 +1,6 @@
 """How often sets of best batch sizes hold the true best, and how much of what findings calls clear is false
 
-Write `coverage.csv` and `sentences.csv` into the records of the calibration: some twenty minutes on one core. With `--quick` see
+Write `coverage.csv`, `sentences.csv`, `rare.csv` and `laws.csv` into the records of the calibration: some twenty minutes on one core. With `--quick` see
 that it works, and write nothing.
 """
 import argparse
@@ -34,11 +34,13 @@ def drawn(repeats, n=3):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--quick', action='store_true', help='see that it works, and write nothing')
-    p.add_argument('--only', choices=['coverage', 'sentences'], help='make one of the two')
+    p.add_argument('--only', choices=['coverage', 'sentences', 'rare', 'laws'], help='make one of them')
     o = p.parse_args()
     folder = Path(bs_lr_study.__file__).parent/'records'/'calibration'
     made = dict(coverage=lambda: coverage(1 if o.quick else 5),
-        sentences=lambda: cal.try_sentences(drawn({1: 1} if o.quick else {1: 4, 2: 2, 3: 2})))
+        sentences=lambda: cal.try_sentences(drawn({1: 1} if o.quick else {1: 4, 2: 2, 3: 2})),
+        rare=lambda: pd.concat([cal.try_rare(n, 20 if o.quick else 1500, least=1 if o.quick else 3) for n in (2, 3)]),
+        laws=lambda: cal.try_laws(2 if o.quick else 100))
     for name,make in made.items():
         if o.only not in (None, name): continue
         t = make().round(4)

@@ -15,6 +15,7 @@ from itertools import combinations
 import numpy as np, pandas as pd
 
 from .curves import lr_spread
+from .next_runs import next_runs
 from .stats import best_sets, may_win, pair_margins, winners_curse
 from .tables import cells
 from .variances import CellSds, errors
@@ -209,10 +210,18 @@ def _budget(df):
     if len(n) < 2 or n.iloc[0] < 2*n.iloc[-1]: return
     yield Finding('budget', '', 'fact', dict(updates={int(k): float(v) for k,v in n.items()}))
 
+# %% ../../nbs/analysis/08_findings.ipynb #4be0c1d1
+def _next(df, err, m, level):
+    "What to run next, and by how much that may shrink the sets"
+    if not err.known: return
+    t = next_runs(df, 3, level, err, m)
+    t = t[t.shrinks > .1]
+    if len(t): yield Finding('next', '', 'within noise', dict(runs=t.to_dict('records'), models=df.model.nunique()))
+
 # %% ../../nbs/analysis/08_findings.ipynb #bca72fb9
 # Kinds that rest on an error
 _ON_ERROR = {'best cell', 'models', 'models alike', 'row', 'flat rows', 'rows alike', 'best batch size', 'bs moves',
-             'bs steady', 'best learning rate', 'lr moves', 'lr steady', 'spread', 'spreads alike'}
+             'bs steady', 'best learning rate', 'lr moves', 'lr steady', 'spread', 'spreads alike', 'next'}
 
 def _inferred(df, c, m, err, level):
     "The findings that follow from an error"
@@ -234,9 +243,9 @@ def _what(o):
 
 def _all_inferred(df, c, m, err, level, given):
     "The findings that follow from an error; if that is assumed, and not `given` by the caller, clear is what is so with twice as much"
-    found = _inferred(df, c, m, err, level)
+    found = [*_inferred(df, c, m, err, level), *_next(df, err, m, level)]
     if not err.assumed: return found
-    wide = found if given else _inferred(df, c, m, replace(err, sd=2*err.sd), level)
+    wide = found if given else _inferred(df, c, m, err.twice(), level)
     again = {_what(o): o for o in wide}
     return [_on_assumed(o, err.sd, again.get(_what(o))) for o in found]
 

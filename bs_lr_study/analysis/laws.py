@@ -6,16 +6,13 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/analysis/laws.html.md"""
 
 # %% auto #0
 __all__ = ['LR_LAWS', 'STEP_LAWS', 'UNITS', 'Law', 'Fit', 'fit_law', 'params_table', 'rounding', 'paper_table', 'critical_bs',
-           'held_out', 'compare_laws', 'predict', 'best_lrs']
+           'held_out', 'compare_laws', 'predict']
 
 # %% ../../nbs/analysis/05_laws.ipynb #bdf7c875
 from dataclasses import dataclass
 from importlib.resources import files
 
 import numpy as np, pandas as pd
-
-from .tables import best_rows, cells, pick_model
-from ..metrics import metric_of
 
 # %% ../../nbs/analysis/05_laws.ipynb #ee2bc039
 @dataclass(frozen=True)
@@ -146,7 +143,7 @@ def fit_law(
     y,   # The best learning rate, or the steps to a target, at each
     law, # One of `LR_LAWS` or `STEP_LAWS`
     floor=0., # Least standard deviation of log y to assume, as where `rounding` hides the error
-    sd=None, # Error of each log y, as `best_lrs` gives it (of y, in linear space): surer points weigh more
+    sd=None, # Error of each log y, as `best_lrs(refine=True)` gives it (of y, in linear space): surer points weigh more
     space='log', # 'log', or 'linear' as some papers fit: the largest values weigh most
 ): # `Fit`
     "Least squares in log space, weighted if errors are given"
@@ -305,21 +302,3 @@ def predict(
     def ends(x): return np.exp(_interval(fit, 1., lambda *phi: fit.law.shape(np.array(x), *phi), level))
     lo,hi = np.array([ends(x) for x in np.log(np.asarray(bs, float))]).T
     return pd.DataFrame(dict(bs=np.asarray(bs), value=fit(np.asarray(bs, float)), lo=lo, hi=hi))
-
-# %% ../../nbs/analysis/05_laws.ipynb #4a739cd6
-def best_lrs(
-    df, # Runs, as `load_runs` gives them
-    model=None, # Which model; may be left out when `df` holds one
-    agg='mean', # How runs of one cell (seeds) become one number
-    metric=None, # Column or `Metric` to go by; the one `df` is about if left out
-): # DataFrame: a row a batch size: `bs`, `lr`, the metric, `n_lrs` tried, `ratio` of neighbouring lrs there, `at_edge`
-    "The best learning rate at each batch size"
-    m = metric_of(df, metric)
-    tried = cells(df[df.model == pick_model(df, model)], agg, m).query('tested').sort_values('lr')
-    best = best_rows(tried, 'lr', ['bs'], m).sort_values('bs', ignore_index=True)
-    if best.empty: raise ValueError(f'{m.name} is missing everywhere: no run has {m.one}, so there is no best learning rate; '
-                                    'were all runs lost?')
-    lrs = tried.groupby('bs').lr
-    ratio = lrs.agg(lambda o: np.exp(np.diff(np.log(o)).max()) if len(o) > 1 else np.nan)
-    found = best[['bs', 'lr', m.name]].assign(n_lrs=best.bs.map(lrs.size()), ratio=best.bs.map(ratio))
-    return found.assign(at_edge=best['where'] != 'inside')

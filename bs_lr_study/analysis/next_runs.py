@@ -1,4 +1,4 @@
-"""The cells in which further seeds would shrink the sets of best batch sizes and learning rates most
+"""The further seeds, and the new learning rates and batch sizes, that would shrink the sets of best values most
 
 Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/analysis/next_runs.html.md"""
 
@@ -8,43 +8,131 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/analysis/next_runs.html.md""
 __all__ = ['next_runs']
 
 # %% ../../nbs/analysis/14_next_runs.ipynb #e6426117
-import numpy as np
+from dataclasses import dataclass, replace
 
+import numpy as np, pandas as pd
+
+from .curves import draw_curves
 from .simultaneous import best_p
 from .tables import cells
 from .variances import errors
 from ..metrics import metric_of
 
 # %% ../../nbs/analysis/14_next_runs.ipynb #e57ba072
-def _kept(y, n, sd, dof, alpha):
-    "How many cells of each line may be the best, counted smoothly"
-    return np.nansum(np.minimum(best_p(y, n, sd, dof)/alpha, 1), -1)
+_OPEN = 2. # Steps that count for what lies beyond an end
 
-def _shrinks(y, n, sd, dof, alpha):
-    "For each cell (lines, cells) by how much the set of its line shrinks if it is run as often again"
-    now,k = _kept(y, n, sd, dof, alpha),y.shape[-1]
-    more = n[..., None, :]*(1 + np.eye(k)) # (lines, the cell run again, cells)
-    wide = [np.broadcast_to(o[..., None, :], more.shape) for o in (y, sd, dof)]
-    return now[..., None] - _kept(wide[0], more, wide[1], wide[2], alpha)
+@dataclass(frozen=True)
+class _Line:
+    "A row or column of cells, in order"
+    x: np.ndarray   # Log batch sizes or learning rates
+    y: np.ndarray   # What is the better the higher, (…, cells); NaN where all runs were lost
+    n: np.ndarray   # Runs of each, (…, cells)
+    sd: np.ndarray  # How far a run of each moves
+    dof: np.ndarray # Its degrees of freedom
+    step: float     # Of the grid
+    ends: tuple     # Steps that count for what may lie below its first cell, and above its last
+
+    @property
+    def widths(self):
+        "How many steps each cell stands for"
+        gaps = np.diff(self.x)/2
+        low,high = (max(far*self.step, gap) for far,gap in zip(self.ends, gaps[[0, -1]]))
+        return (np.r_[low, gaps] + np.r_[gaps, high])/self.step
+
+    def shares(self, alpha):
+        "How far each cell is in the set of those that may be the best: 1 if it is"
+        shape = np.broadcast_shapes(self.y.shape, self.n.shape)
+        y,n,sd,dof = (np.broadcast_to(o, shape) for o in (self.y, self.n, self.sd, self.dof))
+        return np.nan_to_num(np.minimum(best_p(y, n, sd, dof)/alpha, 1))
+
+    def size(self, alpha):
+        "How many steps the set of those that may be the best holds"
+        return (self.shares(alpha)*self.widths).sum(-1)
+
+    def again(self, i, n_draws=16):
+        "With as many runs more of cells `i`, which move their means, (draws, cells `i`, cells)"
+        more = np.eye(len(self.x))[i]
+        noise = np.random.default_rng(1).standard_normal((n_draws, 1, 1))
+        return replace(self, y=self.y + more*noise*self.sd/np.sqrt(2*np.fmax(self.n, 1)), n=self.n*(1 + more))
+
+    def further(self, x, runs, n_draws=32):
+        "With a cell more, at `x`: smooth curves through the line say what it may show, (draws, cells)"
+        there = np.isfinite(self.y)
+        sd,dof = np.interp(x, self.x[there], self.sd[there]),self.dof[there].min()
+        se = self.sd[there]/np.sqrt(self.n[there])
+        curves = draw_curves(np.exp(self.x[there]), self.y[there], se, [np.exp(x)], n_draws, dof, scale=np.ptp(self.y[there]) or 1)[1]
+        seen = curves[:, 0] + sd/np.sqrt(runs)*np.random.default_rng(1).standard_normal(n_draws)
+        i = np.searchsorted(self.x, x)
+        gone = np.fmax([self.x[0] - x, x - self.x[-1]], 0)/self.step # so far into what lay open
+        def put(o, v): return np.insert(o, i, v, -1)
+        y = put(np.tile(self.y, (n_draws, 1)), seen)
+        more = replace(self, x=put(self.x, x), y=y, n=put(self.n, runs), sd=put(self.sd, sd), dof=put(self.dof, dof))
+        return replace(more, ends=tuple(np.fmax(np.array(self.ends) - gone, 0)))
+
+# %% ../../nbs/analysis/14_next_runs.ipynb #a41f0c12
+def _round(v, ratio, along, whole_powers):
+    "A value that one would type"
+    if along == 'lr': return float(f'{v:.1g}' if ratio > 3 else f'{v:.2g}')
+    return int(2**np.round(np.log2(v))) if whole_powers else int(round(v))
+
+def _untried(line, along, shares):
+    "Values not tried: between neighbours that lie apart, of which one may be the best; beyond an end that may be"
+    known = np.flatnonzero(np.isfinite(line.y))
+    if len(known) < 3: return
+    v,last = np.exp(line.x),len(line.x) - 1
+    powers = along == 'bs' and np.allclose(np.log2(v) % 1, 0)
+    pairs = [(v[i], v[i + 1]) for i in known if i < last and i + 1 in known and shares[[i, i + 1]].max() >= 1]
+    found = [_round((a*b)**.5, b/a, along, powers) for a,b in pairs if b/a > 2.2]
+    if line.ends[0] and shares[0] >= 1: found += [_round(v[0]**2/v[1], v[1]/v[0], along, powers)]
+    if line.ends[1] and shares[-1] >= 1: found += [_round(v[-1]**2/v[-2], v[-1]/v[-2], along, powers)]
+    yield from (o for o in found if o >= (along == 'bs') and np.abs(np.log(o) - line.x).min() > .1)
+
+def _proposals(line, along, cell, alpha):
+    "What could be run of a line, and by how much that shrinks its set"
+    shares,now = line.shares(alpha),line.size(alpha)
+    doubt = np.flatnonzero(shares > .05) # more runs of the others tell little
+    for i,size in zip(doubt, line.again(doubt).size(alpha).mean(0)):
+        yield cell | {along: cell['values'][i]} | dict(new=False, runs=int(line.n[i]), shrinks=now - size)
+    runs = int(np.median(line.n[line.n > 0]))
+    for value in _untried(line, along, shares):
+        size = line.further(np.log(value), runs).size(alpha).mean()
+        yield cell | {along: value} | dict(new=True, runs=runs, shrinks=now - size)
+
+def _line(o, along, smallest):
+    "Cells as a `_Line`"
+    x = np.log(o[along].to_numpy(float))
+    y,n,sd,dof = (o[k].to_numpy(float) for k in ('gain', 'n', 'sd', 'dof'))
+    return _Line(x, y, n, np.nan_to_num(sd), np.nan_to_num(dof, nan=1.), np.median(np.diff(x)), (_OPEN*(o[along].iloc[0] > smallest), _OPEN))
+
+def _lines(c, alpha):
+    "Rows and columns in which several cells may be the best, or one at an end, the largest sets first"
+    found = []
+    for by,along in (('lr', 'bs'), ('bs', 'lr')):
+        for (model,at),o in c.sort_values(along).groupby(['model', by], sort=False):
+            if o.gain.notna().sum() < 2: continue
+            line = _line(o, along, 1 if along == 'bs' else 0)
+            cell = {'model': model, by: at, 'values': o[along].tolist()}
+            found.append((line.size(alpha), line, along, cell))
+    found.sort(key=lambda o: -o[0])
+    return [o[1:] for o in found if o[0] > 1.05]
 
 def next_runs(
     df, # Runs, as `load_runs` gives them
-    n=10, # How many cells
+    n=10, # How many proposals
     level=.9, # Of the sets that are to shrink
     sd=None, # As `errors` takes it
     metric=None, # Column or `Metric` to tell of; the one `df` is about if left out
-): # DataFrame, a row a cell, the most useful first: `model`, `lr`, `bs`, `runs` to add, and by how much sets may be expected to shrink
-    "The cells in which further seeds would shrink the sets of best batch sizes and learning rates most"
+    lines=50, # How many rows and columns to go through, those with the largest sets
+): # DataFrame, the most useful first: `model`, `lr`, `bs`, whether that is `new`, `runs` to add, by how much sets may be expected to shrink
+    "The further seeds, and the new learning rates and batch sizes, that would shrink the sets of best values most"
     m = metric_of(df, metric)
-    c = cells(df, metric=m).query('n > 0').reset_index(drop=True)
+    c = cells(df, metric=m).query('tested').reset_index(drop=True)
     err = errors(df, sd, m)
     if not err.known: raise ValueError('no two runs of a cell differ, so nothing says what a further seed would tell: '
                                        'give how far a run moves as sd, or make some runs again with another seed')
-    sds,dof = err.at(c)
-    c = c.assign(gain=m.sign*c[m.name], sd=sds, dof=dof, shrinks=0.)
-    for line,along in ((['model', 'lr'], 'bs'), (['model', 'bs'], 'lr')):
-        for _,o in c.sort_values(along).groupby(line, sort=False):
-            y,runs,s,d = (o[k].to_numpy(float)[None] for k in ('gain', 'n', 'sd', 'dof'))
-            c.loc[o.index, 'shrinks'] += _shrinks(y, runs, s, d, 1 - level)[0]
-    best = c.sort_values('shrinks', ascending=False, kind='stable').head(n)
-    return best.assign(runs=best.n)[['model', 'lr', 'bs', 'runs', 'shrinks']].reset_index(drop=True)
+    c = c.assign(gain=m.sign*c[m.name], **dict(zip(('sd', 'dof'), err.at(c))))
+    found = [p for line,along,cell in _lines(c, 1 - level)[:lines] for p in _proposals(line, along, cell, 1 - level)]
+    columns = ['model', 'lr', 'bs', 'new', 'runs']
+    t = pd.DataFrame(found, columns=[*columns, 'shrinks']).groupby(columns, as_index=False, sort=False).shrinks.sum()
+    order = (-t.shrinks/t.runs).sort_values(kind='stable').index
+    return t[t.shrinks > .01].reindex(order).dropna(subset='shrinks').head(n).astype(t.dtypes).reset_index(drop=True)

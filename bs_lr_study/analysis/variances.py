@@ -103,8 +103,10 @@ def moderated(
     prior = prior or fit_prior(var, dof, mean)
     expected = prior(mean)
     if np.isinf(prior.dof): return expected,np.full(len(expected), prior.most)
-    own = np.where(dof > 0, dof*np.nan_to_num(var), 0)
-    return (prior.dof*expected + own)/(prior.dof + dof),np.minimum(prior.dof + dof, prior.most)
+    own = np.where(dof > 0, np.nan_to_num(var), 0)
+    v = (prior.dof*expected + dof*own)/(prior.dof + dof)
+    v = np.where(dof <= 1, np.maximum(v, own), v) # of two runs a cell that scatters more is taken at its word
+    return v,np.minimum(prior.dof + dof, prior.most)
 
 # %% ../../nbs/analysis/10_variances.ipynb #a847351f
 @dataclass(frozen=True)

@@ -259,6 +259,15 @@ def _steady(models, where):
         return some + f'; in {edges} of {lines} best at the edge'*bool(edges)
     return f'may be the same at all {where} for ' + listed(f'{k} ({of(**v)})' for k,v in models.items())
 
+@_words('next')
+def _next(m, _, runs, models):
+    def one(model, lr, bs, new, runs, **_):
+        times = 'once' if runs == 1 else f'{runs} times'
+        return f'{model} at '*(models > 1) + f'bs {bs}, lr {fmt_lr(lr)}, ' + (f'not tried yet, {times}' if new else f'{times} more')
+    steps = listed(f"{o['shrinks']:.1f}" for o in runs)
+    return (f"To be surer, run {'; '.join(one(**o) for o in runs)}: by itself each is expected to shrink the sets of what may be best, "
+            f"by {steps} steps of the grid")
+
 @_words('bs steady')
 def _bs_steady(m, _, models):
     models = {k: v | dict(common=[f'{o:g}' for o in v['common']]) for k,v in models.items()}

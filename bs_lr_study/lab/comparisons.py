@@ -159,7 +159,8 @@ def _more_lrs(c, best):
 def assumed(
     err, # `CellSds` or `RunSd`
 ): # Template of `sd`, empty where the error is that of these runs
-    "Words for an error that was assumed"
+    "Words for an error that was assumed, or that nothing tells of"
+    if not err.known: return ' (no two runs of a cell differ: how far a run moves is unknown)'
     return ' (assumed: a run moves by {sd:.1p} points)' if err.assumed else ''
 
 def _gains(m, n):

@@ -51,7 +51,7 @@ def _rests_on(found, m):
 def answer(
     found, # As `findings` gives it
 ): # list of str, a sentence or two each; empty if no two cells have a value
-    "Which setting is best, which others may be, and how sure that is"
+    "Which setting is best, which others may be, how sure that is, and what to run to be surer"
     best = found[found.kind == 'best cell']
     if best.empty: return []
     m,e = found.attrs['metric'],best.evidence.iloc[0]
@@ -59,4 +59,4 @@ def answer(
     by_model = [_settings(o.evidence, m, o.model) for o in best.itertuples() if o.model]
     each = [f"Of each model: {'; '.join(by_model)}."] if 1 < len(by_model) < 9 else []
     sure = ' '.join(o for o in (_rivals(e), _edge(e['ends']), _rests_on(found, m)) if o)
-    return [first, sure, *each]
+    return [first, sure, *each, *found.sentence[found.kind == 'next']]

@@ -11,10 +11,11 @@ from bs_lr_study.analysis import findings as module
 from bs_lr_study.analysis.budgets import to_target
 from bs_lr_study.analysis.curves import lr_spread, peak_table
 from bs_lr_study.analysis.findings import findings
-from bs_lr_study.analysis.laws import LR_LAWS, STEP_LAWS, best_lrs, fit_law
+from bs_lr_study.analysis.best_lr import best_lrs
+from bs_lr_study.analysis.laws import LR_LAWS, STEP_LAWS, fit_law
 from bs_lr_study.analysis.next_runs import next_runs
 from bs_lr_study.analysis.pairs import paired_grid
-from bs_lr_study.analysis.replicates import batch_effects, run_error, run_sd
+from bs_lr_study.analysis.replicates import LentSd, batch_effects, run_error, run_sd
 from bs_lr_study.analysis.stats import best_sets, compare, may_win, winners_curse
 from bs_lr_study.metrics import Metric, known_metric, metric
 from bs_lr_study.readers.load import find_record
@@ -55,11 +56,16 @@ def few_draws(monkeypatch):
     "How often a grid is made again does not matter here"
     monkeypatch.setattr(module, 'winners_curse', lambda *args, draws, **kw: winners_curse(*args, draws=200, **kw))
 
-def same_sets(df, other, m, err):
+def error_of(err, m, back):
+    "An error of accuracies as that of what they were turned into"
+    return replace(err, name=m.name, lo=back(err.hi), hi=back(err.lo)) if isinstance(err, LentSd) else err
+
+def same_sets(df, other, m, err, back):
     "The same best cells, told from the same others"
     for along in ('bs', 'lr'):
-        ours,theirs = (optima(o, along) if err is None else best_sets(o, along, sd=err) for o in (other, df))
-        assert ours.drop(columns=m.name).equals(theirs.drop(columns='acc'))
+        pairs = (other, error_of(err, m, back)),(df, err)
+        ours,theirs = (optima(o, along) if e is None else best_sets(o, along, sd=e) for o,e in pairs)
+        pd.testing.assert_frame_equal(ours.drop(columns=m.name), theirs.drop(columns='acc'), rtol=1e-9)
     assert inflection_table(other, detail=True).equals(inflection_table(df, detail=True))
 
 def same_laws(df, other):
@@ -83,10 +89,10 @@ def test_same_sets_laws_and_verdicts_on_all_records(name, turn):
     for df,err,theirs in sets_of(name).values():
         other,m,back = turn(df)
         other = of(other, m)
-        same_sets(df, other, m, err)
+        same_sets(df, other, m, err, back)
         if err is None: continue
         same_laws(df, other)
-        same_verdicts(findings(other, err), theirs, m, back)
+        same_verdicts(findings(other, error_of(err, m, back)), theirs, m, back)
 
 @pytest.mark.parametrize('name', ['2025-06-04-imagenette', 'digits', 'hoffer'])
 def test_same_best_runs(name):

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from scipy import optimize, stats
 
-from bs_lr_study.analysis import load_runs
-from bs_lr_study.analysis.laws import (LR_LAWS, STEP_LAWS, UNITS, best_lrs, compare_laws, critical_bs, fit_law, held_out, paper_table,
+from bs_lr_study.analysis.laws import (LR_LAWS, STEP_LAWS, UNITS, compare_laws, critical_bs, fit_law, held_out, paper_table,
                                        params_table, predict, rounding)
 
 ALL = LR_LAWS | STEP_LAWS
@@ -194,21 +193,6 @@ class TestCompare:
         laws = set(compare_laws([1, 2, 4], [9, 5, 3], STEP_LAWS).index)
         assert laws and 'free exponent' not in laws
         with pytest.raises(ValueError, match='too few'): compare_laws([8, 8], [1, 2], STEP_LAWS)
-
-
-class TestBestLrs:
-    def test_published_cells(self):
-        t = best_lrs(load_runs(), 'xresnet18').set_index('bs')
-        df = load_runs()
-        for bs,row in t.iterrows():
-            of = df[(df.model == 'xresnet18') & (df.bs == bs)]
-            assert row.acc == of.acc.max() and row.lr == of.lr[of.acc.idxmax()]
-            assert row.at_edge == (row.lr in (1e-4, 1e-2)) and row.n_lrs == 3 and row.ratio == pytest.approx(10)
-
-    def test_a_batch_size_without_accuracy_is_no_point(self):
-        df = pd.DataFrame(dict(run=['a', 'b', 'c'], model='m', bs=[8, 8, 16], lr=[.1, .01, .1], acc=[.5, .6, np.nan],
-                               status=['ok', 'ok', 'diverged']))
-        assert best_lrs(df).bs.tolist() == [8]
 
 
 def test_goyal_rules_are_the_laws():

@@ -5,7 +5,7 @@ import numpy as np, pandas as pd, pytest
 from scipy import stats as ss
 
 from bs_lr_study.analysis import inflection_table, load_runs
-from bs_lr_study.analysis.laws import best_lrs
+from bs_lr_study.analysis.best_lr import best_lrs
 from bs_lr_study.analysis.curves import draw_curves, tapers
 from bs_lr_study.analysis.stats import (best_lr_by_way, best_p, best_sets, compare, each_level, mean_interval, paired, paired_at_best,
                                         paired_ratio, range_ppf, sign_flip_p, winners_curse)

@@ -86,9 +86,15 @@ def test_ratio_to_the_prior_is_F():
 def test_moderated_lies_between_and_moves_less_with_more_runs():
     prior = fit_prior(*[drawn(np.random.default_rng(3), 50, 2, 4.)[0], [2]*50, np.zeros(50)])
     expected = prior([0.])[0]
-    v,d = moderated([0.]*4, [np.nan, 9., 9., 9.], [1, 2, 5, 50], prior)
+    v,d = moderated([0.]*4, [np.nan, 9., 9., 9.], [1, 3, 5, 50], prior)
     assert v[0] == expected and d[0] == prior.dof
     assert expected < v[1] < v[2] < v[3] < 9 and (np.diff(d) > 0).all() and d[3] == prior.dof + 49
+
+def test_of_two_runs_a_cell_that_scatters_more_is_taken_at_its_word():
+    prior = fit_prior(*[drawn(np.random.default_rng(3), 50, 2, 4.)[0], [2]*50, np.zeros(50)])
+    low,high = prior([0.])[0]/9,9*prior([0.])[0]
+    v,_ = moderated([0.]*3, [low, high, high], [2, 2, 3], prior)
+    assert low < v[0] < prior([0.])[0] and v[1] == high and v[2] < high
 
 def test_beyond_the_cells_the_trend_is_flat():
     x = np.linspace(0, 1, 40)

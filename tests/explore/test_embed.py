@@ -19,7 +19,7 @@ def wide_grid(n_bs=16, n_lr=19, seed=0):
     df = pd.DataFrame(rows, columns=['bs', 'lr', 'seed', 'acc'])
     return load_runs(df.assign(model='m', run=[f'r{i}' for i in range(len(df))]))
 
-@pytest.mark.parametrize('name', ['digits', '2025-06-04', 'hoffer', 'wide'])
+@pytest.mark.parametrize('name', ['digits', '2025-06-04', 'hoffer', pytest.param('wide', marks=pytest.mark.slow)])
 def test_chances_give_the_sets(name):
     "Cells whose chance is above 1 - level are those of `may_win`, and row by row those of `best_sets`"
     df = wide_grid() if name == 'wide' else load_runs(name, where=dict(epochs=9, norm='batch') if name == 'hoffer' else None)

@@ -9,7 +9,7 @@ from bs_lr_study.explore.rules import rules
 from bs_lr_study.readers.ask import for_shell
 from explore.node import run_module
 
-N = max(20, int(os.environ.get('BSLR_FUZZ', 250))*200//2500) # tables of each kind
+N = int(os.environ.get('BSLR_FUZZ', 300))//5 # tables of each kind
 READ = """const {loadRuns} = await at("load");
 function read(o) {
   try { return loadRuns(new Uint8Array(Buffer.from(o.bytes, "base64")), o.name, data.rules, o.metric ?? null); }
@@ -26,13 +26,14 @@ def in_page(files):
     return run_module(READ, dict(rules=rules(), files=sent))
 
 def in_python(folder, name, raw):
-    "Runs as `load_runs` reads them, or the words in which it refuses"
+    "Runs as `load_runs` reads them, or the words in which it refuses; and what it says aloud"
     path = folder/name
     path.write_bytes(raw)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        try: return comparable(load_runs(path))
-        except ValueError as e: return for_shell(e).replace(str(path), name)
+    with warnings.catch_warnings(record=True) as aloud:
+        warnings.simplefilter('always')
+        try: found = comparable(load_runs(path))
+        except ValueError as e: found = for_shell(e).replace(str(path), name)
+    return found, [for_shell(o.message).replace(str(path), name) for o in aloud]
 
 def assert_same_runs(df, page):
     m = metric_of(df)
@@ -50,7 +51,7 @@ def compare(tmp_path, files):
     "Every file read or refused alike; gives how many were read, refused, and left to Python"
     kinds = []
     for (name,raw),page in zip(files, in_page(files), strict=True):
-        ours = in_python(tmp_path, name, raw)
+        ours,aloud = in_python(tmp_path, name, raw)
         told = f'\n{name}: {raw[:600]!r}\nPython: {ours if isinstance(ours, str) else "read"}\npage:   {page.get("message", "read")}'
         if page.get('elsewhere'): kinds.append('elsewhere')
         elif isinstance(ours, str):
@@ -58,6 +59,7 @@ def compare(tmp_path, files):
             kinds.append('refused')
         else:
             assert 'runs' in page, told
+            assert page['warnings'] == aloud, told
             try: assert_same_runs(ours, page)
             except AssertionError as e: raise AssertionError(f'{e}{told}') from e
             kinds.append('read')
@@ -132,6 +134,10 @@ def worse(rng):
         lambda: as_csv(pd.concat([df, df.iloc[:1]])),
         lambda: as_csv(df.assign(**{'train_batch_size': 1, 'batch': 2})),
         lambda: as_csv(df.assign(init_lr=7, peak_lr=5)),
+        lambda: as_csv(df.assign(max_lr=.5, initial_lr=.5/np.arange(1, len(df) + 1))),
+        lambda: as_csv(df.assign(gradient_accumulation_steps=4)),
+        lambda: as_csv(df.assign(**{pick['lr']: df[pick['lr']]*rng.choice([1, 1.001], len(df))})),
+        lambda: as_csv(df.assign(updates=rng.choice([100, 500], len(df)))),
         lambda: raw.replace(b'\n', b',\n', 2),
         lambda: raw[:len(raw) - 5],
         cut(lambda o: o.replace(b',', b'', 1)),

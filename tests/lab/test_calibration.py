@@ -40,8 +40,17 @@ def record(name):
     with (files('bs_lr_study')/'records'/'calibration'/f'{name}.csv').open() as f: return pd.read_csv(f)
 
 def test_recorded_coverage_holds_in_every_stratum():
-    t = record('coverage').query('way == "moderated" and n >= 3 and rows >= 30')
-    assert len(t) > 15 and t.coverage.min() >= .88
+    t = record('coverage').query('way == "moderated" and rows >= 30')
+    assert len(t) > 25 and set(t.n) == {2, 3, 5} and t.coverage.min() >= .88
+
+def test_recorded_coverage_holds_in_rows_that_scatter_most():
+    t = record('rare').query('way == "moderated"')
+    assert set(t.n) == {2, 3} and t.rows.min() >= 100 and t.coverage.min() >= .88
+
+def test_recorded_intervals_of_weighted_laws_hold():
+    by = record('laws').set_index(['fit', 'ratio', 'steep'])
+    assert by.fits.min() >= 80 and by.loc['weighted'][['exponent', 'lr_1']].min(axis=None) >= .88
+    assert by.loc['plain'].lr_1.min() < .8
 
 def test_little_of_what_is_called_clear_is_false():
     t = record('sentences')

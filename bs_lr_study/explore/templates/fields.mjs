@@ -1,7 +1,7 @@
 // Which column is which field of a run: the small half of Python's `readers.columns`, in its words.
 import {plainKey} from "./names.mjs";
-import {pyStr, quoted} from "./python.mjs";
-import {asking, handOff} from "./refusal.mjs";
+import {pyStr} from "./python.mjs";
+import {asking, handOff, options} from "./refusal.mjs";
 
 export const TEXTS = ["run", "data", "model", "status", "message"];
 const NUMBER = /^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$/;
@@ -41,7 +41,8 @@ export class Fields {
     let one = plainValues(columns[0], field);
     for (const column of columns.slice(1)) {
       const other = plainValues(column, field), bad = sameValues(one, other).indexOf(false);
-      if (bad >= 0 && field === "lr" && this.peak(columns)) return this.peak(columns);
+      const peak = bad >= 0 && field === "lr" ? this.peak(columns) : null;
+      if (peak) return peak;
       if (bad >= 0) {
         throw asking(this.file, `${columns.map(o => o.name).join(" and ")} could each be ${field}, but they differ: ` +
           `${pyStr(one, bad)} and ${pyStr(other, bad)} in row ${bad}; say which it is: `, {columns: {[field]: columns[0].name}});
@@ -59,7 +60,7 @@ export class Fields {
     const left = rows.map(i => most(numbers.filter((_, j) => j !== k).map(o => o[i])));
     if (k < 0 || !rows.some(i => left[i] < top[i] / 2)) return null;
     const others = columns.filter((_, j) => j !== k).map(o => o.name).join(", ");
-    this.warnings.push(`${columns[k].name} was read as the peak learning rate, and ${others} as where schedules ended`);
+    this.warnings.push(`${columns[k].name} was read as the peak learning rate, and ${others} as where schedules ended: if it is otherwise, say ${options({columns: {lr: others}})}`);
     return plainValues(columns[k], "lr");
   }
 
@@ -83,7 +84,7 @@ export class Fields {
     const passes = this.called(accumulation)[0];
     if (passes && asNumbers(passes).some(v => !Number.isNaN(v) && v !== 1)) {
       this.warnings.push(`${plain[0].name} was read as the examples of a whole update, though ${passes.name} is not always 1: ` +
-        `if it is those of one pass, say --columns ${quoted(`bs=${plain[0].name}*${passes.name}`)}`);
+        `if it is those of one pass, say ${options({columns: {bs: `${plain[0].name}*${passes.name}`}})}`);
     }
     return this.agreed(plain, "bs");
   }

@@ -4,7 +4,7 @@ import {Fields, asNumbers, plainValues} from "./fields.mjs";
 import {findMetric, fitting, inShares, otherMetrics} from "./measured.mjs";
 import {comparable} from "./settings.mjs";
 import {described, plainKey} from "./names.mjs";
-import {pyRepr, pyStr} from "./python.mjs";
+import {pyG, pyRepr, pyStr, pyText} from "./python.mjs";
 import {Refusal, handOff} from "./refusal.mjs";
 
 const RUN = /^([^-\s]+)-(\S+)-bs-([0-9]+)-lr-([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)(?:-seed-([0-9]+))?$/;
@@ -115,7 +115,7 @@ function joinClose(lrs, rules, warnings) {
     const best = [...group].sort((a, b) => length(a) - length(b) || count.get(b) - count.get(a))[0];
     for (const v of group) { one.set(v, best); if (Math.abs(v / best - 1) > 1e-6) off.push([v, best]); }
   }
-  if (off.length) warnings.push(`learning rates that agree within half a per cent count as one: ${off.slice(0, 3).map(([a, b]) => `${a} as ${b}`).join(", ")}${off.length > 3 ? ` and ${off.length - 3} more` : ""}`);
+  if (off.length) warnings.push(`learning rates that agree within half a per cent count as one: ${off.slice(0, 3).map(([a, b]) => `${pyG(a)} as ${pyG(b)}`).join(", ")}${off.length > 3 ? ` and ${off.length - 3} more` : ""}`);
   return lrs.map(v => one.get(v));
 }
 
@@ -129,6 +129,26 @@ function refuseHistories(table, columns, metric, rules, file) {
     runs.forEach((_, i) => { const k = JSON.stringify(by.map(o => o.values[i])); at.set(k, [...(at.get(k) ?? []), counter.values[i]]); });
     const sizes = [...at.values()];
     if (sizes.some(o => o.length > 1) && sizes.every(o => new Set(o).size === o.length)) throw handOff(file, `rows that are epochs of runs (${counter.name} counts them)`);
+  }
+}
+
+// said aloud: runs of one batch size, all with a result, that were not of one length
+function sayBudgets(table, columns, metric, rules, warnings) {
+  if (["id", "schedule", "regime"].every(k => columns.some(o => o.name === k))) return;
+  const bs = asNumbers(table.bs), there = i => table[metric.name].values[i] !== null && Number.isFinite(bs[i]);
+  for (const column of columns.filter(o => [...rules.progress, "steps", "updates"].includes(plainKey(o.name, rules)))) {
+    const made = asNumbers(column), ends = new Map();
+    made.forEach((v, i) => {
+      if (!there(i) || !Number.isFinite(v)) return;
+      const [low, high] = ends.get(bs[i]) ?? [v, v];
+      ends.set(bs[i], [Math.min(low, v), Math.max(high, v)]);
+    });
+    const far = [...ends].sort((a, b) => a[0] - b[0]).find(([, [low, high]]) => high > 1.1 * Math.max(low, 1));
+    if (!far) continue;
+    const [size, [low, high]] = far;
+    warnings.push(`runs of batch size ${pyG(size)} are from ${pyG(low)} to ${pyG(high)} long by their column ${column.name}: if the short ones were stopped early, ` +
+      `their results are not those of finished runs; leave them out with where, such as where={${pyText(column.name)}: '${pyG(high)}..'}`);
+    return;
   }
 }
 
@@ -171,6 +191,7 @@ export function loadRuns(bytes, file, rules, metric = null) {
   const sources = new Set([run.name, found.y.name, ...Object.entries(table).filter(([k]) => k !== m.name).map(([, o]) => o.name)]);
   const rest = columns.filter(o => !sources.has(o.name) && !(o.name in table));
   refuseHistories(table, columns, m, rules, file);
+  sayBudgets(table, rest, m, rules, warnings);
   check(table, m, fields.unit(table.bs.name), rules.statuses);
   return finish(table, rest, m, {columns, rules, file, warnings, named});
 }

@@ -10,7 +10,7 @@ export class Refusal extends Error {
 
 // options as one types them in a shell
 export function options(ask) {
-  const one = v => typeof v === "boolean" ? String(v) : quoted(typeof v === "object" ? Object.entries(v).map(([k, o]) => `${k}=${o ?? ""}`).join(",") : String(v));
+  const one = v => typeof v === "boolean" ? String(v) : quoted(typeof v === "object" ? Object.entries(v).map(([k, o]) => `${k}=${o ?? "none"}`).join(",") : String(v));
   return Object.entries(ask).map(([k, v]) => `--${k} ${one(v)}`).join(" ");
 }
 

@@ -1,6 +1,6 @@
 // Which columns are settings, so that no table averages over one: Python's `settings_of` and `comparable`, with its lists of words.
 import {knownMetric, plainKey} from "./names.mjs";
-import {asking} from "./refusal.mjs";
+import {asking, options} from "./refusal.mjs";
 import {pyG, pyStr} from "./python.mjs";
 
 const distinct = values => new Set(values).size;
@@ -92,5 +92,5 @@ export function comparable(df, columns, metric, rules, file) {
   const values = v => v.length < 9 ? v.join(", ") : `${v.length} values, such as ${v.slice(0, 3).join(", ")}`;
   const where = Object.fromEntries(mixed.map(([k, v]) => [k, v[0]]));
   throw asking(file, `these runs cannot share a table: they differ in ${mixed.map(([k, v]) => `${k} (${values(v)})`).join("; ")}. Only model, bs, lr and seed may differ: select the runs of one, such as `,
-    {where}, "; by_setting gives those of each");
+    {where}, `; by_setting, as bslr report, gives those of each; a column that is no setting is left aside by ${options({columns: {[mixed[0][0]]: null}})}`);
 }
