@@ -201,7 +201,10 @@ MISTAKES = [ # what was typed, and what the one line of the answer says to type 
     ('export runs.csv --to runs.csv', 'would write over the runs that are read'),
     ('compare runs.csv --by dropout', 'what varies is'),
     ('fit s --memory lots', 'such as 4GB or 500MB'),
-    ('try', 'bslr try photos --model xresnet18')]
+    ('try', 'bslr try photos --model xresnet18'),
+    ('run pictures', 'did you mean bslr try pictures --run?'),
+    ('run s --micro some', 'say auto, or how many examples at once'),
+    ('run s --micro auto', '--memory 4GB')]
 
 @pytest.mark.parametrize('line,told', MISTAKES, ids=[line for line,_ in MISTAKES])
 def test_typical_mistakes_are_answered_by_what_to_type(line, told, settings, monkeypatch, capsys):
@@ -210,6 +213,7 @@ def test_typical_mistakes_are_answered_by_what_to_type(line, told, settings, mon
         f.write(''.join(f'[{name}]\ndata = digits\nmodels = small\nbatch_sizes = 8\n{lrs}\n'
                         for name,lrs in dict(range='lrs = 1e-4..5e-2', comma='lrs = 0,01', twice='lr = 1\nlrs = 1').items()))
     with open('runs.csv', 'w') as f: f.write('run,acc,model,bs,lr,wd\na,.5,m,8,.1,0\nb,.6,m,8,.1,.1\n')
+    os.mkdir('pictures')
     before = open('runs.csv').read()
     answer = bslr_here(monkeypatch, *line.split())
     assert answer is not None and answer.startswith('bslr: ') and '\n' not in answer and told in answer, answer
@@ -265,3 +269,30 @@ def test_try_writes_a_study_that_runs(tmp_path, monkeypatch, capsys):
     assert 'has a section [digits] already' in bslr_here(monkeypatch, 'try', 'digits') and open('settings.ini').read() == before
     assert bslr_here(monkeypatch, 'run', '--limit', '1', '--workers', '0') is None
     assert '1 runs' in capsys.readouterr().out.replace('1 run,', '1 runs,')
+
+def test_from_a_folder_to_a_report_in_one_command(colours, monkeypatch, capsys):
+    "What it writes can be run by its name alone; again, it goes on; and another model is another study"
+    import os
+    line = ['try', 'colours', '--model', 'small', '--epochs', '1', '--size', '16', '--budget', '1s', '--run']
+    monkeypatch.setattr('bs_lr_study.cli.probes._GRIDS', [dict(batch_sizes=[4, 8], lrs=['1e-2'], seeds=[0])]*4)
+    monkeypatch.setattr('bs_lr_study.cli.probes.run', lambda study, **kw: bslr_here(monkeypatch, 'run', study, '--workers', '0'))
+    assert bslr_here(monkeypatch, *line) is None
+    out = capsys.readouterr().out
+    assert 'colours: 48 examples to train on, 24 held out in 2 classes (green, red)' in out
+    assert os.path.exists('plots/colours/report.html') and 'Report: plots/colours/report.html' in out
+    settings = open('settings.ini').read()
+    assert 'data = colours' in settings and 'size = 16' in settings # as it lies beside the settings
+    assert bslr_here(monkeypatch, *line) is None and open('settings.ini').read() == settings
+    out = capsys.readouterr().out
+    assert 'has a section [colours] already: its runs go on' in out and '2 of 2 runs are done' in out
+    assert "say --name OTHER for one of xresnet18" in bslr_here(monkeypatch, *line[:2], '--model', 'xresnet18', '--run')
+    assert bslr_here(monkeypatch, 'run', '--dry-run', '--retry', 'ok') is None # it knows where the images are
+    out = capsys.readouterr().out
+    assert '2 runs' in out and 'would not begin' not in out
+
+def test_images_are_as_large_as_the_time_allows():
+    "By the area, and never larger than asked of the time"
+    from bs_lr_study.cli.probes import _side
+    from bs_lr_study.suggest.workshop import Probe
+    probe = Probe(1600, 400, {8: .002, 64: .016}) # 0.25 ms an example at 32 pixels: 2.1 s a run, 19 s for nine
+    assert [_side(probe, 5, s) for s in (1, 25, 60, 100, 400)] == [32, 32, 48, 64, 128]

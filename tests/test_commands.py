@@ -99,7 +99,7 @@ def test_bslr_understands(command, capsys, monkeypatch):
     cli.main()
     assert {o for o in words if o.startswith('--')} <= set(re.findall(r'--[a-z-]+', capsys.readouterr().out))
 
-EXAMPLES = {'flowers', 'stripes'} # studies of a reader's own
+EXAMPLES = {'flowers', 'stripes', 'houses', 'photos'} # studies of a reader's own
 STUDIES = sorted({o.split()[2] for o in VERBS if re.match('bslr run [a-z]', o)} - EXAMPLES)
 
 @pytest.mark.parametrize('study', STUDIES)

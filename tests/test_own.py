@@ -244,3 +244,37 @@ def test_a_fault_in_a_batch_is_told_before_the_first_run(tmp_path):
         assert not s.store.path.exists()
     with pytest.raises(SweepError, match="model 'odd'.*mat1 and mat2"):
         run(study(tmp_path, models='odd'), models=dict(odd=lambda n_out, n_in: nn.Linear(3, n_out)), workers=0, show=False)
+
+def of_losses(cfg):
+    "A regression without any metric of its own but one"
+    from fastai.data.load import DataLoader
+    from fastai.metrics import mae
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(120, 3, generator=g)
+    rows = list(zip(x, x.sum(1, keepdim=True)))
+    torch.manual_seed(cfg.seed)
+    dls = DataLoaders(DataLoader(rows[20:], bs=cfg.bs, shuffle=True), DataLoader(rows[:20], bs=20))
+    return Learner(dls, nn.Linear(3, 1), nn.MSELoss(), metrics=mae)
+
+@pytest.mark.parametrize('metric,want', [(None, ('valid_loss', True)), ('mae lower', ('mae', True)), ('mae', ('mae', True)),
+                                         (['train_loss', 'lower'], ('train_loss', True))])
+def test_the_tables_are_about_what_the_study_names(metric, want, tmp_path, monkeypatch, capsys):
+    "By the shell too: the metric that is named, else the loss where nothing is an accuracy"
+    from bs_lr_study.cli import run as bslr_run
+    s = make_study('reg', data='numbers', models='own', batch_sizes=[8, 32], lrs=.1, epochs=1, metric=metric, learner=of_losses)
+    assert run(s, workers=0, show=False) == {'ok': 2}
+    m = s.to_df().attrs['metric']
+    assert (m.name, m.lower) == want and len(s.to_df()) == 2
+    keys = dict(data='numbers', models='own', batch_sizes='8 32', lrs='.1', epochs=1) | (dict(
+        metric=metric if isinstance(metric, str) else ' '.join(metric)) if metric else {})
+    with open('settings.ini', 'w') as f: f.write('\n'.join(['[reg]', *(f'{k} = {v}' for k,v in keys.items())]))
+    bslr_run('reg', learner=of_losses, workers=0)
+    out = capsys.readouterr().out
+    assert 'reg: 2 of 2 runs are done' in out and m.label in out
+
+def test_a_metric_that_nobody_records_is_told_before_the_first_run(tmp_path):
+    s = study(tmp_path, metric='rmse', learner=like_ours)
+    with pytest.raises(SweepError, match="no run would record 'rmse'; choose from valid_loss, error_rate, acc"): run(s,
+        workers=0, show=False)
+    s = make_study('small', data='digits', models='small', batch_sizes=64, lrs=.01, metric='rmse')
+    with pytest.raises(SweepError, match="no run would record 'rmse'; choose from valid_loss, acc"): run(s, workers=0, show=False)

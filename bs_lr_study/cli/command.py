@@ -46,8 +46,8 @@ TABLE = {
         'suggest': (suggest, 'bslr suggest photos/flowers --model xresnet18 --budget 20m',
                     'bslr suggest --learner mynets:make --metric valid_loss --try 64,1e-3')},
     'Make runs': {
-        'try': (try_, 'bslr try photos/flowers --model xresnet18'),
-        'run': (run, 'bslr run digits', 'bslr run flowers --data photos/flowers --only bs=8,16 --budget 2h'),
+        'try': (try_, 'bslr try photos/flowers --model xresnet18', 'bslr try photos/flowers --budget 4m --run'),
+        'run': (run, 'bslr run flowers --data photos/flowers --only bs=8,16 --budget 2h'),
         'studies': (studies, 'bslr studies', 'bslr studies --settings other.ini'),
         'merge': (merge, 'bslr merge runs/all.jsonl runs/here.jsonl runs/there.jsonl'),
         'sync': (sync, 'bslr sync digits --project batch-sizes')},

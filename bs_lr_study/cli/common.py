@@ -8,20 +8,27 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/cli/common.html.md"""
 __all__ = ['which_study', 'study_words', 'check_folder', 'check_budget', 'seconds', 'memory']
 
 # %% ../../nbs/cli/02_common.ipynb #f97cc3fe
-import os, re
+import os
 from argparse import ArgumentTypeError
 
 from fastcore.script import CliError
 
 # %% ../../nbs/cli/02_common.ipynb #9f038ed6
+def _no_study(path, names):
+    "What may be meant by the path of data where a study belongs"
+    at = os.path.basename(os.path.normpath(path))
+    if at in names: return f'{path} is no study, but {at} is one: bslr run {at}'
+    return f'{path} is no study; did you mean bslr try {path} --run?'
+
 def which_study(
     name=None,     # As it was typed
     settings=None, # Settings file; by default settings.ini here, else the package's own
 ): # str
     "The study that is named, else the only one of the settings, else the digits"
-    if name: return name
     from bs_lr_study.sweep.study import find_settings, study_names
     names = study_names(settings)
+    if name and name not in names and os.path.exists(name): raise CliError(_no_study(name, names))
+    if name: return name
     if len(names) == 1: return names[0]
     if 'digits' in names: return 'digits'
     raise CliError(f'which study? {find_settings(settings)} has {", ".join(names) or "none"}; name one behind the verb')
@@ -63,12 +70,12 @@ def seconds(
     return None if text in (None, 'off') else in_seconds(text, option)
 
 # %% ../../nbs/cli/02_common.ipynb #01d3cffc
-_GIGABYTES = dict(k=2**-20, m=2**-10, g=1, t=2**10)
-
 def memory(
-    text, # Such as 4GB, 500MB or 4, which is GB
-): # float: gigabytes of 2**30 bytes
+    text, # Such as 4GB or 500MB; a number alone is GB
+): # int: bytes
     "How much memory an option says"
-    m = re.fullmatch(r'(\d*\.?\d+)\s*(?:([kmgt])(i?b)?)?', str(text).strip().lower())
-    if m: return float(m[1])*_GIGABYTES[m[2] or 'g']
+    from bs_lr_study.words import in_bytes
+    alone = str(text).replace('.', '', 1).isdigit()
+    try: return in_bytes(f'{text}GB' if alone else text)
+    except ValueError: pass
     raise ArgumentTypeError(f'expected an amount of memory, such as 4GB or 500MB, not {text!r}')

@@ -20,17 +20,17 @@ OPTIONS = {
         settings='FILE', store='FILE', data='PATH', seeds='N', only='FIELD=VALUE', retry='STATUS', limit='N', budget='TIME',
         dry_run=''),
     'What is asked': dict(
-        model='NAME', metric='NAME', lower='BOOL', unit='UNIT', columns='NAME=COL', where='COL=VALUE', bins='N', by='SETTING',
-        against='VALUE', paired='COLUMN', level='P', within='X', try_='BS,LR', epochs='N', size='N', memory='4GB', name='NAME',
-        bs='N', lr='X', updates='N'),
+        model='NAME', metric='NAME', lower='BOOL', unit='UNIT', columns='NAME=COL', where='COL=VALUE', bins='N',
+        by='SETTING', against='VALUE', paired='COLUMN', level='P', within='X', try_='BS,LR', epochs='N',
+        size='N', name='NAME', bs='N', lr='X', updates='N', run_=''),
     'How to train': dict(
-        engine='NAME', learner='FUNCTION', device='NAME', amp='TYPE', num_workers='N', on_oom='WHAT', checkpoint='TIME',
+        engine='NAME', learner='FUNCTION', device='NAME', amp='TYPE', num_workers='N', micro='N', memory='4GB',
+        on_oom='WHAT', checkpoint='TIME',
         log_every='N', num_it='N'),
     'Where': dict(on='WHERE', workers='N', address='HOST:PORT', gpus='N', timeout='TIME'),
     'What to show': dict(
         show='HOW', json='', out='FOLDER', fmt='TYPE', dark='', html='FILE', md='FILE', to='FILE',
-        table='NAME'),
-    'Weights & Biases': dict(wandb='HOW', project='NAME')}
+        table='NAME', wandb='HOW', project='NAME')}
 
 # %% ../../nbs/cli/01_parser.ipynb #ca81c2ff
 def nearest(

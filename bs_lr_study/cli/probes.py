@@ -8,14 +8,16 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/cli/probes.html.md"""
 __all__ = ['lr_find', 'fit', 'noise', 'try_']
 
 # %% ../../nbs/cli/05_probes.ipynb #91f6d739
+import os, time
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from fastcore.script import CliError
 
-from .common import check_folder, memory, which_study
+from .common import check_budget, check_folder, memory, seconds, which_study
 from .reports import FORMATS
+from .sweeps import run
 from ..files import clean
 
 # %% ../../nbs/cli/05_probes.ipynb #0bdcb8ba
@@ -75,9 +77,9 @@ def fit(
     from bs_lr_study.probe.micro_bs import DoesNotFit, find_micro_bs
     task,make = _task(what, data, model, learner, settings, size, device, amp)
     learn = make(8)
-    try: n = find_micro_bs(learn, memory and int(memory*2**30))
+    try: n = find_micro_bs(learn, memory)
     except DoesNotFit as e: raise CliError(str(e)) from None
-    except ValueError as e: raise CliError(str(e).replace('limit=4*2**30 for 4 GB', '--memory 4GB')) from None
+    except ValueError as e: raise CliError(str(e).replace("limit='4GB'", '--memory 4GB')) from None
     from bs_lr_study.training.learner import n_items
     rest = f'A larger bs is made of parts: micro_bs = {n}' if n < n_items(learn.dls.train) else 'That is all there are'
     print(f'{clean(task.base.model)}: {n:,} examples at once can be trained. {rest}')
@@ -106,6 +108,7 @@ _GRIDS = [ # the larger first
     dict(batch_sizes=[8, 16, 32, 64, 128, 256, 512], lrs=['1e-4', '1e-3', '1e-2', '1e-1'], seeds=[0, 1, 2]),
     dict(batch_sizes=[8, 32, 128, 512], lrs=['1e-4', '1e-3', '1e-2', '1e-1'], seeds=[0, 1]),
     dict(batch_sizes=[8, 32, 128], lrs=['1e-4', '1e-3', '1e-2'], seeds=[0, 1]),
+    dict(batch_sizes=[8, 32, 128], lrs=['1e-4', '1e-3', '1e-2'], seeds=[0]), # images are made smaller for this one
     dict(batch_sizes=[16, 64], lrs=['1e-3', '1e-2'], seeds=[0, 1]),
     dict(batch_sizes=[16, 64], lrs=['1e-3', '1e-2'], seeds=[0])]
 
@@ -115,25 +118,68 @@ def _cost(grid, probe, epochs):
     "Seconds of training, all runs one after the other"
     return len(grid['lrs'])*len(grid['seeds'])*sum(probe.run_seconds(bs, epochs) for bs in grid['batch_sizes'])
 
+def _small_enough(grid, probe):
+    "A grid without batch sizes of which an epoch has less than four"
+    most = max(probe.n_train//4, 2)
+    return grid | dict(batch_sizes=[o for o in grid['batch_sizes'] if o <= most] or [most])
+
 def _proposed(probe, epochs, budget):
     "The largest grid that fits a budget, and its cost; the smallest if none does"
-    most = max(probe.n_train//4, 2) # so that an epoch has a few updates
     for grid in _GRIDS:
-        grid = grid | dict(batch_sizes=[o for o in grid['batch_sizes'] if o <= most] or [most])
+        grid = _small_enough(grid, probe)
         if (cost := _cost(grid, probe, epochs)) <= budget: break
     return grid,cost
 
-def _section(name, base, grid, learner):
+_SIDES = 128,96,64,48,32 # of images, in pixels
+
+def _enlarged(probe, factor): return replace(probe, seconds={bs: factor*s for bs,s in probe.seconds.items()})
+
+def _side(small, epochs, budget):
+    "The largest side at which a small grid fits a budget, if work goes by the area; `small` is of the least"
+    def fits(side):
+        probe = _enlarged(small, (side/_SIDES[-1])**2)
+        return _cost(_small_enough(_GRIDS[3], probe), probe, epochs) <= budget
+    return next(filter(fits, _SIDES[:-1]), _SIDES[-1])
+
+def _probed(task, size, epochs, budget):
+    "A task with images of a size that the budget allows, and what was seen of it"
+    from bs_lr_study.files import UserError
+    from bs_lr_study.suggest.workshop import probed
+    if size or not task.path or task.how.learner: return task, probed(task)
+    def at(side): return replace(task, base=replace(task.base, size=side))
+    try: small = probed(at(_SIDES[-1]))
+    except UserError: return task, probed(task) # a model that takes no images so small
+    side = _side(small, epochs, budget)
+    return at(side), small if side == _SIDES[-1] else probed(at(side))
+
+def _where(data, settings):
+    "Data as settings name them: relative to their own folder, unless the path is absolute"
+    return data if os.path.isabs(data) else os.path.relpath(data, settings.parent)
+
+def _section(name, base, data, grid):
     "A study as a section of settings"
     listed = {k: ' '.join(map(str, v)) for k,v in grid.items()}
-    keys = dict(data=base.data, size=base.size, models=base.model) | listed | dict(epochs=base.epochs, learner=learner)
+    keys = dict(data=data or base.data, size=base.size, models=base.model) | listed
+    keys |= dict(epochs=base.epochs, learner=base.learner)
     return '\n'.join([f'[{name}]', *(f'{k} = {v}' for k,v in keys.items() if v is not None)]) + '\n'
 
 def _check_section(name, path):
     "A CliError if a settings file has a section of that name"
+    if _has_section(name, path):
+        raise CliError(f'{path} has a section [{name}] already: bslr run {name} makes its runs; '
+                       'say --name OTHER to write another')
+
+def _has_section(name, path):
     from bs_lr_study.sweep.study import read_settings
-    if path.exists() and name in read_settings(path):
-        raise CliError(f'{path} has a section [{name}] already; say --name OTHER to write another')
+    return path.exists() and name in read_settings(path)
+
+def _check_model_of(name, path, model):
+    "A CliError if a study is about another model than the one that is asked for"
+    from bs_lr_study.sweep.study import load_study
+    models = {c.model for c in load_study(name, path).cfgs}
+    if model and models != {model}:
+        raise CliError(f'{path} has a section [{name}] already, of {", ".join(models)}; '
+                       f'say --name OTHER for one of {model}')
 
 def _write_section(text, path):
     "Append a section to a settings file"
@@ -149,34 +195,49 @@ def _looked_at(task, probe):
         names = list(counts[0])
         seen = f' in {len(names)} classes ({", ".join(map(clean, names[:4]))}{", …"*(len(names) > 4)})'
     yield f'{base.data}: {probe.n_train:,} examples to train on, {probe.n_valid:,} held out{seen}'
-    took = ' and '.join(f'{1000*s:.3g} ms at bs {bs}' for bs,s in probe.seconds.items())
+    def shown(s): return f'{1000*s:.3g} ms' if s < .9995 else f'{s:.3g} s'
+    took = ' and '.join(f'{shown(s)} at bs {bs}' for bs,s in probe.seconds.items())
     yield f'{base.model}{f" at {base.size} pixels"*bool(base.size)}: an update takes {took}'
+
+def _write_study(name, settings, task, size, epochs, limit):
+    "Look at data, propose a grid and write it"
+    from bs_lr_study.sweep.plan import fmt_seconds
+    _check_section(name, settings)
+    task,probe = _probed(task, size, epochs, limit)
+    base = replace(task.base, epochs=epochs)
+    for line in _looked_at(task, probe): print(clean(line))
+    grid,cost = _proposed(probe, epochs, limit)
+    over = '' if cost <= limit else f' (more than {fmt_seconds(limit)}; fewer epochs or pixels would help)'
+    print(f'A grid of {_n_runs(grid)} runs takes about {fmt_seconds(cost)}, one after the other{over}')
+    data = task.data and _where(task.data, settings)
+    _write_section(_section(name, base, data, grid), settings)
+    print(f'Wrote section [{name}] to {settings}', end='')
 
 def try_(
     what:str=None, /,  # A folder of images, or digits
-    model:str=None,    # A model by name, or package.module:function
+    model:str=None,    # A model by name, or package.module:function; by default xresnet18
     learner:str=None,  # Your own Learners: a function of a config
-    size:int=None,     # Image side in pixels; by default 128
+    size:int=None,     # Image side in pixels; by default what the budget allows, 128 at most
     epochs:int=5,      # Of a run
     budget:str='30m',  # How long the grid may take, one run after the other
     name:str=None,     # Of the study; by default that of the folder
     settings:str='settings.ini', # Where to write it
     device:str=None,   # torch device, such as cpu or cuda:1
+    run_:bool=False,   # Make the runs too, and report; again: go on
 ):
-    "Look at data, time a step, propose a grid, write it to settings.ini"
-    from bs_lr_study.cli.common import check_budget, seconds
-    from bs_lr_study.suggest.workshop import probed
-    from bs_lr_study.sweep.plan import fmt_seconds
+    "Look at data, time a step, write a grid to settings.ini, make it"
     if not (what or learner): raise CliError('try what? Name a folder of images: bslr try photos --model xresnet18')
-    limit = seconds(check_budget(budget), 'budget')
+    began,limit,path = time.monotonic(),seconds(check_budget(budget), 'budget'),Path(settings)
     task,_ = _task(what, None, model, learner, None, size, device)
-    base,name = replace(task.base, epochs=epochs),name or task.base.data
-    _check_section(name, Path(settings))
-    probe = probed(task)
-    for line in _looked_at(task, probe): print(clean(line))
-    grid,cost = _proposed(probe, epochs, limit)
-    over = '' if cost <= limit else f' (more than {fmt_seconds(limit)}; fewer epochs or pixels would help)'
-    print(f'A grid of {_n_runs(grid)} runs takes about {fmt_seconds(cost)}, one after the other{over}')
-    _write_section(_section(name, base, grid, learner), Path(settings))
-    print(f'Wrote section [{name}] to {settings}; change it as you like. Next:')
-    print(f'  bslr run {name}' + f' --data {task.data}'*bool(task.data) + f' --settings {settings}'*(settings != 'settings.ini'))
+    study = name or task.base.data
+    if run_ and _has_section(study, path):
+        _check_model_of(study, path, model)
+        print(f'{settings} has a section [{study}] already: its runs go on.')
+    else:
+        _write_study(study, path, task, size, epochs, limit)
+        again = f' --settings {settings}'*(settings != 'settings.ini')
+        print('.' if run_ else f'; change it as you like. Next:\n  bslr run {study}{again}')
+    if not run_: return
+    left = max(limit - (time.monotonic() - began), 1)
+    run(study, settings=settings, budget=f'{left:.0f}s', device=device)
+

@@ -39,10 +39,9 @@ def suggest(
     "Find a batch size and learning rate for a model, within a budget"
     from bs_lr_study.suggest.live import suggest as find
     html = html or f'plots/{file_name(what or learner or "suggest")}-suggest/report.html'
-    limit = None if memory is None else int(memory*2**30)
     how = dict(device=device, amp=amp, num_workers=num_workers)
     with redirect_stdout(sys.stderr) if json else nullcontext():
-        found = find(what, budget, data, model, learner, metric, within, try_ or (), settings, store, limit,
+        found = find(what, budget, data, model, learner, metric, within, try_ or (), settings, store, memory,
                      epochs=epochs, size=size, html=html, tell=_say, **how)
         if not json: print(f'\n{found}\n\nReport: {html}')
     if json: print(found.json())

@@ -14,7 +14,7 @@ from typing import Annotated
 
 from fastcore.script import CliError
 
-from .common import check_budget, check_folder, seconds, which_study
+from .common import check_budget, check_folder, memory, seconds, which_study
 from .reports import show_report
 from ..files import UserError, clean
 
@@ -57,12 +57,14 @@ def run(
     budget:str=None,     # Begin no run after so long: 90m, 2h or 1h30m
     dry_run:bool=False,  # Say which runs are left, and how long they may take
     checkpoint:str='1m', # How often to keep a run that goes on; 1m, off: never
+    micro:str=None,      # auto: large batches in parts that fit; or N at once
+    memory:Annotated[memory, {}]=None, # With --micro auto: what training may take, as 4GB
     on_oom:Annotated[str, dict(choices=['record', 'accumulate'])]='record', # record it, or accumulate smaller parts
     out:str=None,        # Folder for plots and report; by default plots/STUDY
     show:Annotated[str, dict(choices=['table', 'bar', 'lines', 'none'])]='table', # table, bar, lines or none
     json:bool=False,     # Events as JSON lines; all else to standard error
-    wandb:Annotated[str, dict(choices=['auto', 'online', 'offline', 'off'])]='off', # auto, online, offline or off
-    project:str=None,    # PROJECT or ENTITY/PROJECT; by default WANDB_PROJECT
+    wandb:Annotated[str, dict(choices=['auto', 'online', 'offline', 'off'])]='off', # Tell W&B too: auto, online, offline or off
+    project:str=None,    # On W&B: PROJECT or ENTITY/PROJECT; else WANDB_PROJECT
     log_every:int=0,     # Record loss and lr every N updates; 0: each epoch
 ):
     "Train the runs of a study that are not done, then report on it"
@@ -72,16 +74,18 @@ def run(
     study = which_study(study, settings)
     whole,out = load_study(study, settings, store, seeds, learner),out or f'plots/{study}'
     check_folder(out)
-    part = plan.only(whole, **plan.parse_only(only))
     how = TrainOptions(device=device, amp=amp, num_workers=num_workers, learner=learner, log_every=log_every)
     stop = runner.StopOptions(retry or (), limit, check_budget(budget), on_oom)
+    micro = micro or whole.micro
+    if micro: whole = _in_parts(whole, micro, data, how, memory, on)
+    part = plan.only(whole, **plan.parse_only(only))
     known = whole.store.known()
     left = runner.todo(part, stop.retry, known)[:limit]
     with _events_alone() if json else nullcontext() as events:
         now = f'; {len(left)} of them now' if only or limit else ''
         print(f'{study}: {runner.standing(whole, stop.retry, known)}{now}', flush=True)
         if whole.learner or whole.cfgs[0].learner: engine = 'fastai'
-        if dry_run: return _forecast(part, left, known, data, how, engine, workers, budget)
+        if dry_run: return _forecast(part, left, known, data or whole.data, how, engine, workers, budget)
         execute = _executor(on, workers, address, gpus, timeout)
         place = runner.PlaceOptions(engine, execute, checkpoint=seconds(checkpoint, 'checkpoint'))
         show = events or dict(table=True, none=False).get(show, show)
@@ -90,7 +94,7 @@ def run(
         n_left = len(left) - ended.total()
         why = 'Budget used up; ' if budget else ''
         if n_left > 0: print(f'{why}{n_left} runs left. The same command goes on from there.')
-        _report_study(runner.with_answers(whole) if on_oom == 'accumulate' else whole, out)
+        _report_study(runner.with_answers(whole) if on_oom == 'accumulate' else whole, out, micro)
         if wandb != 'off': _print_sent(whole)
     if n := ended['failed']:
         raise CliError(f'{n} of these runs failed; once the reason is mended, --retry failed tries them again')
@@ -113,13 +117,24 @@ def _forecast(study, cfgs, known, data, how, engine, workers, budget):
         print('The fast engine trains runs of a row together and may take less.')
     if why: print(f'But {why}.')
 
+def _in_parts(study, micro, data, how, memory, on):
+    "A study whose batches that do not fit are made of parts"
+    if micro != 'auto' and not (micro.isdigit() and int(micro)):
+        raise CliError(f'--micro {micro}: say auto, or how many examples at once, such as 64')
+    if on == 'ray' and micro == 'auto':
+        raise CliError('--micro auto looks at the memory of this machine; with --on ray say a number: --micro 64')
+    from bs_lr_study.probe.micro_bs import DoesNotFit, in_parts
+    try: return in_parts(study, micro, data, how, memory)
+    except DoesNotFit as e: raise CliError(str(e)) from None
+    except ValueError as e: raise CliError(str(e).replace("limit='4GB'", '--memory 4GB')) from None
+
 def _executor(on, workers, address, gpus, timeout):
     from bs_lr_study.sweep.executors import get_executor
     return get_executor(on, workers=workers, address=address, gpus=gpus, timeout=seconds(timeout, 'timeout'))
 
-def _report_study(study, out):
-    df = study.store.to_df()
-    mine = df[df.id.isin([c.id for c in study.cfgs])].reset_index(drop=True) if len(df) else df
+def _report_study(study, out, micro=None):
+    mine = study.to_df()
+    if micro and len(mine): mine = mine.assign(in_micro_bs=mine.micro_bs, micro_bs=None)
     if mine.empty: return print('No run has ended yet, so there is nothing to report.')
     print()
     show_report(mine, out, study.name)

@@ -7,6 +7,12 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/probe/cost.html.md"""
 # %% auto #0
 __all__ = ['reset_peak', 'peak_since', 'held_bytes', 'CostMeter']
 
+# %% ../../nbs/probe/07_cost.ipynb #883d4cce
+from ..needs import require
+
+# %% ../../nbs/probe/07_cost.ipynb #7a35b9ed
+require('train') # or say which line installs it
+
 # %% ../../nbs/probe/07_cost.ipynb #7e3033a8
 import ctypes, gc
 from time import process_time

@@ -8,6 +8,12 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/probe/lr_find.html.md"""
 __all__ = ['READINGS', 'check_range', 'lr_curve', 'find_lrs', 'smooth_losses', 'smoothing_lag', 'suggestions', 'stable_range',
            'covering_lrs', 'find_epochs']
 
+# %% ../../nbs/probe/02_lr_find.ipynb #11cf84b1
+from ..needs import require
+
+# %% ../../nbs/probe/02_lr_find.ipynb #d0f8da27
+require('train') # or say which line installs it
+
 # %% ../../nbs/probe/02_lr_find.ipynb #45d41779
 import math
 

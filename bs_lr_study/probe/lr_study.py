@@ -8,6 +8,12 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/probe/lr_study.html.md"""
 __all__ = ['find_cfgs', 'curve_id', 'curve_store', 'find_one', 'find_study', 'load_curves', 'lr_advice', 'median_advice',
            'advice_text', 'advice_regret', 'mean_regret']
 
+# %% ../../nbs/probe/03_lr_study.ipynb #4429a49d
+from ..needs import require
+
+# %% ../../nbs/probe/03_lr_study.ipynb #8918748d
+require('train') # or say which line installs it
+
 # %% ../../nbs/probe/03_lr_study.ipynb #2dc0e743
 import hashlib, json, math
 from dataclasses import replace
@@ -35,7 +41,7 @@ from ..training.options import train_options
 from ..training.outcome import ending, machine, on_device
 
 # %% ../../nbs/probe/03_lr_study.ipynb #af809a6c
-_SCHEDULE = 'epochs', 'schedule', 'warmup', 'regime', 'drops', 'factor', 'max_bs'
+_SCHEDULE = 'epochs', 'schedule', 'warmup', 'regime', 'drops', 'factor', 'max_bs', 'freeze_epochs', 'lr_mult'
 _WITHOUT_EFFECT = dict(lr=1.) | {k: CONFIG_DEFAULTS[k] for k in _SCHEDULE}
 
 def find_cfgs(

@@ -7,6 +7,12 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/probe/noise.html.md"""
 # %% auto #0
 __all__ = ['STATS', 'noise_of', 'NoiseScale', 'noise_curve', 'BsFound', 'bs_find']
 
+# %% ../../nbs/probe/05_noise.ipynb #ed263474
+from ..needs import require
+
+# %% ../../nbs/probe/05_noise.ipynb #af524e43
+require('train') # or say which line installs it
+
 # %% ../../nbs/probe/05_noise.ipynb #427d18b0
 import math
 from contextlib import contextmanager

@@ -7,6 +7,12 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/probe/sharpness.html.md"""
 # %% auto #0
 __all__ = ['STATS', 'Surface', 'keskar_sharpness', 'ascent_sharpness', 'hessian_product', 'top_eigenvalue', 'Sharpness']
 
+# %% ../../nbs/probe/06_sharpness.ipynb #e9bf8f3a
+from ..needs import require
+
+# %% ../../nbs/probe/06_sharpness.ipynb #9e18e374
+require('train') # or say which line installs it
+
 # %% ../../nbs/probe/06_sharpness.ipynb #5cc63a06
 import copy
 

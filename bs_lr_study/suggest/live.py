@@ -7,6 +7,12 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/suggest/live.html.md"""
 # %% auto #0
 __all__ = ['SHARE', 'Progress', 'searched', 'suggest']
 
+# %% ../../nbs/suggest/09_live.ipynb #222fca2b
+from ..needs import require
+
+# %% ../../nbs/suggest/09_live.ipynb #af593514
+require('train') # or say which line installs it
+
 # %% ../../nbs/suggest/09_live.ipynb #4ad49bfe
 import time
 from dataclasses import dataclass, replace

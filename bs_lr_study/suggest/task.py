@@ -42,6 +42,10 @@ def _word(name):
     word = re.sub(r'[^A-Za-z0-9_.]+', '_', str(name)).strip('_.')
     return word if re.match('[A-Za-z]', word) else f'data_{word}'
 
+def _data_name(path):
+    "What data are called by their folder or archive"
+    return path.resolve().name if path.is_dir() else path.name.split('.')[0]
+
 def _given(fields): return {k: v for k,v in fields.items() if v is not None}
 
 def _of_study(name, settings, store, fields, how, data):
@@ -57,7 +61,7 @@ def _of_study(name, settings, store, fields, how, data):
                            f'Say which you mean, such as {first}={values[first][0]}')
     base = cfgs.pop()
     how = replace(how, learner=how.learner or study.learner or base.learner)
-    return Task(base, data, how, Store(store or f'runs/{name}-suggest.jsonl'))
+    return Task(base, data or study.data, how, Store(store or f'runs/{name}-suggest.jsonl'))
 
 def _of_learner(learner, what, store, fields, how, data):
     "The task of a function that makes Learners"
@@ -91,7 +95,7 @@ def task_of(
     if callable(what) or isinstance(what, str) and ':' in what and not Path(what).exists(): what,learner = None,what
     if learner: return _of_learner(learner, what, store, fields, how, data)
     if what is None: raise SuggestError('suggest what? Name a folder of images, a study, or give a learner')
-    if Path(what).is_dir() and data is None: what,data = Path(what).resolve().name,what
+    if data is None and Path(what).exists(): what,data = _data_name(Path(what)),what
     if _is_study(what, data, model, settings):
         return _of_study(what, settings, store, _given(dict(model=model)) | fields, how, data)
     return _of_images(what, model, store, fields, how, data)

@@ -28,6 +28,7 @@ from ..sweep.study import Study
 from ..training.fast import left_out
 from ..training.learner import make_learner, n_items, name_of
 from ..training.outcome import Untrainable, ending
+from ..training.own import share_weights
 
 # %% ../../nbs/suggest/08_workshop.ipynb #008418ab
 def _learner(task, bs):
@@ -44,8 +45,7 @@ def _check_twice(task, learn, bs):
     "Each run begins with a Learner of its own"
     try: again = _learner(task, bs)
     except SuggestError as e: raise SuggestError(f'a Learner can be made once, but not twice: {e}') from e
-    ours = {id(p) for p in learn.model.parameters()}
-    if any(id(p) in ours for p in again.model.parameters()):
+    if share_weights(learn, again):
         raise SuggestError(f'{name_of(task.how.learner)} gave the same model twice: make a new one in each call, '
                            'or every run goes on where the last one ended')
 

@@ -78,16 +78,12 @@ def _made(cfg, how, what):
     from bs_lr_study.training.learner import make_learner
     with _in_its_own_words(what, cfg.seed): return make_learner(cfg, how)
 
-def _shared(a, b):
-    "Whether two Learners share weights that are trained"
-    mine = {p.data_ptr() for p in a.model.parameters() if p.requires_grad and p.numel()}
-    return a is b or a.model is b.model or any(p.data_ptr() in mine for p in b.model.parameters())
-
 def _same_weights(a, b): return all((p == q).all() for p,q in zip(a.model.parameters(), b.model.parameters()))
 
 def _check_pair(learn, again, seeds, what):
     "Refuse weights that two Learners share; tell of seeds that begin alike"
-    if _shared(learn, again):
+    from bs_lr_study.training.own import share_weights
+    if share_weights(learn, again):
         raise SweepError(f'{what}: it gives the same model each time, so each run would train on from where the last '
                          'one ended: make the model within the function, or a copy of it by copy.deepcopy')
     if seeds[0] != seeds[1] and _same_weights(learn, again):
@@ -96,7 +92,7 @@ def _check_pair(learn, again, seeds, what):
                       'once the DataLoaders are made, or split without a seed')
 
 def _try_twice(cfgs, how, what):
-    "Make what is the reader's own twice, see that it begins afresh each time, and try it on a batch"
+    "Make what is the reader's own twice, see that it begins afresh each time, and try it on a batch: its metrics there"
     from bs_lr_study.training.own import try_learner
     first = cfgs[0]
     other = next((c for c in cfgs if c.seed != first.seed), first)
@@ -104,10 +100,17 @@ def _try_twice(cfgs, how, what):
     again = learn and _made(other, how, what)
     if learn and again: _check_pair(learn, again, (first.seed, other.seed), what)
     try:
-        with _in_its_own_words(what, first.seed): learn and try_learner(learn, first.lr)
+        with _in_its_own_words(what, first.seed): return try_learner(learn, first.lr) if learn else None
     except SweepError:
         if cfgs[-1].bs == first.bs: raise
-        with _in_its_own_words(what, first.seed): try_learner(_made(cfgs[-1], how, what), first.lr) # else it is a result
+        learn = _made(cfgs[-1], how, what)
+        with _in_its_own_words(what, first.seed): return learn and try_learner(learn, first.lr) # else it is a result
+
+def _check_metric(study, recorded):
+    "A SweepError if no run would record the metric that the study is about"
+    if study.metric is None or study.measure or not recorded or study.metric.name in recorded: return
+    choices = ', '.join(o for o in recorded if o not in ('epoch', 'train_loss'))
+    raise SweepError(f'metric: no run would record {study.metric.name!r}; choose from {choices}')
 
 def _try_models(cfgs, how):
     "Try each model and each optimizer of the reader's own"
@@ -165,8 +168,10 @@ def check(
     if not here: how = replace(how, device=None, amp=None)
     _check_device(how)
     known = study.store.known() if known is None else known
-    if how.learner: _try_twice(cfgs, how, f'learner {name_of(how.learner)}')
-    else: _check_choices(cfgs, how)
+    if how.learner: _check_metric(study, _try_twice(cfgs, how, f'learner {name_of(how.learner)}'))
+    else:
+        _check_choices(cfgs, how)
+        _check_metric(study, ['valid_loss', 'acc', *(how.metrics or {})])
     _check_same_code(study, cfgs, how, known)
     if how.learner and data is None: return None # the Learner knows where its images are
     path = find_data(names[0], data, valid=cfgs[0].valid)

@@ -171,7 +171,7 @@ def _hear(self:_Crew, w, answer):
 @patch
 def _packed(self:_Crew):
     "The images, packed once into Ray's object store, while others train"
-    self.images = self.images or Packing(self.task.opts['path'], self.ray.put)
+    self.images = self.images or Packing(self.task.opts['path'], self.ray.put, *self.task.data[2:])
     return self.images.packed
 
 @patch
@@ -341,7 +341,8 @@ def on_cluster(
     if workers is not None and workers < 1: raise ValueError(f'{workers} workers: at least one is needed')
     opts,groups = _on_device(opts, gpus),iter(groups)
     if not (first := next(groups, None)): return
-    data = (first[0].data, fingerprint(first[0].data, opts['path'])) if opts.get('path') else None
+    name,valid = first[0].data,first[0].valid
+    data = (name, fingerprint(name, opts['path'], valid), valid) if opts.get('path') else None
     task,groups = Task(ENGINES.find(engine), opts, data, gpus),Groups(chain([first], groups))
     with connected(address) as ray:
         head = ray.get_runtime_context().gcs_address

@@ -11,6 +11,7 @@ __all__ = ['PART_BYTES', 'pack_images', 'unpack_images', 'Packing', 'Task', 'Tra
 import hashlib, tarfile, tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from ..archives import unpack
@@ -18,19 +19,23 @@ from ..files import DataError, locked, user_cache
 from ..register import import_object
 from .connect import get_ray
 from .workers import train_group
-from ..training.data import fingerprint, image_files
+from ..training.data import fingerprint
+from ..training.folders import label_table, read_folder
 
 # %% ../../nbs/sweep/07_remote.ipynb #b73d0193
 def pack_images(
     path, # Folder of images
     file, # File to write to
+    valid=None, # As for `read_folder`
 ): # SHA-256 of what was written
-    "The images below a folder as a tar, the same bytes on every machine"
+    "The images below a folder and the table of their labels as a tar, the same bytes on every machine"
+    folder,table = read_folder(path, valid),label_table(path)
+    rows = chain(*folder.left_out.values()) if table else () # those of other parts, which it names
     with tarfile.open(fileobj=file, mode='w', format=tarfile.PAX_FORMAT) as t:
-        for image in image_files(path):
-            info = tarfile.TarInfo(image.relative_to(path).as_posix())
-            info.size = image.stat().st_size
-            with image.open('rb') as f: t.addfile(info, f)
+        for o in [*folder.files, *rows, *[table]*bool(table)]:
+            info = tarfile.TarInfo(o.relative_to(path).as_posix())
+            info.size = o.stat().st_size
+            with o.open('rb') as f: t.addfile(info, f)
     file.seek(0)
     return hashlib.file_digest(file, 'sha256').hexdigest()
 
@@ -61,12 +66,13 @@ class Packing:
     def __init__(self,
         path, # Folder of images
         put,  # Function that keeps a part, as bytes, and gives a reference to it
+        valid=None, # As for `read_folder`
     ):
         self._file,self._thread = tempfile.TemporaryFile(),ThreadPoolExecutor(1)
-        self.packed = self._thread.submit(self._pack, path, put) # Future: SHA-256, and the references
+        self.packed = self._thread.submit(self._pack, path, put, valid) # Future: SHA-256, and the references
 
-    def _pack(self, path, put):
-        sha = pack_images(path, self._file)
+    def _pack(self, path, put, valid):
+        sha = pack_images(path, self._file, valid)
         self._file.seek(0)
         return sha,[put(o) for o in iter(lambda: self._file.read(PART_BYTES), b'')]
 
@@ -81,7 +87,7 @@ class Task:
     "What each worker of a sweep is told"
     engine: str            # `package.module:train_many`
     opts: dict             # Options of its `train_many`
-    data: tuple|None = None # Name and fingerprint of the images, where `opts` has a path to them
+    data: tuple|None = None # Name, fingerprint and `valid` of the images, where `opts` has a path to them
     gpus: float|None = None # GPUs of each worker
 
 class Trainer:
@@ -101,9 +107,9 @@ class Trainer:
             if torch.cuda.is_available(): torch.cuda.set_per_process_memory_fraction(task.gpus)
         return not task.data or self._sees(*task.data)
 
-    def _sees(self, name, print_):
+    def _sees(self, name, print_, valid=None):
         path = Path(self.opts['path'])
-        return path.is_dir() and fingerprint(name, path) == print_
+        return path.is_dir() and fingerprint(name, path, valid) == print_
 
     def fetch_images(self,
         name,  # A config's `data`

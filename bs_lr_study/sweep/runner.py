@@ -20,9 +20,10 @@ from pathlib import Path
 from fastcore.meta import delegates
 
 from ..files import clean, write_whole
+from ..needs import require
 from ..register import ENGINES, registered
 from .board import Board
-from .checks import check
+from .checks import SweepError, check
 from .executors import get_executor, is_local
 from .live import check_show, live
 from .plan import done_ids, has_time, in_order, in_seconds
@@ -218,6 +219,8 @@ def run(
 ): # Counter of the statuses of the runs made
     "Train the runs of a study that are not done, and record each as it is done"
     how,stop,place,watch = (_take(o, opts) for o in (how, stop, place, watch))
+    if study.micro: raise SweepError('micro = auto: run what `probe.micro_bs.in_parts(study)` makes of this study')
+    if place.engine in ENGINES: require('train')
     study,data = with_learner(study, how.learner),data or study.data
     how = replace(how, learner=how.learner or study.learner or study.cfgs[0].learner)
     how = replace(how, metrics=how.metrics or study.metrics or None, registered=registered() or None)

@@ -20,17 +20,18 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ..files import UserError, clean
-from ..metrics import Metric, metric as metric_by_name
+from ..metrics import Metric, known_metric, metric as metric_by_name
 from ..register import MEASURES, METRICS, name_of
 from ..training import DATA, OPTIMIZERS
 from ..runs import CONFIG_FIELDS, config, explain, fields_html, flat, fmt_lr, grid, run_name
 from ..store import Store
-from ..words import field_of, read_values
+from ..words import field_of, in_bytes, read_values
 from .rules import check_rule, rescale
 
 # %% ../../nbs/sweep/01_study.ipynb #d1720614
 PLURAL = {'models': 'model', 'batch_sizes': 'bs', 'lrs': 'lr', 'seeds': 'seed'}
-KEYS = (*PLURAL, *(o for o in CONFIG_FIELDS if o not in PLURAL.values()), 'x.NAME', 'measure', 'metric', 'scale', 'base_bs')
+KEYS = (*PLURAL, *(o for o in CONFIG_FIELDS if o not in PLURAL.values()), 'x.NAME',
+        'measure', 'metric', 'scale', 'base_bs', 'micro', 'memory')
 _NEEDED = 'data','models','batch_sizes','lrs'
 _KEY_OF = {field: key for key,field in PLURAL.items()}
 
@@ -98,9 +99,19 @@ class Study:
     metric: Metric|None = None # What its tables are about; None: accuracy where there is one, else the loss
     metrics: dict = field(default_factory=dict) # Metrics to record besides: name = function, or its name
     data: Path|None = None # Folder or archive of its images; None: to be named when it is run
+    micro: str|None = None # 'auto': `probe.micro_bs.in_parts` makes batches that do not fit of parts
+    memory: int|None = None # Bytes that training may take; None: all that a GPU has free
 
     @property
     def cfgs(self): return list(self.runs.values())
+
+    def to_df(self): # DataFrame, as `Store.to_df` gives it
+        "The runs of the study that have ended, in one frame that knows its metric"
+        df,ids = self.store.to_df(),{c.id for c in self.cfgs}
+        if len(df): df = df[df.id.isin(ids)].reset_index(drop=True)
+        named = [o for o in (self.metric, known_metric('acc'), known_metric('valid_loss')) if o and o.name in df]
+        if named: df.attrs['metric'] = named[0]
+        return df
 
     def _repr_html_(self):
         "What it spans and how much of it is done, as a notebook shows it"
@@ -141,17 +152,27 @@ def _measured(runs, what):
     try: return {c.id: MEASURES.find(o) for c in runs.values() for o in what}
     except ValueError as e: raise SettingsError(f'measure: {e}') from None
 
+def _memory(micro, memory):
+    "What a study says of parts and memory"
+    micro,memory = (' '.join(map(str, _listed(o or []))) or None for o in (micro, memory))
+    if micro not in (None, 'auto'):
+        raise SettingsError(f'micro: {micro!r}; say micro = auto, or micro_bs = {micro} of runs whose bs is no smaller')
+    try: return dict(micro=micro, memory=memory and in_bytes(int(memory) if memory.isdigit() else memory))
+    except ValueError as e: raise SettingsError(f'memory: {e}') from None
+
 def make_study(
     name,       # Names the study, and its store unless one is given
     store=None, # File to keep the runs in; `runs/NAME.jsonl` by default
     measure=None, # What to record besides: 'noise', say, or a `package.module:Callback`
     learner=None, # Learners of your own: a function of a `RunConfig`, or its `package.module:function`
     metric=None, # What its tables are about, as for `study_metric`
+    micro=None, # 'auto': make batches that do not fit of parts that do
+    memory=None, # What training may take, such as '4GB'
     **keys,     # As in settings: `data`, `models`, `batch_sizes`, `lrs`, `seeds` and other fields of `RunConfig`
 ): # `Study`
     "Declare a study in Python"
     runs = named_grid(**keys)
-    named = dict(metric=study_metric(metric), metrics=recorded_metrics(metric))
+    named = dict(metric=study_metric(metric), metrics=recorded_metrics(metric), **_memory(micro, memory))
     study = Study(name, runs, Store(store or f'runs/{name}.jsonl'), _measured(runs, measure), **named)
     return with_learner(study, learner)
 
@@ -162,7 +183,7 @@ def study_metric(
     said, # Words of settings: a name, perhaps `lower` or `higher`, perhaps a unit
 ): # `Metric`; None if nothing is said
     "The metric that a study names"
-    words = _listed(said or [])
+    words = said.split() if isinstance(said, str) else _listed(said or [])
     if not words or isinstance(words[0], Metric): return words[0] if words else None
     name,*rest = words
     sense = [o for o in rest if o in _SENSE]
@@ -176,7 +197,7 @@ def recorded_metrics(
     said, # As for `study_metric`
 ): # dict: name = function, or its name; empty if nothing has to be recorded for it
     "The function of the reader's own behind a study's metric"
-    name = (_listed(said or []) or [''])[0]
+    name = (said.split() if isinstance(said, str) else _listed(said or []) or [''])[0]
     if not isinstance(name, str) or not (name in METRICS or ':' in name): return {}
     return {name.rpartition(':')[2]: METRICS.find(name)}
 
@@ -286,11 +307,12 @@ def load_study(
         keys = _keys(sections, part)
         if seeds is not None: keys['seeds'] = seeds
         what,about = keys.pop('measure', None),keys.pop('metric', None) or about
+        memory = keys.pop('micro', None),keys.pop('memory', None)
         try:
             place = _place_data(keys, path.parent) or place
             new = _distinct(named_grid(**keys), runs)
             measure |= _measured(new, what)
-            named = dict(metric=study_metric(about), metrics=recorded_metrics(about), data=place)
+            named = dict(metric=study_metric(about), metrics=recorded_metrics(about), data=place, **_memory(*memory))
         except SettingsError as e: raise SettingsError(f'{path}, [{part}]: {e}') from None
         runs |= new
     study = Study(name, runs, Store(store or f'runs/{name.split(".")[0]}.jsonl'), measure, **named)

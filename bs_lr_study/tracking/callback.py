@@ -7,6 +7,12 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/tracking/callback.html.md"""
 # %% auto #0
 __all__ = ['TrackWandb']
 
+# %% ../../nbs/tracking/03_callback.ipynb #f527c529
+from ..needs import require
+
+# %% ../../nbs/tracking/03_callback.ipynb #0bf10d48
+require('train') # or say which line installs it
+
 # %% ../../nbs/tracking/03_callback.ipynb #096daeb7
 import json, shlex, warnings, weakref
 from functools import wraps

@@ -7,8 +7,14 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/training/accumulate.html.md"
 # %% auto #0
 __all__ = ['micro_slices', 'Accumulate', 'device_bs', 'on_cpus']
 
+# %% ../../nbs/training/06_accumulate.ipynb #4207a170
+from ..needs import require
+
+# %% ../../nbs/training/06_accumulate.ipynb #c6a3da28
+require('train') # or say which line installs it
+
 # %% ../../nbs/training/06_accumulate.ipynb #dffd9265
-import math, os, socket
+import math, os, socket, warnings
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from datetime import timedelta
@@ -22,6 +28,8 @@ from fastai.callback.mixup import MixHandler
 from fastai.callback.training import GradientAccumulation
 from fastai.torch_core import apply, find_bs, to_concat, to_detach
 from torch.nn.parallel import DistributedDataParallel
+
+from .watch import bs_of
 
 # %% ../../nbs/training/06_accumulate.ipynb #6dd74bb5
 def micro_slices(
@@ -60,7 +68,17 @@ class Accumulate(Callback):
         for o,why in _NOT_WITH.items():
             if self.learn._grab_cbs(o): raise ValueError(f'Accumulate does not go with {o.__name__}: {why}')
         if len(self.learn._grab_cbs(Accumulate)) > 1: raise ValueError('this Learner has Accumulate twice: remove one')
+        self._tell(bs_of(self.dls.train))
         self._drop() # a fit that an error has ended may have left some
+
+    def _tell(self, bs):
+        "Warn who takes this number for another's"
+        if not bs or bs >= self.micro_bs or dist.is_initialized(): return # several devices share a batch
+        n = self.micro_bs
+        warnings.warn(f'Accumulate({n}) does nothing: batches of the DataLoaders hold {bs} examples, and it cuts batches '
+                      f"into parts of {n} at most. fastai's GradientAccumulation({n}) and Lightning's "
+                      f'accumulate_grad_batches={-(-n//bs)} gather small batches into one update instead: for updates '
+                      f'of {n} in passes of {bs}, make the DataLoaders with bs={n} and say Accumulate({bs})')
 
     def before_batch(self):
         self._whole,self._seen = (self.xb, self.yb),[]

@@ -154,14 +154,19 @@ def _unknown(cbs):
 def resume_fit(
     learn, # `Learner`
     ckpt,  # `Checkpoint`
+    which=None, # Iterator that counts the fits of a run, if it has several, as fine-tuning has
+    n_fits=1, # How many it has
 ):
-    "Do what `Learner._do_fit` does, from the epoch that a checkpoint has reached"
+    "Do what `Learner._do_fit` does, from the fit and epoch that a checkpoint has reached"
     from fastai.callback.core import CancelEpochException
-    if state := ckpt.load(): set_learner_state(learn, state)
+    state,fit = ckpt.load(),next(which) if which else 0
+    if state and state.get('fit', 0) > fit: return # it was finished before
+    if state and state.get('fit', 0) < fit: state = None # the fit before left it
+    if state: set_learner_state(learn, state)
     unknown = ', '.join(_unknown(learn.cbs))
     for epoch in range(state['epoch'] if state else 0, learn.n_epoch):
         learn.epoch = epoch
         learn._with_events(learn._do_epoch, 'epoch', CancelEpochException)
-        if not ckpt.due() or epoch + 1 == learn.n_epoch: continue
-        if not unknown: ckpt.save(learner_state(learn))
+        if not ckpt.due() or (epoch + 1 == learn.n_epoch and fit + 1 == n_fits): continue
+        if not unknown: ckpt.save(learner_state(learn) | dict(fit=fit))
         else: warnings.warn(f'{unknown}: not known what such a callback holds, so a run that is killed begins anew')

@@ -7,6 +7,12 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/training/fast.html.md"""
 # %% auto #0
 __all__ = ['with_onednn', 'seconds_a_step', 'Plan', 'plan_row', 'cached_plan', 'left_out', 'train_many']
 
+# %% ../../nbs/training/15_fast.ipynb #80afdfa7
+from ..needs import require
+
+# %% ../../nbs/training/15_fast.ipynb #a119e10d
+require('train') # or say which line installs it
+
 # %% ../../nbs/training/15_fast.ipynb #f24f434a
 import hashlib, json, warnings
 from contextlib import contextmanager

@@ -7,10 +7,17 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/training/learner.html.md"""
 # %% auto #0
 __all__ = ['FITS', 'LR_MULT', 'Warmup', 'Stages', 'fit', 'make_learner', 'own_objects', 'train', 'train_many']
 
+# %% ../../nbs/training/11_learner.ipynb #f0415c23
+from ..needs import require
+
+# %% ../../nbs/training/11_learner.ipynb #16ae4716
+require('train') # or say which line installs it
+
 # %% ../../nbs/training/11_learner.ipynb #ee631c0e
 import random
 from dataclasses import replace
 from functools import partial
+from itertools import count
 
 
 from ..register import MEASURES, METRICS, MODELS, OPTIMIZERS, name_of
@@ -33,6 +40,7 @@ import torch
 from fastai.callback.core import Callback, TrainEvalCallback
 from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.callback.schedule import ParamScheduler # which gives Learner its fits, too
+from fastai.callback.training import GradientClip
 from fastai.learner import AvgMetric, CastToTensor, Learner, Metric, Recorder
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy
@@ -108,7 +116,8 @@ def _first_images(dls, seed):
 def _added(cfg, how):
     "The callbacks that watch a run, and those that its config or options ask for"
     amp = [MixedPrecision(amp_mode=AMPMode(how.amp))] if how.amp else []
-    return [Watch(), *amp] + ([Accumulate(cfg.micro_bs)] if cfg.micro_bs else [])
+    parts = [Accumulate(cfg.micro_bs)] if cfg.micro_bs else []
+    return [Watch(), *amp, *parts] + ([GradientClip(cfg.clip)] if cfg.clip else [])
 
 def _metrics(cfg, how):
     "Accuracy, and what is asked for besides, each under the name that it was asked by"
@@ -200,9 +209,9 @@ def train(
         with no_random(cfg.seed, reproducible=False):
             learn = make_learner(cfg, how)
             if measure: learn.add_cb(measure)
-            if how.checkpoints and cfg.schedule != 'fine_tune': # which is two fits
-                agree = env | dict(log_every=how.log_every)
-                learn._do_fit = partial(resume_fit, learn, how.checkpoints.of([cfg.id], agree, learn.model))
+            if how.checkpoints:
+                ckpt = how.checkpoints.of([cfg.id], env | dict(log_every=how.log_every), learn.model)
+                learn._do_fit = partial(resume_fit, learn, ckpt, count(), 2 if cfg.schedule == 'fine_tune' else 1)
             fit(learn, cfg)
     except Exception as e:
         if not catch: raise

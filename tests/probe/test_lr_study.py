@@ -137,3 +137,13 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert '16' in out and 'valley' in out and '1.2' in out and 'plots/tiny/lr_find-small.png' in out
     assert Path('plots/tiny/lr_find-small.png').stat().st_size > 10_000 and Path('runs/tiny.lrfind.jsonl').exists()
+
+def test_a_study_that_fine_tunes_has_curves(tmp_path):
+    "What only its schedule knows is left out of them"
+    from bs_lr_study.probe.lr_study import find_cfgs, find_study
+    from bs_lr_study.sweep import make_study
+    keys = dict(data='digits', models='small', batch_sizes=64, lrs=[1e-3, 1e-2], epochs=3)
+    s = make_study('tuned', tmp_path/'tuned.jsonl', schedule='fine_tune', freeze_epochs=1, lr_mult=10, **keys)
+    assert find_cfgs(s) == find_cfgs(make_study('plain', tmp_path/'plain.jsonl', **keys))
+    curves = find_study(s, num_it=20, show=False)
+    assert curves.status.tolist() == ['ok'] and len(curves.losses[0]) > 5

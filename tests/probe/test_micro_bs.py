@@ -174,3 +174,53 @@ def under_a_limit():
         finally: resource.setrlimit(resource.RLIMIT_AS, was)
         for p in learn.model.parameters(): p.grad = None
     return ends
+
+class TestLoadersOfTorch:
+    @pytest.mark.parametrize('bs', [1, 64])
+    def test_all_examples_fit(self, bs):
+        "With PyTorch's DataLoaders as with fastai's; what they would draw next stays as it was"
+        from fastai.data.core import DataLoaders
+        from fastai.learner import Learner
+        from torch.utils.data import DataLoader, TensorDataset
+        y = torch.arange(130) % 3
+        ds = TensorDataset(torch.randn(130, 4) + y[:, None], y)
+        dls = DataLoaders(DataLoader(ds, bs, shuffle=True), DataLoader(ds, 64))
+        learn = Learner(dls, nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3)), loss_func=nn.CrossEntropyLoss())
+        state = torch.get_rng_state()
+        assert find_micro_bs(learn, limit=2**30) == find_micro_bs(learn, '1GB') == 130
+        assert torch.equal(state, torch.get_rng_state())
+
+class TestInParts:
+    "Of a study: what does not fit is made of parts that do, and what is finished stays"
+    def study(self, path, **kw):
+        from bs_lr_study.sweep import make_study
+        keys = dict(data='digits', models='small', batch_sizes=[64, 512], lrs=1e-2, epochs=1, micro='auto')
+        return make_study('parts', path/'parts.jsonl', **keys | kw)
+
+    def test_what_fits_stays_whole(self, tmp_path):
+        from bs_lr_study.probe.micro_bs import in_parts
+        s = in_parts(self.study(tmp_path, memory='8MB'))
+        n = find_micro_bs(digits_learner(), 8*mb)
+        assert [c.micro_bs for c in s.cfgs] == [None, 2**int(math.log2(n))] and s.micro is None
+        assert [o.endswith(f'-micro_bs-{s.cfgs[1].micro_bs}') for o in s.runs] == [False, True]
+        plenty = in_parts(self.study(tmp_path, memory='4GB'))
+        assert [c.micro_bs for c in plenty.cfgs] == [None, None] and list(plenty.runs) == list(self.study(tmp_path).runs)
+        with pytest.raises(DoesNotFit, match='not even a batch of 1'): in_parts(self.study(tmp_path, memory='9kB'))
+        with pytest.raises(ValueError, match="limit='4GB'"): in_parts(self.study(tmp_path))
+
+    def test_runs_that_are_finished_are_taken_as_they_are(self, tmp_path):
+        "Also those in other parts; the table is one, and says so"
+        from bs_lr_study.probe.micro_bs import in_parts
+        from bs_lr_study.sweep import run, todo
+        from bs_lr_study.sweep.checks import SweepError
+        s = self.study(tmp_path)
+        with pytest.raises(SweepError, match='in_parts'): run(s, workers=0, show=False)
+        assert run(in_parts(s, 100), workers=0, show=False) == {'ok': 2}
+        again = in_parts(s, limit='8MB')
+        assert [c.micro_bs for c in again.cfgs] == [None, 100] and todo(again) == []
+
+    @pytest.mark.parametrize('keys,told', [(dict(micro='some'), "micro: 'some'; say micro = auto"),
+                                           (dict(memory='lots'), "memory: 'lots' is no amount of memory; say 4GB or 512MB")])
+    def test_what_is_no_amount(self, keys, told, tmp_path):
+        from bs_lr_study.sweep.study import SettingsError
+        with pytest.raises(SettingsError, match=told): self.study(tmp_path, **keys)

@@ -568,6 +568,25 @@ def test_images_that_were_changed_on_the_way(tmp_path, colours):
     assert not [o for o in cache.iterdir() if o.suffix != '.lock']
     assert unpack([whole]) == unpack([])
 
+def test_a_table_of_labels_and_the_chosen_split_travel_too(tmp_path, colours):
+    "What a worker unpacks is the same data: by their fingerprint, and image by image"
+    import shutil
+    from bs_lr_study.training.data import fingerprint
+    from bs_lr_study.training.folders import read_folder
+    labelled = tmp_path/'labelled'
+    labelled.mkdir()
+    pictures = sorted(colours.rglob('*.png'))
+    for i,o in enumerate(pictures): shutil.copy(o, labelled/f'{i}.png')
+    rows = [f'{i}.png,{o.parent.name},{"train" if i % 3 else "test" if i % 2 else "val"}' for i,o in enumerate(pictures)]
+    (labelled/'labels.csv').write_text('\n'.join(['file,label,split', *rows]))
+    for valid in (None, 'test'):
+        sha = remote.pack_images(labelled, f := io.BytesIO(), valid)
+        there = remote.unpack_images('labelled', sha, [f.getvalue()], tmp_path/f'cache-{valid}')
+        ours,theirs = read_folder(labelled, valid),read_folder(there, valid)
+        assert [o.name for o in ours.files] == [o.name for o in theirs.files] and len(ours.files) > 3
+        assert (ours.labels, ours.parts) == (theirs.labels, theirs.parts) and 'valid' in ours.parts
+        assert fingerprint('labelled', there, valid) == fingerprint('labelled', labelled, valid)
+
 def test_a_busy_driver_does_not_take_its_own_silence_for_that_of_the_head(monkeypatch):
     "The time without an answer counts from the first look in vain, however long nobody has looked"
     crew = cluster._Crew(None, None, None, head='127.0.0.1:1')

@@ -1,5 +1,5 @@
 """Micro-batches against the whole batch and against loops written out: gradients, losses, schedules, what is left behind."""
-import math
+import math, re, warnings
 from functools import partial
 
 import pytest, torch
@@ -533,3 +533,17 @@ class TestOnOom:
 
     def test_wrong_word(self, study):
         with pytest.raises(ValueError, match="on_oom is 'halve': choose one of record, accumulate"): self.run(study, on_oom='halve')
+
+@pytest.mark.parametrize('bs,micro_bs,told', [(32, 64, 'bs=64 and say Accumulate\\(32\\)'), (64, 64, None), (64, 16, None)])
+def test_a_number_that_does_nothing_is_told(bs, micro_bs, told):
+    "Who means fastai's or Lightning's number learns what this one is, with PyTorch's loaders too"
+    ds = torch.utils.data.TensorDataset(torch.randn(128, 3), torch.randn(128, 1))
+    for kind in (torch.utils.data.DataLoader, DataLoader):
+        dls = DataLoaders(kind(ds, bs), kind(ds, bs))
+        learn = Learner(dls, nn.Linear(3, 1), nn.MSELoss(), cbs=Accumulate(micro_bs))
+        with learn.no_logging(), learn.no_bar(), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter('always')
+            learn.fit(1, 1e-3)
+        seen = [str(o.message) for o in caught if 'Accumulate' in str(o.message)]
+        assert len(seen) == (told is not None)
+        if told: assert re.search(told, seen[0]) and 'accumulate_grad_batches=2' in seen[0]

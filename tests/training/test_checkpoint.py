@@ -148,3 +148,22 @@ def test_a_checkpoint_of_another_version_begins_anew(engine, tmp_path, monkeypat
         assert killed(lambda: list(engine(cfgs, how, checkpoints=kept)), 1) == -signal.SIGKILL
     with pytest.warns(UserWarning, match='is of another form: the run begins anew'):
         assert told(engine(cfgs, how, checkpoints=kept)) == told(engine(cfgs, how))
+
+def test_fine_tuning_goes_on_in_either_of_its_fits(tmp_path, monkeypatch):
+    "With the head alone, between the two, and after: to the last bit, and no epoch is made twice"
+    cfg, = grid(data='digits', model='dropping', bs=256, lr=1e-2, epochs=4, schedule='fine_tune', freeze_epochs=2)
+    weights,how = weights_of(monkeypatch),TrainOptions(models=MINE, device='cpu', log_every=2)
+    def runs(folder=None): return [train.train(cfg, how, checkpoints=folder and Checkpoints(str(folder), every=0))]
+    whole = told(runs())
+    assert whole[0][1] == 'ok' and [m['epoch'] for m in whole[0][2]] == [1, 2, 3, 4]
+    for after in (1, 2, 3): # epoch 1 of the head, the end of the head, epoch 1 of all
+        folder = tmp_path/f'{after}'
+        assert killed(lambda: runs(folder), after) == -signal.SIGKILL
+        made = []
+        do = train.Learner._do_epoch
+        with monkeypatch.context() as m, warnings.catch_warnings():
+            m.setattr(train.Learner, '_do_epoch', lambda self: (made.append(self.epoch), do(self))[1])
+            warnings.filterwarnings('error', 'begins anew')
+            assert told(runs(folder)) == whole
+        assert len(made) == 4 - after
+        assert all(torch.equal(a, b) for a,b in zip(weights[-1], weights[0])) and len(weights[-1]) == len(weights[0])
