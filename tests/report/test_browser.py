@@ -203,3 +203,10 @@ def test_pictures_can_be_read_on_a_telephone(visit):
       const scale = o.getScreenCTM().a
       return [...o.querySelectorAll('text')].map(t => parseFloat(getComputedStyle(t).fontSize)*scale) })""")
     assert len(sizes) > 100 and min(sizes) >= 9
+
+@pytest.mark.parametrize('theme', ['light', 'dark'])
+@pytest.mark.parametrize('width', [390, 1400])
+def test_axe_finds_no_barrier(visit, width, theme):
+    axe = pytest.importorskip('axe_playwright_python.sync_playwright', reason='axe looks for barriers: pip install .[dev]')
+    found = axe.Axe().run(visit('digits', width=width, theme=theme))
+    assert [(o['id'], [n['html'] for n in o['nodes']][:3]) for o in found.response['violations']] == []
