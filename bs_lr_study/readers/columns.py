@@ -52,6 +52,7 @@ def plain_values(
 ): # Series
     "A column as numbers, if its field may be one and it holds nothing else"
     if pd.api.types.is_numeric_dtype(s) or field in _TEXTS: return s
+    if np.isinf(as_numbers(s.iloc[:1])).any(): return s.astype(object) # a word comes first
     num = as_numbers(s)
     return num if np.isfinite(num.dropna()).all() else s.astype(object)
 

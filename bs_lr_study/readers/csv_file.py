@@ -8,7 +8,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/readers/csv_file.html.md"""
 __all__ = ['read_text', 'read_csv', 'check_columns']
 
 # %% ../../nbs/readers/24_csv_file.ipynb #789c3511
-import codecs, csv, gzip, io, json, warnings
+import codecs, csv, gzip, io, json, re, warnings
 
 import pandas as pd
 
@@ -71,17 +71,34 @@ def read_csv(
     "A CSV in any of the forms that can be read without a doubt"
     txt = read_text(path)
     _refuse_json(txt, path)
+    if txt.startswith(b'#'): txt = _without_remarks(txt)
     header = next((o for o in io.BytesIO(txt) if o.strip()), b'').decode().rstrip('\n')
     if not header: return pd.DataFrame()
+    if header.startswith('|'):
+        raise ValueError(f'{path} is a table in Markdown: save it as CSV, with a header and a row per run')
     sep = max(',;\t|', key=header.count) # a tie goes to the comma
-    if sep != ',': warnings.warn(f'{path} was read with {sep!r} between its fields', stacklevel=3)
+    comma = sep != ',' and _has_decimal_comma(txt, sep)
+    also = ' and a comma in its numbers' if comma else ''
+    if sep != ',': warnings.warn(f'{path} was read with {sep!r} between its fields{also}', stacklevel=3)
     names = next(csv.reader([header], delimiter=sep))
     (check or check_columns)(names, path)
+    if comma: return pd.read_csv(io.BytesIO(txt), sep=sep, decimal=',')
     df = _parse(txt, sep, {c: 'category' for c in ('model', 'lr') if c in names})
     broken = df is None or type(df.index) is not pd.RangeIndex
     doubtful = broken or b'"' in txt or df.iloc[:, -1].hasnans
     if broken or doubtful and not _same_widths(txt, sep, len(names)): _check_widths(txt, sep, path, len(names))
     return df
+
+def _without_remarks(txt):
+    "A table without the lines before it that begin with #; the last of them is its header if numbers follow"
+    remarks,rest = re.fullmatch(rb'((?:#.*\n?)+)((?s:.*))', txt).groups()
+    if not re.match(rb'[-+\d.eE,;\t| ]+(\n|$)', rest): return rest
+    return remarks.splitlines()[-1].lstrip(b'# ') + b'\n' + rest
+
+def _has_decimal_comma(txt, sep):
+    "Whether a field is a number with a comma"
+    end = re.escape(sep).encode()
+    return bool(re.search(rb'(?m)(?:^|%b)"?[-+]?\d+,\d+(?:[eE][-+]?\d+)?"?(?:%b|$)' % (end, end), txt))
 
 def _parse(txt, sep, dtype):
     "What pandas reads, each column of one type; None if it cannot"

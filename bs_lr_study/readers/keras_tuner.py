@@ -29,7 +29,8 @@ def _trial(path):
     d = read_json(path)
     try: return _as_run(d)
     except (KeyError, TypeError, AttributeError, ValueError):
-        raise ValueError(f'{path} is no trial of Keras Tuner: expected its trial_id, hyperparameters and metrics') from None
+        raise ValueError(f'{path} is no trial of Keras Tuner: expected its trial_id, hyperparameters and '
+                         'metrics') from None
 
 def _as_run(d):
     "A trial as `tool_frame` takes it"
@@ -39,7 +40,8 @@ def _as_run(d):
     lone = any(len(m.get('observations') or []) == 1 for m in seen.values())
     message = (d.get('message') or '').strip().split('\n')[-1] or None
     config = dict(d['hyperparameters']['values'])
-    return dict(name=f"trial {d['trial_id']}", config=config, summary=metrics, status=d.get('status'), message=message, lone=lone)
+    name,status = f"trial {d['trial_id']}",d.get('status')
+    return dict(name=name, config=config, summary=metrics, status=status, message=message, lone=lone)
 
 def read(
     path, # A project's folder, or one above

@@ -17,14 +17,22 @@ from ..metrics import Metric, known_metric
 from ..metrics import metric as make_metric
 from .ask import AskError, AskWarning
 from .columns import listed_columns, look_up, plain_key, plain_values
-from .schema import same_values
+from .schema import as_numbers, same_values
 
 # %% ../../nbs/readers/23_measured.ipynb #9a27bc33
 ACCURACIES = [a + b for a in ('', 'val_', 'valid_', 'validation_', 'eval_', 'dev_') for b in ('acc', 'accuracy')]
 
 def _is_measure(s):
     if not s.notna().any() or pd.api.types.is_bool_dtype(s): return False
-    return pd.api.types.is_numeric_dtype(plain_values(s))
+    return pd.api.types.is_numeric_dtype(plain_values(s)) or _signed(s) is not None
+
+def _signed(s):
+    "`82.0 %` as 82.0, if all values of a column are written so; else None"
+    if pd.api.types.is_numeric_dtype(s): return
+    texts = s.dropna().astype(str).str.strip()
+    if not len(texts) or not texts.iloc[0].endswith('%') or not texts.str.endswith('%').all(): return
+    bare = as_numbers(texts.str.removesuffix('%'))
+    return bare.reindex(s.index).rename(s.name) if np.isfinite(bare).all() else None
 
 def candidates(
     df, # Columns of a table
@@ -51,6 +59,7 @@ def _several(found):
                     'which it is: ',
                     dict(metric=found[0].name))
 
+_OF_BS = re.compile('(bs|batch|batch_size)?[ =_-]*[0-9]+$', re.I)
 _OBJECTIVE = re.compile('(value|values_.*|objective|target)$') # as Optuna and others call it
 
 def _no_metric(df, what):
@@ -62,9 +71,12 @@ def _no_metric(df, what):
     rest = [c for c in cols if c not in training]
     why = f' ({listed_columns(training)} is of the training data)' if training else ''
     there = f"there {'are' if len(df.columns) else 'is'} {listed_columns(df.columns) or 'none'}"
+    if len(rest) > 1 and all(_OF_BS.match(str(c)) for c in rest): return ValueError(
+        f'{what} seems to be a crosstab, whose columns are batch sizes, but a table needs a row per run: make it one, '
+        f"such as df.melt('lr', var_name='bs', value_name='val_loss'); {there}")
     value = next((c for c in rest if _OBJECTIVE.match(str(c))), None)
-    if value: return AskError(f'{what}: {value} is what a study was after, but the table does not say whether less of it is '
-                              'better: say ', dict(metric=value, lower=True), ', or ', dict(metric=value, lower=False),
+    if value: return AskError(f'{what}: {value} is what a study was after, but the table does not say whether less '
+                              'of it is better: say ', dict(metric=value, lower=True), ', or ', dict(metric=value, lower=False),
                               '; if it is an accuracy, ', dict(columns=dict(acc=value)), f'; {there}')
     return AskError(f'{what}: no column names a metric that is known here, such as accuracy, val_loss or f1{why}: '
                     'say which holds '
@@ -113,6 +125,7 @@ def find_metric(
         known = listed_columns([o.name for o in candidates(df)]) or listed_columns(df.columns)
         raise ValueError(f'{what}: there is no column {name!r} for the metric: there are {known}')
     s = _one_of(df, cols)
+    if (signed := _signed(s)) is not None: s,unit = signed,'per cent'
     return s, metric if isinstance(metric, Metric) else _described(s.name, name, lower, unit)
 
 def _described(column, asked, lower, unit):

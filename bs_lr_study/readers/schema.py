@@ -216,7 +216,7 @@ def check_values(
         if c not in _NEEDED and not good.all(): good = good | num[c].isna().to_numpy()
         if not good.all(): wrong.append((int(good.argmin()), c, words))
     if wrong: _refuse(df, *min(wrong, key=lambda o: o[0]))
-    bs = num.bs.astype(int) if whole_bs else num.bs
+    bs = num.bs.astype(int) if whole_bs or (num.bs % 1 == 0).all() else num.bs
     return df.assign(**{c: num[c] for c in (metric.name, 'lr')}, bs=bs)
 
 def _refuse(df, i, column, words):

@@ -195,7 +195,7 @@ def _finished(df, metric, state, given, what):
     y = as_numbers(df[metric.name])
     if not metric.in_points and (far := is_infinite(df[metric.name])).any():
         df = df.assign(**{metric.name: df[metric.name].astype(object).where(~far, np.nan)})
-        old = pd.Series('ok', df.index) if state is None else state
+        old = y.notna().map({True: 'ok', False: None}) if state is None else state
         state = old.astype(object).where(~far | old.isin(['failed', 'oom']), 'diverged')
         y = y.where(~far)
     df = _with_ends(df, state, given, y, what)

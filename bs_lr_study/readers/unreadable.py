@@ -68,7 +68,8 @@ _INSTEAD = { # Which names = what they are, what to do
     '*tfevents*': _EVENTS,
     'training_args.bin': ('a pickle of the Trainer', f'save its text beside trainer_state.json: {SAVE_ARGUMENTS}'),
     'hparams.yaml': ('the settings of a run of Lightning without its log', 'log with CSVLogger'),
-    '*.csv': ('a CSV', 'give the file'),
+    '*.csv': ('a CSV', 'give the file; of a file for each run make one table, with columns for their batch sizes and '
+                      'learning rates'),
     '*.json*': ('JSON', 'give the file'),
     '*.pkl': _PICKLE,
 }

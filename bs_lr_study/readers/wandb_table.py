@@ -64,7 +64,7 @@ def is_export(
     names, # Columns of a table
 ): # bool
     "Whether a table is W&B's, by its columns"
-    if 'Name' not in names or 'State' not in names and {'run', 'acc'} <= set(names): return False
+    if 'Name' not in names or 'State' not in names and ({'run', 'acc'} <= set(names) or 'Status' in names): return False
     return len({*names} & {*_OWN}) > 1
 
 def export_frames(
