@@ -108,6 +108,7 @@ class RunConfig:
     pretrained: bool = False   # Begin with trained weights?
     freeze_epochs: Annotated[int, Field(ge=0)]|None = None # Of 'fine_tune': first epochs, of the head alone; None: 1
     lr_mult: Positive|None = None # lr of the first layers is lr/lr_mult; None: 1, with 'fine_tune' 100
+    clip: Positive|None = None # Longest gradient: a longer one is scaled down to this norm; None: as it is
     x: Annotated[Any, AfterValidator(_extras)] = Extras() # Own axes: name = number or word
 
     @model_validator(mode='after')

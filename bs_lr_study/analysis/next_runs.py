@@ -102,7 +102,8 @@ def _line(o, along, smallest):
     "Cells as a `_Line`"
     x = np.log(o[along].to_numpy(float))
     y,n,sd,dof = (o[k].to_numpy(float) for k in ('gain', 'n', 'sd', 'dof'))
-    return _Line(x, y, n, np.nan_to_num(sd), np.nan_to_num(dof, nan=1.), np.median(np.diff(x)), (_OPEN*(o[along].iloc[0] > smallest), _OPEN))
+    ends = _OPEN*(o[along].iloc[0] > smallest),_OPEN
+    return _Line(x, y, n, np.nan_to_num(sd), np.nan_to_num(dof, nan=1.), np.median(np.diff(x)), ends)
 
 def _lines(c, alpha):
     "Rows and columns in which several cells may be the best, or one at an end, the largest sets first"

@@ -43,5 +43,5 @@ def rules(): # dict for JSON
     words = dict(states=states._MEANING, statuses=states.STATUSES, progress=table._PROGRESS, accuracies=ACCURACIES)
     words |= dict(missing=sorted(STR_NA_VALUES), config=CONFIG_FIELDS, close=CLOSE)
     sets = {k: sorted(getattr(settings, name)) for k,name in _LISTS.items()}
-    assumed = dict(sd=err.sd, dof=err.dof, how=err.how)
+    assumed = {k: getattr(err, k) for k in ('sd', 'dof', 'how', 'lo', 'hi', 'far', 'most')}
     return words | _columns() | dict(metrics=_metrics(), settings=sets, assumed=assumed)

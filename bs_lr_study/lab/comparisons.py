@@ -166,7 +166,7 @@ def assumed(
 def _gains(m, n):
     "Words for gains in a metric: each of a few, or a summary of many; and how one of them reads"
     form = '.1p' if m.in_points else '.3f'
-    unit = 'points more' if m.in_points else f'of {m.label} better'
+    unit = 'points more' if m.in_points else f'gained in {m.label}'
     summary = '{gaps}' if n < 5 else f'{{least:{form}}} to {{most:{form}}}, each ± {{half:{form}}}'
     return f'{summary} {unit}',dict(gaps=f'{{diff:{form}}} ({{lo:{form}}} to {{hi:{form}}})')
 

@@ -58,6 +58,7 @@ class Evidence:
     remedied: pd.DataFrame = _empty() # A small batch, a large one, and remedies: `remedies_study`
     sharp: pd.DataFrame = _empty()    # Epochs at a constant learning rate, with `sharpness` where it was measured
     costs: pd.DataFrame = _empty()    # What an epoch costs by itself: `epoch_costs`
+    texts: pd.DataFrame = _empty()    # Runs of language models
 
     @cached_property
     def err(self):
@@ -102,6 +103,13 @@ def _papers():
     printed = {o: paper_table(o) for o in ('zhang2024_steps', 'goyal2017_lr_rules', 'hoffer2017_gap')}
     return printed | {f'{o}_accumulation': _measured(o) for o in ('fastai', 'gradients')}
 
+def _texts():
+    "Runs of language models, which are about the validation loss"
+    both = [load_runs(o) for o in ('text', 'text-small-batches')]
+    t = pd.concat(both, ignore_index=True)
+    t.attrs['metric'] = both[0].attrs['metric']
+    return t
+
 def evidence(
     own=('digits', 'digits-updates', 'imagenette32'), # Records of own runs
     ends=('small-batches', 'small-batches-imagenette', 'optimizers'), # More of them, of which no claim asks for epochs
@@ -116,4 +124,4 @@ def evidence(
         noise=noise_study(level=Evidence.level, family=True),
         scaled=scaling_study(), grown=growing_study(), remedied=remedies_study(),
         sharp=sharpness.epochs_df().query('lr == 1e-3'),
-        costs=epoch_costs(cost.to_df(), cost.epochs_df()))
+        costs=epoch_costs(cost.to_df(), cost.epochs_df()), texts=_texts())

@@ -106,6 +106,7 @@ SOURCES = {
     'reader': 'A reader of that article',
     'papers': 'Papers on small batches: Wu and He (2018), Goyal et al. (2017), Marek et al. (2025)',
     'thread': 'Effective Batch Size, a thread in the fast.ai forums',
+    'language': 'Papers on batch size for language models: Malladi et al. (2022), Marek et al. (2025)',
 }
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ __all__ = ['CLAIMS', 'ledger', 'report_parts']
 import re
 from functools import cache
 
-from . import claims_article, claims_cost, claims_forum, claims_grid, claims_papers
+from . import claims_article, claims_cost, claims_forum, claims_grid, claims_papers, claims_text
 from .evidence import evidence
 from .ledger import SOURCES, VERDICTS, found_text, ledger_text, test_claims
 from ..report.page import Part, Table, Text, Value, docs_url
 
 # %% ../../nbs/lab/90_verdicts.ipynb #ec5593b6
-CLAIMS = claims_grid.CLAIMS | claims_article.CLAIMS | claims_cost.CLAIMS | claims_papers.CLAIMS | claims_forum.CLAIMS
+CLAIMS = claims_grid.CLAIMS | claims_article.CLAIMS | claims_cost.CLAIMS | claims_papers.CLAIMS
+CLAIMS |= claims_forum.CLAIMS | claims_text.CLAIMS
 
 def ledger(
     ev=None, # `Evidence`; all that ships with the package if left out
@@ -51,7 +52,7 @@ def _as_part(t):
             for o in t.itertuples()]
     n = t.verdict.value_counts()
     counts = ', '.join(f'{n[v]} {_COUNTS[v]}' for v in VERDICTS if v in n)
-    intro = f'What two posts, an article, its reader and a forum thread say, {_TESTED_ON}: of {len(t)} claims {counts}.'
+    intro = f'What two posts, an article, its reader, a forum thread and papers say, {_TESTED_ON}: of {len(t)} claims {counts}.'
     sources = '; '.join(f'{k}: {v}' for k,v in SOURCES.items()) + '.'
     table = Table('The claims, and what came of each', ['claim', 'verdict', 'what was found', 'source'], rows, sources)
     return Part('Claims', [Text(intro), table], f'Claims, {_TESTED_ON} (worked out in nbs/lab)\n{ledger_text(t)}')

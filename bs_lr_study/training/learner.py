@@ -40,6 +40,7 @@ import torch
 from fastai.callback.core import Callback, TrainEvalCallback
 from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.callback.schedule import ParamScheduler # which gives Learner its fits, too
+from fastai.callback.training import GradientClip
 from fastai.learner import AvgMetric, CastToTensor, Learner, Metric, Recorder
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy
@@ -115,7 +116,8 @@ def _first_images(dls, seed):
 def _added(cfg, how):
     "The callbacks that watch a run, and those that its config or options ask for"
     amp = [MixedPrecision(amp_mode=AMPMode(how.amp))] if how.amp else []
-    return [Watch(), *amp] + ([Accumulate(cfg.micro_bs)] if cfg.micro_bs else [])
+    parts = [Accumulate(cfg.micro_bs)] if cfg.micro_bs else []
+    return [Watch(), *amp, *parts] + ([GradientClip(cfg.clip)] if cfg.clip else [])
 
 def _metrics(cfg, how):
     "Accuracy, and what is asked for besides, each under the name that it was asked by"

@@ -97,8 +97,10 @@ class MemberOpt:
         tensors=False, # Will `step` be given tensors?
         beta2=.99, # Adam's decay of squared gradients
         eps=1e-5,  # Adam's epsilon
+        clip=None, # Longest gradient of a member; None: as it is
     ):
         self.rule = _Group.adam_of_tensors if tensors and opt == 'adam' else getattr(_Group, opt)
+        self.n,self.clip = len(lrs),clip
         runs = [(lr, len(list(same))) for lr,same in groupby(lrs)] # neighbours with one learning rate are one part
         self.lrs,self.shares = [lr for lr,_ in runs],[n/len(lrs) for _,n in runs]
         self.params = list(model.parameters())
@@ -116,6 +118,13 @@ class MemberOpt:
         "A parameter, or its gradient, in parts of one learning rate each"
         return [t] if len(self.lrs) == 1 else t.split([round(s*len(t)) for s in self.shares])
 
+    def _shorten(self, grads):
+        "Scale the gradient of a member that is too long, as `clip_grad_norm_` does"
+        parts = [g.unflatten(0, (self.n, -1)) for g in grads if g is not None]
+        norms = torch.stack([o.flatten(1).norm(dim=1) for o in parts]).norm(dim=0)
+        scale = (self.clip/(norms + 1e-6)).clamp(max=1)
+        for o in parts: o.mul_(scale.view(-1, *[1]*(o.dim() - 1)))
+
     @torch.no_grad()
     def step(self,
         share, # Of the peak learning rates
@@ -123,6 +132,7 @@ class MemberOpt:
     ):
         "One update; takes the gradients away"
         self.t += 1
+        if self.clip: self._shorten([p.grad for p in self.params])
         grads = [None if p.grad is None else self._split(p.grad) for p in self.params]
         for g in self.groups: g.step(self.rule, grads, self.t, share, mom)
         for p in self.params: p.grad = None

@@ -79,7 +79,7 @@ class TorchOptimizer(OptimWrapper):
         self.wds = [0.]*len(self.opt.param_groups)
 
     @property
-    def hypers(self): return [o | dict(wd=wd) for o,wd in zip(super().hypers, self.wds)]
+    def hypers(self): return [dict(mom=0.) | o | dict(wd=wd) for o,wd in zip(super().hypers, self.wds)] # schedules read mom
 
     def _set_hyper(self, k, v):
         if k == 'wd': self.wds = list(v)
@@ -99,8 +99,10 @@ def _hypers(cfg, opt):
     "What a config says of an optimizer, under the names that fastai's and PyTorch's have for it"
     mom = .9 if cfg.mom is None else cfg.mom
     if not _is_torchs(opt): return dict(mom=mom, sqr_mom=cfg.beta2, eps=cfg.eps)
-    squares = dict(alpha=cfg.beta2) if {'alpha', 'momentum'} <= signature(opt).parameters.keys() else {}
-    return dict(betas=(mom, cfg.beta2), momentum=mom, eps=cfg.eps, weight_decay=0.) | squares
+    takes = signature(opt).parameters
+    squares = dict(alpha=cfg.beta2) if {'alpha', 'momentum'} <= takes.keys() else {}
+    eps = {} if 'eps' in takes and isinstance(takes['eps'].default, tuple) else dict(eps=cfg.eps) # two other numbers
+    return dict(betas=(mom, cfg.beta2), momentum=mom, weight_decay=0.) | eps | squares
 
 _NAMES = dict(beta2={'sqr_mom', 'betas', 'alpha'}, eps={'eps'}, mom={'mom', 'momentum', 'betas'})
 

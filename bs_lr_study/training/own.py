@@ -42,7 +42,7 @@ def learner_function(
 # %% ../../nbs/training/11_own.ipynb #d9fb3eb1
 # What the study sees to with any Learner; all else is up to the function
 OBEYED = {'data', 'model', 'bs', 'lr', 'seed', 'epochs', 'schedule', 'drops', 'factor', 'regime', 'max_bs', 'warmup',
-          'micro_bs', 'learner', 'freeze_epochs', 'lr_mult'}
+          'micro_bs', 'learner', 'freeze_epochs', 'lr_mult', 'clip'}
 _FIELDS = {f.name for f in fields(RunConfig)}
 
 def _plain(values): return config(**values)

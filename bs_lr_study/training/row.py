@@ -140,7 +140,8 @@ class Row:
         dropout_gens = seed_dropout(self.members, self.seeds, self.device)
         self.gens = [*_generators(self.seeds), *dropout_gens] # those of the augmentation come first
         lrs,graph = [c.lr for c in cfgs],self.how.graph
-        self.opt = MemberOpt(self.members, lrs, self.cfg.wd, self.cfg.opt, graph, self.cfg.beta2, self.cfg.eps)
+        self.opt = MemberOpt(self.members, lrs, self.cfg.wd, self.cfg.opt, graph, self.cfg.beta2, self.cfg.eps,
+                             self.cfg.clip)
         self.hypers = torch.zeros(2, dtype=dtype, device=self.device).unbind() if graph else None
         self._graphed = Graphed(self._one_update, self.gens[len(self.seeds):]) if graph else None
         self.seconds = dict(train=0., valid=0.)

@@ -41,7 +41,7 @@ def test_ways_to_train(ev, other, name):
     assert (ours.verdict, ours.numbers.keys()) == (theirs.verdict, theirs.numbers.keys())
     for a,b in zip(ours.numbers['gaps'], theirs.numbers['gaps']):
         assert [a[k] for k in ('bs', 'diff', 'lo', 'hi')] == pytest.approx([b[k] for k in ('bs', 'diff', 'lo', 'hi')])
-    assert 'points' not in ours.found and 'of loss better' in ours.found
+    assert 'points' not in ours.found and 'gained in loss' in ours.found
 
 def test_parts_and_wholes(ev, other):
     pd.testing.assert_frame_equal(parts_less_whole(other.parts), parts_less_whole(ev.parts))

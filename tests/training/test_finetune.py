@@ -10,6 +10,7 @@ from fastai.torch_core import no_random
 from bs_lr_study.runs import RunConfig, config, flat
 from bs_lr_study.sweep import make_study, run
 from bs_lr_study.sweep.checks import SweepError
+from bs_lr_study.training import OPTIMIZERS
 from bs_lr_study.training.backbones import backbone, body_and_head
 from bs_lr_study.training.fast import left_out
 from bs_lr_study.training.learner import fit, make_learner, train
@@ -131,6 +132,12 @@ def lion(params, lr, mom=.9, sqr_mom=.99, wd=0.):
     def step(p, lr, grad_avg, wd, do_wd=True, **_): p.data.mul_(1 - lr*wd*do_wd).sub_(grad_avg.sign(), alpha=lr)
     step.defaults = dict(wd=0.)
     return Optimizer(params, [average_grad, step], lr=lr, mom=mom, wd=wd)
+
+@pytest.mark.parametrize('opt', sorted(OPTIMIZERS))
+def test_every_optimizer_that_has_a_name_trains(opt):
+    "With the usual schedule, which sets a momentum whether or not there is one"
+    run_ = train(RunConfig('digits', 'small', 256, 1e-2, epochs=1, opt=opt), device='cpu', catch=False)
+    assert run_.status == 'ok' and run_.metrics[-1]['train_loss'] < 2.6
 
 def test_optimizers_of_ones_own_and_of_torch(tmp_path):
     opts = [f'{__name__}:lion', 'adamw', 'rmsprop']

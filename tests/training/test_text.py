@@ -28,10 +28,10 @@ def member(row, i): return torch.cat([p.detach().reshape(row.members.k, -1)[i] f
 @pytest.mark.parametrize('opt', ['adam', 'sgd'])
 @pytest.mark.parametrize('seeds', [[0], [0, 1]])
 def test_each_member_is_its_own_single_run(tiny, seeds, opt, monkeypatch):
-    "Twenty updates in float64: weights to 1e-10, of one seed and of two, whole batches and micro-batches"
+    "Twenty updates in float64: weights to 1e-10, of one seed and of two, whole batches, micro-batches and clipped gradients"
     monkeypatch.setattr(rows, 'batches', lambda *args, **kw: batches(*args, **kw, block=1))
-    for micro in (None, 2):
-        cfgs = grid(data='text', model='tiny_gpt', bs=4, micro_bs=micro, epochs=4, seed=seeds, lr=[1e-3, 1e-1], opt=opt)
+    for micro,clip in ((None, None), (2, None), (None, .1)):
+        cfgs = grid(data='text', model='tiny_gpt', bs=4, micro_bs=micro, epochs=4, seed=seeds, lr=[1e-3, 1e-1], opt=opt, clip=clip)
         opts = dict(models=MODELS, dtype=torch.float64)
         ends,row = train_row(cfgs, tiny, **opts)
         assert ends[0]['steps'] == 20

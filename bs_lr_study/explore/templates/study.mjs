@@ -43,15 +43,28 @@ function even(metric, values) {
   return p.map(v => Math.log(v) - Math.log1p(-v));
 }
 
-// what `run_error` assumes where runs show no error: the published one, or that of chance if it is larger
-function assumed(runs, metric, constants) {
-  if (!metric.counted) return {sd: null, how: "unknown: no two runs of a cell differ", known: false};
-  const whole = 100 / metric.factor, n = runs.map(o => o.n_valid).filter(v => v !== undefined);
-  const both = runs.filter(o => o.n_valid !== undefined && o[metric.name] !== undefined);
-  const chance = Math.sqrt(sum(both.map(o => o[metric.name] / whole * (1 - o[metric.name] / whole) / o.n_valid)) / both.length);
-  if (!(chance > constants.sd)) return {sd: whole * constants.sd, how: constants.how, known: true};
+// the error of chance on the validation images, if their number is known and it is more than `least`
+function byChance(runs, metric, least) {
+  const both = runs.filter(o => o.n_valid !== undefined && o[metric.name] !== undefined), whole = 100 / metric.factor;
+  if (!both.length) return null;
+  const sd = whole * Math.sqrt(sum(both.map(o => o[metric.name] / whole * (1 - o[metric.name] / whole) / o.n_valid)) / both.length);
   const one = `a${"aeiouAEIOU".includes(metric.label[0]) ? "n" : ""} ${metric.label}`;
-  return {sd: whole * chance, how: `assumed: so much does chance move ${one} on ${Math.min(...n)} validation images`, known: true};
+  const how = `assumed: so much does chance move ${one} on ${Math.min(...runs.map(o => o.n_valid ?? Infinity))} validation images`;
+  return sd > least ? {sd, how, known: true, at: () => [sd, Infinity]} : null;
+}
+
+// what `run_error` assumes where runs show no error: the published one, near the values at which it was measured, or that of chance
+function assumed(runs, metric, lent) {
+  const unknown = {sd: null, how: "unknown: no two runs of a cell differ", known: false};
+  if (!metric.counted) return unknown;
+  const whole = 100 / metric.factor, sd = whole * lent.sd, far = whole * lent.far;
+  const [lo, hi] = [lent.lo, lent.hi].map(v => whole * (metric.lower ? 1 - v : v)).sort((a, b) => a - b);
+  const values = runs.map(o => o[metric.name]).filter(v => v !== undefined), best = (metric.lower ? Math.min : Math.max)(...values);
+  const chance = byChance(runs, metric, sd);
+  if (chance) return chance;
+  if (best < lo - far || best > hi + far || !values.length) return unknown;
+  const times = y => Math.min(Math.max(1, Math.max(lo - y, y - hi) / far), lent.most);
+  return {sd, how: lent.how, known: true, at: y => [sd * times(y), lent.dof]};
 }
 
 function withErrors(models, runs, metric, constants) {
@@ -60,7 +73,7 @@ function withErrors(models, runs, metric, constants) {
   const size = Math.max(0, ...runs.map(o => Math.abs(o[metric.name] ?? 0)));
   if (!dof || Math.sqrt(squares / dof) <= 1e-6 * size) {
     const err = assumed(runs, metric, constants);
-    if (err.known) for (const o of all) [o.sd, o.dof] = [err.sd, constants.dof];
+    if (err.known) for (const o of all) [o.sd, o.dof] = err.at(o.mean);
     return err;
   }
   const whole = even(metric, all.map(o => o.mean));

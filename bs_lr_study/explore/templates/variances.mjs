@@ -89,8 +89,9 @@ function expected(prior, x) {
 function moderated(cell, prior) {
   const v = expected(prior, cell.even);
   if (prior.dof === Infinity) return {var: v, dof: prior.most};
-  const own = cell.dof > 0 ? cell.dof * cell.var : 0;
-  return {var: (prior.dof * v + own) / (prior.dof + cell.dof), dof: Math.min(prior.dof + cell.dof, prior.most)};
+  const own = cell.dof > 0 ? cell.var : 0, both = (prior.dof * v + cell.dof * own) / (prior.dof + cell.dof);
+  // of two runs a cell that scatters more is taken at its word
+  return {var: cell.dof <= 1 ? Math.max(both, own) : both, dof: Math.min(prior.dof + cell.dof, prior.most)};
 }
 
 // values of runs by cell and seed, if each cell has each seed once
