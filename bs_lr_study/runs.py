@@ -318,8 +318,7 @@ class Run:
         "What was trained, how it ended, its last epoch and its cost, as a notebook shows it"
         config = {k: v for k,v in flat(self.cfg).items() if k in _STEM or CONFIG_DEFAULTS.get(k) != v}
         ended = dict(status=self.status) | ({'message': self.message} if self.message else {})
-        last = self.metrics[-1] if self.metrics else {}
-        return fields_html(self.name or run_name(self.cfg), config, ended | last, self.cost)
+        return fields_html(self.name or run_name(self.cfg), config, ended, *self.metrics[-1:], self.cost)
 
     @property
     def acc(self):

@@ -258,7 +258,8 @@ class _Findings(pd.DataFrame):
     "Findings as a frame, which a notebook shows as the sentences by topic"
     def _repr_html_(self):
         topics = pd.DataFrame(self).groupby('topic', sort=False)
-        lists = [f'<li>{escape(topic)}<ul>{"".join(map(_item, o.sentence, o.certainty))}</ul></li>' for topic,o in topics]
+        items = {topic: ''.join(map(_item, o.sentence, o.certainty)) for topic,o in topics}
+        lists = [f'<li>{escape(topic)}<ul>{o}</ul></li>' for topic,o in items.items()]
         means = '; '.join(f'{k}: {v}' for k,v in CERTAINTY.items() if k != 'fact' and (self.certainty == k).any())
         return f'<ul>{"".join(lists)}</ul><p><small>{escape(means)}</small></p>'
 

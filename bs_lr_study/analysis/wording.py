@@ -192,7 +192,7 @@ def _rows_alike(m, model, lrs, of, low_edge, high_edge, end, doubt, candidates, 
     if betters: does = f'{m.betters} up to {some}; whether it {m.worsens} past that is within noise'
     if worsens: does = f'{m.worsens} past {some}; whether it {m.betters} up to that is within noise'
     if betters and worsens: does = f'{m.betters} up to {some} and {m.worsens} past it'
-    if end: does += f', and best at {_end(m, *end)}'
+    if end: does += f'; each is best at {_end(m, *end)}'
     return f'At {which} the {m.title} of {model} {does}' + (f'; {_DOUBTS[doubt]}' if doubt else '')
 
 @_words('one cell')
@@ -265,7 +265,7 @@ def _next(m, _, runs, models):
         times = 'once' if runs == 1 else f'{runs} times'
         return f'{model} at '*(models > 1) + f'bs {bs}, lr {fmt_lr(lr)}, ' + (f'not tried yet, {times}' if new else f'{times} more')
     steps = listed(f"{o['shrinks']:.1f}" for o in runs)
-    return (f"To be surer, run {'; '.join(one(**o) for o in runs)}: by itself each is expected to shrink the sets of what may be best, "
+    return (f"To be surer, run {'; '.join(one(**o) for o in runs)}: each by itself is expected to shrink the sets of what may be best, "
             f"by {steps} steps of the grid")
 
 @_words('bs steady')

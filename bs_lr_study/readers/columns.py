@@ -199,7 +199,8 @@ def check_mapping(
 def _alike(df, field):
     "Columns of numbers that may be a field, by a part of their names"
     words = dict(bs={'bs', 'batch', 'batchsize'}, lr={'lr', 'rate', 'learning', 'eta'})[field]
-    other = {'train', 'val', 'eval', 'drop', 'dropout', 'acc', 'loss'} if field == 'lr' else {'eval', 'val', 'test', 'norm'}
+    other = {'eval', 'val', 'test', 'norm'}
+    if field == 'lr': other = {'train', 'val', 'eval', 'drop', 'dropout', 'acc', 'loss'}
     def fits(c): return words & {*(k := plain_key(c).split('_'))} and not other & {*k}
     return [c for c in df if fits(c) and np.isfinite(as_numbers(df[c]).dropna()).all()]
 
@@ -210,7 +211,8 @@ def _history(df, what):
     steps = next((c for c in _STEPS if c in df and df[c].is_unique), None)
     if steps is None: return
     tool,instead = ('', 'a CSV with a row per run') if steps != '_step' else (
-        ' of W&B', 'the table of runs (in the project: Runs, download, CSV), or read the project as wandb:ENTITY/PROJECT')
+        ' of W&B', 'the table of runs (in the project: Runs, download, CSV), or read the project as '
+        'wandb:ENTITY/PROJECT')
     return ValueError(f'{what} seems to be the history of one run{tool}, one row per {steps.strip("_")}, but a '
                       'table needs one row '
                       f'per run and a column that says its batch size: save instead {instead}')
@@ -224,10 +226,11 @@ def missing_field(
     if field == 'bs' and (history := _history(frames['config'], what)): return history
     cols = list(dict.fromkeys(c for o in ('config', 'summary') for c in frames[o].dropna(axis=1, how='all')))
     alike = _alike(frames['config'].dropna(axis=1, how='all'), field)
-    there = f'it may be one of {listed_columns(alike)}' if alike else f'there are {listed_columns(cols)}' if cols else 'there are none'
+    there = f'it may be one of {listed_columns(alike)}' if alike else f"there are {listed_columns(cols) or 'none'}"
     return AskError(f"{what}: no column with values is called {', '.join(FIELD_NAMES[field])}, and not every name "
                     "of a run says it: "
-                    f'say which holds {_WORDS[field]}, such as ', dict(columns={field: (alike or ["COLUMN"])[0]}), f'; {there}')
+                    f'say which holds {_WORDS[field]}, such as ', dict(columns={field: (alike or ["COLUMN"])[0]}),
+                    f'; {there}')
 
 def run_names(
     frames, # dict of `own`, `config` and `summary`
@@ -236,8 +239,8 @@ def run_names(
     "What the runs are called; rows are numbered where no column tells them apart"
     own,df = frames['own'],frames['config']
     if columns.get('run') is not None: return look_up(frames, 'run', columns['run'])
-    for c in [c for c in ('Name', 'run') if 'run' not in columns and c in own] + ['run']*('run' in df and 'run' not in columns):
-        return (own if c in own else df)[c]
+    there = [o[c] for o,c in ((own, 'Name'), (own, 'run'), (df, 'run')) if c in o]
+    if 'run' not in columns and there: return there[0]
     by_key = {plain_key(c): c for c in reversed(list(df.columns)) if not str(c).startswith('_')}
     named = [by_key[k] for k in FIELD_NAMES['run'] if k in by_key]
     good = [c for c in named if df[c].notna().all() and df[c].is_unique]

@@ -47,7 +47,8 @@ def _one_of(df, names):
     for c in names[1:]:
         bad = np.flatnonzero(~np.asarray(same_values(one, plain_values(df[c])), bool))
         if len(bad):
-            i,best = bad[0],next((o for o in names if (known_metric(o) or make_metric('acc')).part == 'validation'), names[0])
+            i,parts = bad[0],{o: (known_metric(o) or make_metric('acc')).part for o in names}
+            best = next((o for o in names if parts[o] == 'validation'), names[0])
             raise AskError(f"{' and '.join(map(str, names))} could each be the metric, but they differ: "
                            f"{one.iloc[i]} and "
                            f'{df[c].iloc[i]} in row {df.index[i]}; say which it is: ', dict(metric=best))
@@ -80,7 +81,8 @@ def _no_metric(df, what):
                               '; if it is an accuracy, ', dict(columns=dict(acc=value)), f'; {there}')
     return AskError(f'{what}: no column names a metric that is known here, such as accuracy, val_loss or f1{why}: '
                     'say which holds '
-                    'it, and whether less of it is better, such as ', dict(metric=(rest or ['COLUMN'])[0], lower=True), f'; {there}')
+                    'it, and whether less of it is better, such as ',
+                    dict(metric=(rest or ['COLUMN'])[0], lower=True), f'; {there}')
 
 # %% ../../nbs/readers/23_measured.ipynb #934fffaa
 def _asked(df, name):

@@ -90,7 +90,8 @@ def plot_pareto(
     front = pareto(table, cost, m)
     if front.empty: raise ValueError(f'nothing to draw: no row has both {m.name} and {cost}')
     ax = given_or_new(ax, 3.4)
-    ax.step(front[cost]/unit, front[m.name], where='post', color=plt.rcParams['text.color'], lw=1, label='front', zorder=1)
+    look = dict(color=plt.rcParams['text.color'], lw=1, label='front', zorder=1)
+    ax.step(front[cost]/unit, front[m.name], where='post', **look)
     for bs,style in line_styles(sorted(table.bs.unique())).items():
         rows = table[table.bs == bs]
         ax.plot(rows[cost]/unit, rows[m.name], label=str(bs), **style | dict(linestyle=''))
@@ -103,7 +104,8 @@ def plot_pareto(
 # %% ../../nbs/report/03_charts.ipynb #69856454
 COST_TITLES = dict(
     updates='Updates', examples='Examples', seconds='Seconds', images_per_second='Images a second',
-    seconds_per_update='Seconds of an update', seconds_per_epoch='Seconds of an epoch', peak_memory='Peak memory (MiB)', price='Price')
+    seconds_per_update='Seconds of an update', seconds_per_epoch='Seconds of an epoch', peak_memory='Peak memory (MiB)',
+    price='Price')
 
 def _draw_cost(ax, means, title):
     "Draw one cost against batch size, with its interval"

@@ -213,7 +213,7 @@ def _lines(df, i, agg, sets=None):
     if df[m.name].isna().all(): return []
     models = ', '.join(df.model.unique())
     caption = f'{_capital(m.title)} against batch size, a line a learning rate: {models}; {_range(df, True)}.'
-    if sets is not None: caption += f' Pale: the batch sizes that may be the best of their line, at {100*LEVEL:.0f} per cent.'
+    if sets is not None: caption += f' Pale: batch sizes that may be the best of their line, at {100*LEVEL:.0f} per cent.'
     return [as_plot(f'{slug(m.title)}-{i}', caption, lambda: plot_lines(df, agg=agg, sets=sets))]
 
 def _heatmap(df, i, agg):
@@ -222,7 +222,8 @@ def _heatmap(df, i, agg):
     m = metric_of(df)
     if df[m.name].isna().all(): return []
     of = f'{df.model.iloc[0]}: {m.title} by learning rate and batch size'
-    return [as_plot(f'heatmap-{i}', f'{of}; {_range(df)}. The table below has the numbers.', lambda: plot_heatmap(df, agg=agg))]
+    caption = f'{of}; {_range(df)}. The table below has the numbers.'
+    return [as_plot(f'heatmap-{i}', caption, lambda: plot_heatmap(df, agg=agg))]
 
 def _points(df, i):
     "The random search of one model, as points"
@@ -254,8 +255,9 @@ def _pictures(df, agg, found, sets=None, drawn=True):
 
 # %% ../../nbs/report/05_compose.ipynb #ef398f42
 _TOPICS = dict(
-    runs='What was run', missing='What was not run', lost='What was lost', noise='How much a run moves', models='Models compared',
-    row='At each learning rate', edge='At the edge of what was tried', spread='How much the learning rate matters', budget='Updates')
+    runs='What was run', missing='What was not run', lost='What was lost', noise='How much a run moves',
+    models='Models compared', row='At each learning rate', edge='At the edge of what was tried',
+    spread='How much the learning rate matters', budget='Updates')
 
 def _findings(found):
     "The findings, by topic, and what their certainty means"
@@ -283,7 +285,8 @@ def _cost(df):
     whole = dict.fromkeys(('updates a run', 'examples a run', 'examples a second'), '{:,.0f}'.format)
     note = (f'Medians of the runs that went well; together they took {d.seconds.sum():,.0f} seconds. '
             'Runs that were trained together each have an equal share of their time.')
-    return [Part('What it cost', [as_table('Cost of a run by model and batch size', t.reset_index().head(200), note, **whole)])]
+    table = as_table('Cost of a run by model and batch size', t.reset_index().head(200), note, **whole)
+    return [Part('What it cost', [table])]
 
 # %% ../../nbs/report/05_compose.ipynb #bf27c546
 _LEFT_OUT = {'id', 'train_seconds', 'data_fingerprint', 'time'}

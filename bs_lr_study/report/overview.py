@@ -32,7 +32,8 @@ class Summary:
 
     def _repr_html_(self):
         said = [*answer(findings(self.df)), *how_ended(self.df).split('\n')]
-        return ''.join(f'<p>{escape(clean(o))}</p>' for o in said) + ''.join(map(self._crosstab, self.df.model.unique()))
+        crosstabs = map(self._crosstab, self.df.model.unique())
+        return ''.join([*(f'<p>{escape(clean(o))}</p>' for o in said), *crosstabs])
 
     def _crosstab(self, model):
         "The crosstab of one model, if it is a grid"

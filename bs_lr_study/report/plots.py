@@ -183,7 +183,8 @@ def _draw_colours(ax, t, m, **kwargs):
     if not scale and _wide_range(t.stack(), m): scale = dict(norm=LogNorm())
     colours = 'viridis_r' if m.lower else 'viridis'
     look = dict(cmap=colours, linewidths=.5, linecolor=mpl.rcParams['axes.facecolor']) | scale | kwargs
-    sns.heatmap(t, annot=_numbers(t, m), fmt='', ax=ax, cbar_kws=dict(label=m.axis), yticklabels=[fmt_lr(o) for o in t.index], **look)
+    look |= dict(cbar_kws=dict(label=m.axis), yticklabels=[fmt_lr(o) for o in t.index])
+    sns.heatmap(t, annot=_numbers(t, m), fmt='', ax=ax, **look)
     if bar := ax.collections[0].colorbar: metric_axis(bar.ax.yaxis, m)
     ax.invert_yaxis()
     ax.grid(False)

@@ -1,4 +1,4 @@
-"""The look of the plots: size, colours, labels at lines, axes of batch sizes, in print, on a dark page and without colour
+"""The look of the plots: size, colours, labels, axes of batch sizes, in print, on a dark page and without colour
 
 Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/report/style.html.md"""
 
@@ -26,8 +26,8 @@ _RAMPS = {
 _INKS = 'text.color', 'axes.labelcolor', 'axes.edgecolor', 'xtick.color', 'ytick.color'
 _PAGES = 'figure.facecolor', 'axes.facecolor', 'savefig.facecolor', 'legend.facecolor'
 _LOOK = {
-    'axes.grid': True, 'axes.axisbelow': True, 'axes.spines.top': False, 'axes.spines.right': False, 'axes.titlesize': 10.5,
-    'lines.markersize': 5.5, 'lines.linewidth': 1.6, 'legend.frameon': False, 'pdf.fonttype': 42,
+    'axes.grid': True, 'axes.axisbelow': True, 'axes.spines.top': False, 'axes.spines.right': False,
+    'axes.titlesize': 10.5, 'lines.markersize': 5.5, 'lines.linewidth': 1.6, 'legend.frameon': False, 'pdf.fonttype': 42,
     'savefig.bbox': 'tight', 'savefig.pad_inches': .05,
     'figure.figsize': (WIDTH, 3.6), 'figure.dpi': 100, 'figure.constrained_layout.use': True}
 
