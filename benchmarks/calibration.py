@@ -1,7 +1,7 @@
 """How often sets of best batch sizes hold the true best, and how much of what findings calls clear is false
 
-Write `coverage.csv`, `sentences.csv`, `rare.csv` and `laws.csv` into the records of the calibration: some twenty minutes on one core. With `--quick` see
-that it works, and write nothing.
+Write `coverage.csv`, `sentences.csv`, `rare.csv` and `laws.csv` into the records of the calibration: some twenty
+minutes on one core. With `--quick` see that it works, and write nothing.
 """
 import argparse
 from pathlib import Path

@@ -173,7 +173,8 @@ class TestKnownGrids:
     def test_both_directions(self):
         d = grid({.1: [60, 60, 50, 40, 60], .2: [40, 50, 50.5, 60, 50]})
         assert values(d, 'best learning rate')[1]['moves'] == dict(grows=(2, 16), shrinks=(16, 32))
-        t = findings(load_runs(), RunSd(published_sd().sd, 9, 'of all cells alike')).query('topic == "best learning rate" and model == "xresnet34"')
+        t = findings(load_runs(), RunSd(published_sd().sd, 9, 'of all cells alike'))
+        t = t.query('topic == "best learning rate" and model == "xresnet34"')
         assert t.evidence.iloc[1]['moves'] == dict(grows=(1, 1024), shrinks=(1024, 2048))
         assert t.certainty.tolist() == ['within noise', 'clear']
 

@@ -51,7 +51,9 @@ def test_each_cell_has_an_error_of_its_own(ev):
     runs = [dict(run=f'{bs}{s}', data='d', model='m', lr=.1, bs=bs, seed=s, acc=.8 + bs/100 + sd*z)
             for bs,sd in ((1, .02), (2, .002), (4, .002), (8, .002)) for s,z in enumerate((-1, 0, 1))]
     c = cells_with_errors(pd.DataFrame(runs))
-    def half(a, b): return float(cell_gap(best_cell(c, '', bs=a), best_cell(c, '', bs=b), 2)[2] - cell_gap(best_cell(c, '', bs=a), best_cell(c, '', bs=b), 2)[0])
+    def half(a, b):
+        gap = cell_gap(best_cell(c, '', bs=a), best_cell(c, '', bs=b), 2)
+        return float(gap[2] - gap[0])
     assert half(1, 2) > 2*half(4, 8)
 
 def test_a_way_that_lost_a_run_where_the_others_went_has_no_result_for_it():
