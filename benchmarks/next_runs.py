@@ -1,6 +1,6 @@
 """Whether the runs that `next_runs` proposes shrink sets faster than a seed more everywhere
 
-Make grids of known truth, 7 batch sizes, 6 learning rates, two seeds; spend 42 runs more on each, either one in every cell or as
+Make grids of known truth, 7 batch sizes, 6 learning rates, two seeds; spend 42 runs more on each, one in every cell or as
 proposed, eight proposals at a time; print how wide the sets of best batch sizes and learning rates are then, in steps of the grid.
 An end of a set beyond which nothing was tried counts two steps. Some five minutes; `--quick` sees that it works.
 """

@@ -34,8 +34,7 @@ Part = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)] # what numpy takes
 
 # %% ../nbs/00_runs.ipynb #9f8859cb
-_OWN_NAME = re.compile(r'[a-z][a-z0-9_]*')
-_OWN_TEXT = re.compile(r'[A-Za-z][\w.:]*')
+_OWN_NAME,_OWN_TEXT = re.compile(r'[a-z][a-z0-9_]*'),re.compile(r'[A-Za-z][\w.:]*')
 
 def _number(text):
     "The number that a text says, else the text"

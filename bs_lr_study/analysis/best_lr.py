@@ -20,7 +20,7 @@ def _tops(
     x, # Log learning rates of a batch size
     y, # What is the better the higher, an array (draws, learning rates); -inf where there is nothing
 ):
-    "Where each line is best: on the parabola through its best cell and the neighbours; at an end, or beside a gap, the cell itself"
+    "Where each line is best: on the parabola through its best cell and the neighbours, or at an end, or beside a gap"
     i = y.argmax(-1)
     near = np.clip(i, 1, len(x) - 2)[:, None] + np.arange(-1, 2)
     (a,b,c),(ya,yb,yc) = x[near].T,np.take_along_axis(y, near, -1).T
@@ -33,7 +33,8 @@ def _tops(
 def _refined(x, y, se, n_draws=1000):
     "The top of a batch size's learning rates, inside those tried, and its error"
     y,i = np.where(np.isnan(y), -np.inf, y),np.nanargmax(y)
-    noise = np.nan_to_num(se)*np.random.default_rng(0).standard_normal((n_draws, len(x)))
+    se = np.where(np.isfinite(y), se, 0) # of what has no value there is none
+    noise = se*np.random.default_rng(0).standard_normal((n_draws, len(x)))
     top = _tops(x, y[None])[0]
     off = _tops(x, y + noise) - top
     return np.exp(top),max(np.sqrt((off**2).mean()), rounding(np.exp((x[i + 1] - x[i - 1])/2)))
@@ -54,7 +55,7 @@ def best_lrs(
     model=None, # Which model; may be left out when `df` holds one
     agg='mean', # How runs of one cell (seeds) become one number
     metric=None, # Column or `Metric` to go by; the one `df` is about if left out
-    refine=False, # Look between the learning rates tried? Adds `sd`, the error of log lr (none at an edge), and `lr_tried`
+    refine=False, # Look between those tried? Adds `sd`, the error of log lr (none at an edge), and `lr_tried`
     sd=None, # Error of a run for that, as `errors` takes it
 ): # DataFrame: a row a batch size: `bs`, `lr`, the metric, `n_lrs` tried, `ratio` of neighbouring lrs there, `at_edge`
     "The best learning rate at each batch size"
@@ -68,7 +69,7 @@ def best_lrs(
     found = best[['bs', 'lr', m.name]].assign(n_lrs=best.bs.map(lrs.size()), ratio=best.bs.map(ratio))
     found = found.assign(at_edge=best['where'] != 'inside')
     if not refine: return found
-    if agg != 'mean': raise ValueError(f"agg is {agg!r}: the error of a learning rate is for means, so leave agg at 'mean'")
+    if agg != 'mean': raise ValueError(f"agg is {agg!r}: the error of an lr is for means, so leave agg at 'mean'")
     err = errors(mine, sd, m)
     if not err.known: raise ValueError('no two runs of a cell differ, so nothing says how sure a best learning rate is: '
                                        'give how far a run moves as sd, or make some runs again with another seed')

@@ -60,7 +60,8 @@ class _Line:
         there = np.isfinite(self.y)
         sd,dof = np.interp(x, self.x[there], self.sd[there]),self.dof[there].min()
         se = self.sd[there]/np.sqrt(self.n[there])
-        curves = draw_curves(np.exp(self.x[there]), self.y[there], se, [np.exp(x)], n_draws, dof, scale=np.ptp(self.y[there]) or 1)[1]
+        scale = np.ptp(self.y[there]) or 1
+        curves = draw_curves(np.exp(self.x[there]), self.y[there], se, [np.exp(x)], n_draws, dof, scale=scale)[1]
         seen = curves[:, 0] + sd/np.sqrt(runs)*np.random.default_rng(1).standard_normal(n_draws)
         i = np.searchsorted(self.x, x)
         gone = np.fmax([self.x[0] - x, x - self.x[-1]], 0)/self.step # so far into what lay open
@@ -124,7 +125,7 @@ def next_runs(
     sd=None, # As `errors` takes it
     metric=None, # Column or `Metric` to tell of; the one `df` is about if left out
     lines=50, # How many rows and columns to go through, those with the largest sets
-): # DataFrame, the most useful first: `model`, `lr`, `bs`, whether that is `new`, `runs` to add, by how much sets may be expected to shrink
+): # DataFrame, the most useful first: `model`, `lr`, `bs`, whether that is `new`, `runs` to add, how much that `shrinks` sets
     "The further seeds, and the new learning rates and batch sizes, that would shrink the sets of best values most"
     m = metric_of(df, metric)
     c = cells(df, metric=m).query('tested').reset_index(drop=True)

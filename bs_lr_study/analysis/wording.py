@@ -263,10 +263,11 @@ def _steady(models, where):
 def _next(m, _, runs, models):
     def one(model, lr, bs, new, runs, **_):
         times = 'once' if runs == 1 else f'{runs} times'
-        return f'{model} at '*(models > 1) + f'bs {bs}, lr {fmt_lr(lr)}, ' + (f'not tried yet, {times}' if new else f'{times} more')
+        at = f'{model} at '*(models > 1) + f'bs {bs}, lr {fmt_lr(lr)}'
+        return f'{at}, not tried yet, {times}' if new else f'{at}, {times} more'
     steps = listed(f"{o['shrinks']:.1f}" for o in runs)
-    return (f"To be surer, run {'; '.join(one(**o) for o in runs)}: each by itself is expected to shrink the sets of what may be best, "
-            f"by {steps} steps of the grid")
+    return (f"To be surer, run {'; '.join(one(**o) for o in runs)}: each by itself is expected to shrink "
+            f"the sets of what may be best, by {steps} steps of the grid")
 
 @_words('bs steady')
 def _bs_steady(m, _, models):

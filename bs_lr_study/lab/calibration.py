@@ -248,7 +248,8 @@ def try_rare(
     rng,found = np.random.default_rng(seed),[]
     for noise in NOISE:
         for truth,sd,y in (synthetic(rng, n, 'each_its_own', noise) for _ in range(repeats)):
-            if (_strata(truth, sd) > least).any(): found.append(try_grid(truth, sd, y, _logit, ways=RARE).assign(noise=noise))
+            if (_strata(truth, sd) <= least).all(): continue
+            found.append(try_grid(truth, sd, y, _logit, ways=RARE).assign(noise=noise))
     t = pd.concat(found).query('ratio > @least')
     by = t.groupby(['noise', 'way'], sort=False)
     return by.agg(coverage=('held', 'mean'), kept=('kept', 'mean'), rows=('held', 'size')).reset_index().assign(n=n)
@@ -267,13 +268,14 @@ def try_laws(
     repeats=100, # Grids of each kind
     seed=0, # Of the random numbers
     ratios=(2, 10**.5, 10), # Of neighbouring learning rates
-): # DataFrame: by `ratio`, `steep` and `fit`: `exponent` and `lr_1`, how often their intervals held; `width` of that of the exponent
+): # DataFrame by `ratio`, `steep` and `fit`: how often intervals of `exponent` and `lr_1` held; `width` of the former
     "How often nominal 90 % intervals of a power law hold, of plain and of weighted fits"
     rng,found = np.random.default_rng(seed),[]
     for ratio,steep,_ in ((r, s, i) for r in ratios for s in (1, 2) for i in range(repeats)):
         t = best_lrs(_law_runs(rng, ratio, steep), refine=True, sd=.01).query('not at_edge')
         if len(t) < 3: continue
-        fits = dict(plain=fit_law(t.bs, t.lr_tried, LR_LAWS['power']), weighted=fit_law(t.bs, t.lr, LR_LAWS['power'], sd=t.sd))
+        law = LR_LAWS['power']
+        fits = dict(plain=fit_law(t.bs, t.lr_tried, law), weighted=fit_law(t.bs, t.lr, law, sd=t.sd))
         for name,fit in fits.items():
             p = params_table(fit)
             held = {k: p.lo[k] <= true <= p.hi[k] for k,true in dict(exponent=.5, lr_1=.002).items()}

@@ -98,7 +98,8 @@ def _adjusted(t, level):
               'The batch size has no significant impact on training loss if the learning rate is adjusted.')
 def lr_adjusted(ev):
     "Training losses at bs 128 and 512 over those at 32, each at its best learning rate, within 10 %"
-    t = _adjusted(tuned(_seeds(ev.scaled, _RULES).drop_duplicates('run'), ['data', 'opt', 'bs'], 'train_loss'), ev.level)
+    runs = _seeds(ev.scaled, _RULES).drop_duplicates('run')
+    t = _adjusted(tuned(runs, ['data', 'opt', 'bs'], 'train_loss'), ev.level)
     need(t, 'several learning rates at bs 32, 128 and 512')
     rows = t.assign(where=t.edge.map({True: ', its best lr at the edge', False: ''})).to_dict('records')
     each = dict(larger='{opt} at bs {bs} {ratio:.2g} times the loss of bs 32 ({lo:.2g} to {hi:.2g}){where}')
@@ -235,7 +236,8 @@ def gap_closed(ev):
     numbers |= dict(five_epochs=(_large_less_small(five, ev.level) or _by_error(five, ev.level))[0], edge=_edges(d))
     template = 'digits: bs 512 less bs 32 is {diff:.1p} points at 200 updates ({lo:.1p} to {hi:.1p}' + how
     template += '), {five_epochs:.1p} at 5 epochs'
-    if numbers['edge']: template += f"; the best lr of {' and '.join(f'bs {o}' for o in numbers['edge'])} is at the edge of those tried"
+    at_edge = ' and '.join(f'bs {o}' for o in numbers['edge'])
+    if at_edge: template += f'; the best lr of {at_edge} is at the edge of those tried'
     return Verdict(judge(lo, hi, least=-.01), template, numbers)
 
 # %% ../../nbs/lab/05_claims_article.ipynb #823ad53a

@@ -121,7 +121,8 @@ def _cost_ratio(ev, what, a, b):
     ratio,lo,hi,n = paired_ratio(new[seeds], old, ev.level)
     return dict(ratio=ratio, lo=lo, hi=hi, seeds=n, tries=len(t)//2, mid=best.mid_schedule.sum(), hits=len(best))
 
-_RESTS_ON = '({lo:.1f} to {hi:.1f}, {seeds} pairs of one seed; {tries} tries each, {mid} of {hits} hits in mid-schedule)'
+_RESTS_ON = ('({lo:.1f} to {hi:.1f}, {seeds} pairs of one seed; '
+             '{tries} tries each, {mid} of {hits} hits in mid-schedule)')
 
 def _quicker(ev, a, b):
     "Seconds to 97 % of the digits at bs `a` over those at bs `b`"

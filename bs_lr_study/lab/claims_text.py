@@ -48,8 +48,10 @@ def _exponent(ev, least, most):
     return Verdict(judge(lo, hi, least, most), template, numbers)
 
 CLAIMS.enter_each(_exponent, [
-    ('language', 'best lr by the root', "Adam's best learning rate grows with the root of the batch size.", .25, .75),
-    ('language', 'best lr in proportion', "Adam's best learning rate grows in proportion to the batch size.", .75, 1.25)])
+    ('language', 'best lr by the root',
+     "Adam's best learning rate grows with the root of the batch size.", .25, .75),
+    ('language', 'best lr in proportion',
+     "Adam's best learning rate grows in proportion to the batch size.", .75, 1.25)])
 
 # %% ../../nbs/lab/09_claims_text.ipynb #9c1e0a15
 @CLAIMS.enter('language', 'one sequence as good',
@@ -69,7 +71,7 @@ def one_as_good(ev):
 
 # %% ../../nbs/lab/09_claims_text.ipynb #9c1e0a18
 def _misstep(runs):
-    "By batch size and seed the mean loss one step beside the best learning rate, less that at the best; best inside only"
+    "The mean loss a step beside the best learning rate less that at the best, where it is inside: a row a seed"
     y,rows = metric_of(runs).name,{}
     for bs,o in runs.groupby('bs'):
         wide = o.pivot(index='seed', columns='lr', values=y)
@@ -103,7 +105,8 @@ CLAIMS.enter_each(compare_ways, [
      Ways('beta2', 'scaled', 'usual', 'a text at bs 1 with a beta2 that keeps its half-life in tokens',
           'bs == 1 and opt == "adam"', prepare=with_beta2_rule, **_TEXT)),
     ('language', 'plain sgd', 'At bs 1 plain SGD trains a text as well as Adam or better.',
-     Ways('opt', 'sgd', 'adam', 'a text at bs 1 with SGD', 'bs == 1 and beta2 == .99', prepare=_without_momentum, **_TEXT))])
+     Ways('opt', 'sgd', 'adam', 'a text at bs 1 with SGD', 'bs == 1 and beta2 == .99',
+          prepare=_without_momentum, **_TEXT))])
 
 # %% ../../nbs/lab/09_claims_text.ipynb #9c1e0a26
 @CLAIMS.enter('language', 'sgd catches up', 'Plain SGD is nearer to Adam at bs 1 than at bs 16.')

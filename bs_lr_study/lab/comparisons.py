@@ -133,7 +133,7 @@ def _by_seed(d, cell, is_tuned):
     return {k: m.sign*o.set_index('seed')[m.name] for k,o in t.groupby(cell)}
 
 def _seed_by_seed(d, new, old, level, is_tuned):
-    "Differences of runs that share their seed, lower and upper ends, the fewest and the most pairs; None if two cells share no two seeds"
+    "Differences of runs of one seed, their ends, and the fewest and most pairs; None where two cells share no two seeds"
     cell = ['model', 'bs'] if is_tuned else ['model', 'bs', 'lr']
     if 'seed' not in d or d.duplicated(['model', 'bs', 'lr', 'seed']).any(): return None
     by = _by_seed(d, cell, is_tuned)

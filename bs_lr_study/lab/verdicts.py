@@ -52,7 +52,8 @@ def _as_part(t):
             for o in t.itertuples()]
     n = t.verdict.value_counts()
     counts = ', '.join(f'{n[v]} {_COUNTS[v]}' for v in VERDICTS if v in n)
-    intro = f'What two posts, an article, its reader, a forum thread and papers say, {_TESTED_ON}: of {len(t)} claims {counts}.'
+    who = 'two posts, an article, its reader, a forum thread and papers'
+    intro = f'What {who} say, {_TESTED_ON}: of {len(t)} claims {counts}.'
     sources = '; '.join(f'{k}: {v}' for k,v in SOURCES.items()) + '.'
     table = Table('The claims, and what came of each', ['claim', 'verdict', 'what was found', 'source'], rows, sources)
     return Part('Claims', [Text(intro), table], f'Claims, {_TESTED_ON} (worked out in nbs/lab)\n{ledger_text(t)}')
