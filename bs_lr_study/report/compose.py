@@ -172,7 +172,7 @@ def _looks(found, model):
     rivals = {(lr, bs): 'maybe' for name,bs,lr in e['rival_cells'] if name == model}
     return rivals | ({(e['lr'], e['bs']): 'best'} if e['winner'] == model else {})
 
-def _crosstab(df, model, agg, looks={}):
+def _crosstab(df, model, agg, looks):
     "The crosstab of one model"
     m,t = metric_of(df),crosstab(df, model, agg)
     text = crosstab_text(df, model) if agg == 'mean' else _as_text(t, m).set_axis(t.index)

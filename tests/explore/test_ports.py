@@ -37,7 +37,7 @@ def assert_same(ours, page):
         assert list(a.index) == list(b.index)
         for c in NUMBERS:
             x,y = (o[c].astype(float).to_numpy() for o in (a, b))
-            size = max(np.nanmax(np.abs(x), initial=0), 1e-7*a['mean'].astype(float).abs().max())
+            size = max(np.nanmax(np.abs(x), initial=0), 1e-6*a['mean'].astype(float).abs().max())
             scale = 1 if c in ('p', 'p_row') else max(1e-300, size)
             np.testing.assert_allclose(y/scale, x/scale, rtol=1e-9, atol=1e-9, err_msg=c)
 
