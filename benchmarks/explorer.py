@@ -1,5 +1,5 @@
-"""How soon the explorer can be used, and how soon after 10,000 rows are dropped on it: `python benchmarks/explorer.py`"""
-import random, shutil, statistics, tempfile
+"""How soon the explorer can be used, and how soon after 10,000 rows are dropped on it"""
+import argparse, random, shutil, statistics, tempfile
 from pathlib import Path
 
 from bs_lr_study.explore import explorer
@@ -20,7 +20,8 @@ def table(seeds, draw=random.Random(0)):
     rows = [f'{2**i},1e-{j},{s},{draw.gauss(.5, .05):.4f}' for i in range(3, 13) for j in range(10) for s in range(seeds)]
     return '\n'.join(['bs,lr,seed,acc', *rows])
 
-def main(tries=5):
+def measured(tries):
+    "Milliseconds until the page can be used, and until a dropped table is shown"
     from playwright.sync_api import sync_playwright
     chrome = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as p:
@@ -35,7 +36,13 @@ def main(tries=5):
             page.close()
         browser.close()
         print(f'{path.stat().st_size:,} bytes')
-    for what,ms in dict(opened=opened, dropped=dropped).items():
+    return dict(opened=opened, dropped=dropped)
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument('--tries', type=int, default=5, help='how often each is measured')
+    tries = p.parse_args().tries
+    for what,ms in measured(tries).items():
         print(f'{what}: {statistics.median(ms):.0f} ms, the median of {tries}; {min(ms):.0f} to {max(ms):.0f}')
 
 if __name__ == '__main__': main()

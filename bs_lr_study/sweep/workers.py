@@ -11,7 +11,7 @@ __all__ = ['ENGINES', 'get_engine', 'default_workers', 'WorkerError', 'check_tim
 # %% ../../nbs/sweep/04_workers.ipynb #9a686544
 import math, os, shutil, signal, sys, threading, time, traceback, warnings
 from collections import deque
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection, forkserver, get_all_start_methods, get_context, parent_process
 from multiprocessing.spawn import _check_not_importing_main
@@ -120,7 +120,9 @@ def _work(conn, engine, opts):
             conn.send('begun')
             for run in train_group(train_many, group, opts): conn.send(run)
             conn.send('done')
-    except Exception: conn.send(WorkerError(f'a worker failed:\n{traceback.format_exc()}'))
+    except Exception:
+        with suppress(BrokenPipeError): # nobody is left to be told
+            conn.send(WorkerError(f'a worker failed:\n{traceback.format_exc()}'))
 
 # %% ../../nbs/sweep/04_workers.ipynb #1821858f
 @contextmanager

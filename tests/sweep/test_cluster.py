@@ -455,7 +455,7 @@ class TestCrew:
     def test_recording_goes_on_while_images_are_packed(self, crew, monkeypatch, error):
         "Whoever has them trains meanwhile; if they cannot be packed, what was done is kept"
         five_done,waited,told = threading.Event(),[],[]
-        def pack(path, file):
+        def pack(path, file, valid=None):
             waited.append(five_done.wait(10))
             if error: raise error
             return 'sha'
