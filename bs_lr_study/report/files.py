@@ -116,7 +116,10 @@ def styled(
     style = printable(t).style.format(lambda v: m.number(v, 2), na_rep='–')
     levels = np.log(t) if m.unit == 'log' else t
     colours = 'viridis_r' if m.lower else 'viridis'
-    return style.background_gradient(colours, axis=None, gmap=levels.to_numpy(float)) if t.notna().any(axis=None) else style
+    if t.isna().all(axis=None): return style
+    # Dark shades are left out: black can be read on all that remain
+    room = dict(high=.82) if m.lower else dict(low=.82)
+    return style.background_gradient(colours, axis=None, gmap=levels.to_numpy(float), text_color_threshold=.17, **room)
 
 # %% ../../nbs/report/10_files.ipynb #8c7961a9
 def tables_of(
