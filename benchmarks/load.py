@@ -2,7 +2,7 @@
 
 Print a table of ratios; exit with status 1 if a file takes longer than it did then, by more than a tenth. Both states load the files
 of `analysis.py`, in turns, each in a process of its own, and count seconds of CPU. The earlier code is taken from the repository's
-history, so this runs in a clone only.
+history, so this runs in a clone only; it needs pandera besides, which the package no longer does (`uv pip install pandera`).
 """
 import argparse, io, os, subprocess, sys, tarfile, tempfile
 from pathlib import Path

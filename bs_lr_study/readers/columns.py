@@ -273,5 +273,5 @@ def find_fields(
         _refuse_names(run, named.named)
         raise missing_field(frames, f, what)
     if found['model'] is None and not all_named:
-        found['model'] = named.model.fillna(ONE_MODEL) if 'model' in named else pd.Series(ONE_MODEL, run.index)
+        found['model'] = named.model.astype(object).fillna(ONE_MODEL) if 'model' in named else pd.Series(ONE_MODEL, run.index)
     return {f: s for f,s in found.items() if s is not None}, named

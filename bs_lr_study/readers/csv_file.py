@@ -82,8 +82,8 @@ def read_csv(
     if sep != ',': warnings.warn(f'{path} was read with {sep!r} between its fields{also}', stacklevel=3)
     names = next(csv.reader([header], delimiter=sep))
     (check or check_columns)(names, path)
-    if comma: return pd.read_csv(io.BytesIO(txt), sep=sep, decimal=',')
-    df = _parse(txt, sep, {c: 'category' for c in ('model', 'lr') if c in names})
+    few = {c: 'category' for c in ('model', 'lr') if c in names}
+    df = _parse(txt, sep, {}, ',') if comma else _parse(txt, sep, few)
     broken = df is None or type(df.index) is not pd.RangeIndex
     doubtful = broken or b'"' in txt or df.iloc[:, -1].hasnans
     if broken or doubtful and not _same_widths(txt, sep, len(names)): _check_widths(txt, sep, path, len(names))
@@ -100,13 +100,13 @@ def _has_decimal_comma(txt, sep):
     end = re.escape(sep).encode()
     return bool(re.search(rb'(?m)(?:^|%b)"?[-+]?\d+,\d+(?:[eE][-+]?\d+)?"?(?:%b|$)' % (end, end), txt))
 
-def _parse(txt, sep, dtype):
+def _parse(txt, sep, dtype, decimal='.'):
     "What pandas reads, each column of one type; None if it cannot"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('error', pd.errors.DtypeWarning)
-            return pd.read_csv(io.BytesIO(txt), sep=sep, dtype=dtype)
-    except pd.errors.DtypeWarning: return pd.read_csv(io.BytesIO(txt), sep=sep, dtype=dtype, low_memory=False)
+            return pd.read_csv(io.BytesIO(txt), sep=sep, dtype=dtype, decimal=decimal)
+    except pd.errors.DtypeWarning: return pd.read_csv(io.BytesIO(txt), sep=sep, dtype=dtype, decimal=decimal, low_memory=False)
     except pd.errors.ParserError: return None
 
 def _refuse_json(txt, path):

@@ -52,7 +52,7 @@ def _fields(texts, read):
 
 def _read_names(names):
     "A row a name: its fields, and whether it is a run's name at all"
-    cut = [o.rpartition('-lr-') for o in names]
+    cut = [o.rpartition('-lr-') for o in np.asarray(names, object)] # pandas' own strings are slow to walk
     ok,head = _fields([c[0] for c in cut], _read_head)
     good,tail = _fields([c[2] for c in cut], _read_tail)
     return pd.DataFrame(head | tail | dict(named=ok & good))
@@ -166,7 +166,7 @@ def add_named(
 
 # %% ../../nbs/readers/04_schema.ipynb #c828dbae
 def _is_name(s):
-    def one(s): return (t := s.astype(str)).str.strip().eq(t) & t.ne('')
+    def one(s): return pd.Series([(t := str(o)).strip() == t != '' for o in np.asarray(s, object)], s.index, dtype=bool)
     return _by_value(s, one) & s.notna()
 
 def _whole(least): return (lambda s: (s >= least) & (np.floor(s) == s) & (s <= 2**53)), f'a whole number from {least} up'

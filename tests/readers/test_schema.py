@@ -112,10 +112,16 @@ def in_shares(accs):
     if max(accs) > 100 or max(accs) < 2 or min(accs) < 0 or any(0 < o <= 1 for o in accs): return None
     return {o: round(o/100, 12) for o in accs}
 
+def without_signs(rows):
+    "Accuracies that all bear a sign of per cent as shares"
+    said = [r['acc'] for r in rows if r['acc'] not in NA]
+    if not said or not all(o.endswith('%') and number(o[:-1]) is not None for o in said): return rows
+    return [r if r['acc'] in NA else r | dict(acc=str(float(r['acc'][:-1])/100)) for r in rows]
+
 def oracle(header, rows):
     "What the table says, row by row in plain Python; None if anything is wrong with it"
     if not rows or len(set(header)) < len(header) or not {'run', 'acc'} <= set(header): return None
-    out,rows = {},[dict(zip(header, o)) for o in rows]
+    out,rows = {},without_signs([dict(zip(header, o)) for o in rows])
     good = [number(r['acc']) for r in rows if r.get('status') != 'diverged']
     shares = in_shares([o for o in good if o is not None and math.isfinite(o)])
     if shares is None: return None
@@ -145,6 +151,16 @@ def oracle(header, rows):
         if out.setdefault(key, (r['run'], a, f['model'], int(f['bs']), f['lr'], status))[1::4] != (a, status): return None
     return list(out.values())
 
+COMMA = r'[-+]?[0-9]+,[0-9]+([eE][-+]?[0-9]+)?'
+
+def with_points(rows, sep):
+    "Numbers with a comma, as they are written where something else stands between fields, with a point; but no mixtures"
+    def column(cells):
+        mixed = any('.' in o for o in cells)
+        return [o.replace(',', '.') if re.fullmatch(COMMA, o) and not mixed else o for o in cells]
+    same = len({len(o) for o in rows}) == 1
+    return [list(o) for o in zip(*map(column, zip(*rows)))] if same and sep != ',' else rows
+
 def written(table):
     "The table as bytes, and what a plain reader finds in them; None where it cannot be read"
     header,rows,sep,enc,end,harm = table
@@ -156,7 +172,7 @@ def written(table):
     raw = buf.getvalue().encode(enc)
     if harm == 'cut' and rows and enc[:5] != 'utf-1': raw = raw[:-len(end)]
     bad = enc == 'utf-16-le' or enc == 'latin-1' and max(raw, default=0) > 127 or any(len(o) != len(header) for o in lines[1:])
-    return raw,None if bad else oracle(header, lines[1:])
+    return raw,None if bad else oracle(header, with_points(lines[1:], sep))
 
 SEEN = dict(right=0, error=0)
 
