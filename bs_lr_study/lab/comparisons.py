@@ -113,9 +113,9 @@ def _runs_of(own, ways):
     runs = own.loc[way.index]
     return plain(runs, label=alike(runs, 'bs', 'lr', ways.column) + '/' + way)
 
-def _cells_of(d):
+def _cells_of(d, err):
     "Cells of both ways, told apart by `way` and by the `rest` of their config"
-    c = cells_with_errors(d).query('n > 0')
+    c = cells_with_errors(d, err).query('n > 0')
     c[['rest', 'way']] = c.model.str.rsplit('/', n=1, expand=True)
     return c
 
@@ -176,11 +176,12 @@ def compare_ways(
 ): # `Verdict`
     "Two ways to train against each other, cell by cell or each at its best learning rate"
     d = _runs_of(getattr(ev, ways.runs), ways)
-    c = _cells_of(d)
+    err = errors(d)
+    c = _cells_of(d, err)
     new,old = _facing(c, ways)
     pairs = _seed_by_seed(d, new, old, ev.level, ways.tuned)
     if pairs: (diff,lo,hi),seeds,how = *pairs,' (pairs of one seed, {seeds[0]} to {seeds[1]} each)'
-    else: (diff,lo,hi),err,how = _by_error(c, new, old, ev.level, ways.tuned),errors(d),assumed(errors(d))
+    else: (diff,lo,hi),how = _by_error(c, new, old, ev.level, ways.tuned),assumed(err)
     what = f"{'comparison' if ways.tuned else 'cell'}{'s'*(len(new) != 1)}{', each at its best lr'*ways.tuned}"
     numbers = span(diff, hi) | dict(n=len(new)) | (dict(seeds=seeds) if pairs else dict(sd=err.sd))
     each = zip(new.rest, new.bs.tolist(), diff, lo, hi)
