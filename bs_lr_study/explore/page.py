@@ -15,9 +15,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from .. import __version__
-from .embed import curves_of, plain, studies
+from .embed import curves_of, studies
 from .rules import rules
-from ..files import clean
+from ..files import clean, json_values
 from ..readers.load import load_runs
 
 # %% ../../nbs/explore/03_page.ipynb #a78098f6
@@ -57,7 +57,7 @@ def explorer_html(
     env = Environment(loader=PackageLoader('bs_lr_study', ''), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     css = ''.join(env.get_template(o).render() for o in ('report/templates/report.css', f'{_TEMPLATES}/explorer.css'))
     js = script('app')
-    parts = {k: Markup(v) for k,v in dict(css=css, js=js, data=_json(dict(studies=found, rules=plain(rules())))).items()}
+    parts = {k: Markup(v) for k,v in dict(css=css, js=js, data=_json(dict(studies=found, rules=json_values(rules())))).items()}
     said = dict(title=clean(title), made_by=f'bs_lr_study {__version__}', js_hash=_hash(js), css_hash=_hash(css))
     return env.get_template(f'{_TEMPLATES}/explorer.html').render(**parts, **said)
 

@@ -159,6 +159,10 @@ def _too_large(n, needed, limit):
 # %% ../../nbs/probe/04_micro_bs.ipynb #de015462
 def _whole(cfg): return replace(cfg, micro_bs=None)
 
+def _kind(cfg):
+    "What decides how many examples fit"
+    return replace(cfg, bs=1, lr=1., seed=0, epochs=1)
+
 def _finished(study):
     "Runs that went well, by what they are but for their parts"
     ok = (config(**o.config) for o in study.store.known().values() if o.status == 'ok')
@@ -167,7 +171,7 @@ def _finished(study):
 def _part_sizes(cfgs, data, how, limit):
     "For each kind of run, the examples that fit at once"
     kinds = {}
-    for c in cfgs: kinds.setdefault(replace(c, bs=1, lr=1., seed=0, epochs=1), []).append(c)
+    for c in cfgs: kinds.setdefault(_kind(c), []).append(c)
     for kind,some in kinds.items():
         least = replace(min(some, key=lambda c: c.bs), epochs=max(c.epochs for c in some))
         path = None if how.learner and data is None else find_data(least.data, data, valid=least.valid)
@@ -190,7 +194,7 @@ def in_parts(
     sizes = dict(_part_sizes(left, data or study.data, how, limit)) if micro == 'auto' else {}
     def parts(c):
         if c in done: return done[c]
-        size = sizes.get(replace(c, bs=1, lr=1., seed=0, epochs=1), c.bs) if micro == 'auto' else int(micro)
+        size = sizes.get(_kind(c), c.bs) if micro == 'auto' else int(micro)
         return c if c.micro_bs or c.bs <= size else replace(c, micro_bs=size)
     new = {name: parts(c) for name,c in study.runs.items()}
     names = {name: f'{name}-micro_bs-{c.micro_bs}' if c != study.runs[name] else name for name,c in new.items()}

@@ -10,7 +10,7 @@ __all__ = ['answer']
 # %% ../../nbs/report/08_answer.ipynb #64b55e57
 import numpy as np
 
-from ..analysis.wording import counted, listed
+from ..analysis.wording import counted, listed, span
 from ..runs import fmt_lr
 
 # %% ../../nbs/report/08_answer.ipynb #b5bbe89d
@@ -18,10 +18,6 @@ def _settings(e, m, model=''):
     "A best cell in a few words"
     at = f'{model} at ' if model else ''
     return f"{at}bs {e['bs']}, lr {fmt_lr(e['lr'])} ({m.text(e[m.name])})"
-
-def _span(values, show=str):
-    "The least and the largest of some values"
-    return ' to '.join(dict.fromkeys((show(min(values)), show(max(values)))))
 
 def _rivals(e):
     "The cells that may be as good, in one sentence"
@@ -32,7 +28,7 @@ def _rivals(e):
     which = listed(names) if len(names) < 4 else f'{len(names)} models'
     of = f' of {which}' if {*names, e['winner']} != {e['winner']} else ''
     return (f"{e['rivals']} of the {others} cannot be told from it: "
-            f'bs {_span(bss)}, lr {_span(lrs, fmt_lr)}{of}.')
+            f'bs {span(bss)}, lr {span(lrs, fmt_lr)}{of}.')
 
 def _edge(ends):
     "What lies beyond, if the best is the last of what was tried"

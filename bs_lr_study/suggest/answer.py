@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ..analysis.wording import span
+from ..files import json_values
 from ..metrics import Metric
 from ..report.page import Part, Text, as_table
 from ..runs import fmt_lr
@@ -95,17 +97,9 @@ class Answer:
 
     def to_dict(self): return asdict(self)
 
-    def json(self): return json.dumps(_plain(self.to_dict()), indent=1)
+    def json(self): return json.dumps(json_values(self.to_dict()), indent=1)
 
     def __str__(self): return '\n'.join(_lines(self))
-
-def _plain(o):
-    "Values that JSON has"
-    if isinstance(o, dict): return {str(k): _plain(v) for k,v in o.items()}
-    if isinstance(o, (list, tuple)): return [_plain(v) for v in o]
-    if isinstance(o, (bool, np.bool_)): return bool(o)
-    if isinstance(o, (np.integer, np.floating)): o = o.item()
-    return None if isinstance(o, float) and not np.isfinite(o) else o
 
 def answer(
     lattice, # `Lattice`
@@ -175,17 +169,12 @@ def _others(a):
     if out: lines += ['Worse: ' + '; '.join(f'{_cell(o["bs"], o["lr"])}, {m.text(o["mean"])}' for o in out)]
     return lines
 
-def _span(values, shown=str):
-    "From the least to the largest"
-    lo,hi = shown(min(values)),shown(max(values))
-    return lo if lo == hi else f'{lo} to {hi}'
-
 def _elsewhere(a):
     "Where others may be better, in words"
     if not a.others: return ''
     bs,lr = zip(*a.others)
     if len(a.others) == 1: return f'; one that was not confirmed may be, {_cell(*a.others[0])}'
-    return f'; {len(a.others)} that were not confirmed may be, at bs {_span(bs)} and lr {_span(lr, fmt_lr)}'
+    return f'; {len(a.others)} that were not confirmed may be, at bs {span(bs)} and lr {span(lr, fmt_lr)}'
 
 def _bounds(a):
     m = a.metric

@@ -4,15 +4,16 @@ import os, re, subprocess
 import numpy as np, pandas as pd, pytest
 
 from bs_lr_study.analysis import load_runs, metric, records
-from bs_lr_study.explore.embed import plain, studies, study
+from bs_lr_study.explore.embed import studies, study
 from bs_lr_study.explore.rules import rules
+from bs_lr_study.files import json_values
 from explore.node import find_node, run_module
 
 N = int(os.environ.get('BSLR_FUZZ', 100))//5 # random tables
 STUDY = """const {makeStudy} = await at("study");
 console.log(JSON.stringify(data.map(o => makeStudy("t", o.runs, o.metrics, o.constants))));"""
 
-def constants(): return plain(rules()['assumed'])
+def constants(): return json_values(rules()['assumed'])
 
 def in_page(found, n_valid=None):
     "What the page makes of the runs of studies"
