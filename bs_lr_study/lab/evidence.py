@@ -59,6 +59,10 @@ class Evidence:
     sharp: pd.DataFrame = _empty()    # Epochs at a constant learning rate, with `sharpness` where it was measured
     costs: pd.DataFrame = _empty()    # What an epoch costs by itself: `epoch_costs`
     texts: pd.DataFrame = _empty()    # Runs of language models
+    budgets: pd.DataFrame = _empty()  # Of two smaller ones, trained on less text and more
+    decays: pd.DataFrame = _empty()   # Of one at several weight decays
+    gradients: pd.DataFrame = _empty() # Epochs of language models in which the noise scale was measured
+    seesaws: pd.DataFrame = _empty()  # Of one under Seesaw, and under the schedule it is to save updates of
     photos: pd.DataFrame = _empty()   # Own runs on photographs, long enough to be read beside the published ones
 
     @cached_property
@@ -104,6 +108,11 @@ def _papers():
     printed = {o: paper_table(o) for o in ('zhang2024_steps', 'goyal2017_lr_rules', 'hoffer2017_gap')}
     return printed | {f'{o}_accumulation': _measured(o) for o in ('fastai', 'gradients')}
 
+def _gradients():
+    "Epochs of the language models in which the noise scale was measured"
+    store = Store(find_record('text-noise'))
+    return store.epochs_df().merge(store.to_df()[['run', 'seed', 'x.width', 'tokens']], on=['run', 'seed'])
+
 def _texts():
     "Runs of language models, which are about the validation loss"
     both = [load_runs(o) for o in ('text', 'text-small-batches')]
@@ -125,4 +134,6 @@ def evidence(
         noise=noise_study(level=Evidence.level, family=True),
         scaled=scaling_study(), grown=growing_study(), remedied=remedies_study(),
         sharp=sharpness.epochs_df().query('lr == 1e-3'),
-        costs=epoch_costs(cost.to_df(), cost.epochs_df()), texts=_texts(), photos=load_runs('photographs'))
+        costs=epoch_costs(cost.to_df(), cost.epochs_df()), texts=_texts(), photos=load_runs('photographs'),
+        budgets=load_runs('text-critical'), decays=load_runs('text-decay'), seesaws=load_runs('text-seesaw'),
+        gradients=_gradients())

@@ -17,7 +17,7 @@ import numpy as np, pandas as pd
 from ..metrics import known_metric
 from .csv_file import check_columns
 from .states import STATUSES
-from ..runs import CONFIG_FIELDS, _PAIR, _RUN, parse_run
+from ..runs import CONFIG_FIELDS, _PAIR, _RUN, is_config, parse_run
 
 # %% ../../nbs/readers/04_schema.ipynb #1b7818ab
 _STEM = ('data', 'model', 'bs', 'lr')
@@ -231,7 +231,7 @@ def drop_copies(
     metric='acc', # The column that counts
 ): # DataFrame
     "`df` with each run once; an error if copies disagree"
-    key = df[[c for c in CONFIG_FIELDS if c in df]]
+    key = df[[c for c in df if is_config(c)]]
     if not named.all(): key = key.assign(run=df.run.where(~named, ''))
     again = key.duplicated().to_numpy()
     if not again.any(): return df

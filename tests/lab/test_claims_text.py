@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np, pandas as pd, pytest
 from scipy import stats as ss
 
-from bs_lr_study.lab.claims_text import CLAIMS
+from bs_lr_study.lab.claims_text import CLAIMS, bearable_table
 from made_up import by_others, load, test
 
 LRS = 3e-4,1e-3,3e-3,1e-2,3e-2
@@ -24,6 +24,45 @@ def beside(**cols): return lambda **how: pd.concat([made_up(), made_up(**cols | 
 scaled = beside(beta2=.99**(1/32), bss=[1])
 sgd = beside(opt='sgd', mom=0., bss=[1, 16], lrs=(.01, .03, .1, .3, 1.), best=lambda bs: .1)
 parts = beside(micro_bs=1, bss=[16])
+
+def budgets(grows=2, size=0, sd=.002):
+    "Two models at three budgets: flat up to a batch size that grows with the tokens, then .2 a doubling"
+    floor = lambda i,j: lambda bs: 2 + .2*max(0, np.log2(bs) - size*j - grows*i)
+    runs = [made_up(floor=floor(i, j), sd=0, **{'x.width': w, 'tokens': 4**i*65536})
+            for j,w in enumerate((16, 32)) for i in range(3)]
+    df = pd.concat(runs, ignore_index=True)
+    return df.assign(valid_loss=df.valid_loss + sd*np.random.default_rng(0).standard_normal(len(df)))
+
+def decays(best, sd=.002):
+    "A parabola in log wd about the best at each batch size"
+    runs = [made_up(bss=[bs], floor=lambda _: 2 + .1*np.log(wd/best(bs))**2, wd=wd, sd=sd)
+            for bs in (2, 8, 32) for wd in (.03, .1, .3, 1., 3.)]
+    return pd.concat(runs, ignore_index=True)
+
+def gradients(first, last, tokens=1048576):
+    "The noise scale of two models over eight epochs, in a straight line of logs"
+    rng,at = np.random.default_rng(0),np.linspace(0, 1, 8)
+    noise = lambda a: first**(1 - a)*last**a*np.exp(.01*rng.standard_normal())
+    rows = [{'x.width': w, 'tokens': tokens, 'seed': s, 'epoch': e + 1, 'b_simple': noise(a)}
+            for w in (16, 32) for s in range(3) for e,a in enumerate(at)]
+    return pd.DataFrame(rows)
+
+def seesaws(**how): return pd.concat([made_up(regime='none'), made_up(regime='seesaw', **how)], ignore_index=True)
+
+SMALL = { # claim: runs of smaller models, verdict
+    'critical bs and tokens': [(dict(budgets=budgets), 'holds'), (dict(budgets=lambda: budgets(grows=-1, size=3)), 'does not hold')],
+    'critical bs and size': [(dict(budgets=budgets), 'holds'), (dict(budgets=lambda: budgets(grows=1, size=3)), 'does not hold'),
+                             (dict(budgets=lambda: budgets(size=.7, sd=.03)), 'within noise')],
+    'weight decay and bs': [(dict(decays=lambda: decays(lambda bs: .03*bs)), 'holds'),
+                            (dict(decays=lambda: decays(lambda bs: 1/bs)), 'does not hold'),
+                            (dict(decays=lambda: decays(lambda bs: .3)), 'within noise')],
+    'noise scale on text': [(dict(gradients=lambda: gradients(1, 100)), 'holds'),
+                            (dict(gradients=lambda: gradients(100, 1)), 'does not hold')],
+    'noise scale and critical bs': [(dict(gradients=lambda: gradients(20, 20), budgets=budgets), 'holds'),
+                                    (dict(gradients=lambda: gradients(200, 200), budgets=budgets), 'does not hold')],
+    'seesaw': [(dict(seesaws=lambda: seesaws(floor=lambda bs: 1.9)), 'holds'),
+               (dict(seesaws=lambda: seesaws(floor=lambda bs: 2.1)), 'does not hold')]}
+SMALL_FLIPS = [(name, tables, verdict) for name,rows in SMALL.items() for tables,verdict in rows]
 
 FLIPS = [ # claim, runs, verdict
     ('best lr by the root', lambda: made_up(best=lambda bs: 1e-3*bs**.5), 'holds'),
@@ -44,12 +83,22 @@ FLIPS = [ # claim, runs, verdict
     ('sgd catches up', lambda: sgd(floor=lambda bs: 2.5 if bs == 1 else 2.1), 'does not hold'),
     ('accumulation on one device', lambda: parts(floor=lambda bs: 2.1), 'holds'),
     ('accumulation on one device', lambda: parts(floor=lambda bs: 1.9), 'does not hold'),
-    *((name, lambda: made_up()[:0], 'needs an experiment') for name in CLAIMS)]
+    *((name, lambda: made_up()[:0], 'needs an experiment') for name in CLAIMS if name not in SMALL)]
 
 @pytest.mark.parametrize('name,runs,verdict', FLIPS, ids=[f'{o[0]}-{o[2]}' for o in FLIPS])
 def test_flips(ev, name, runs, verdict): assert test(name, replace(ev, texts=runs())).verdict == verdict
 
-def test_every_claim_can_flip(): assert {o[0] for o in FLIPS if o[2] != 'needs an experiment'} == set(CLAIMS)
+@pytest.mark.parametrize('name,tables,verdict', SMALL_FLIPS, ids=[f'{o[0]}-{o[2]}' for o in SMALL_FLIPS])
+def test_small_flips(ev, name, tables, verdict):
+    assert test(name, replace(ev, **{k: runs() for k,runs in tables.items()})).verdict == verdict
+
+def test_every_claim_can_flip():
+    assert {o[0] for o in FLIPS if o[2] != 'needs an experiment'} | {*SMALL} == set(CLAIMS)
+
+def test_the_band_is_left_where_a_line_says(ev):
+    "Flat up to bs 4 and then .2 a doubling: .1 more at half of the next doubling"
+    t = bearable_table(replace(ev, budgets=budgets(sd=1e-9).query('tokens == 262144')))
+    np.testing.assert_allclose(t, 2.5, atol=1e-6)
 
 def test_what_is_lacking_is_asked_for(ev):
     alone = replace(ev, texts=made_up())

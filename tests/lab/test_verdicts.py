@@ -56,7 +56,9 @@ def test_each_claim_has_an_address(verdicts):
 
 # which notebook tells of the runs in a table of the evidence
 TELLS = dict(noise='11_noise', scaled='12_scaling', grown='13_growing', remedied='14_generalization', sharp='16_sharpness',
-             costs='17_cost', texts='20_language_models', photos='21_photographs', parts='12_accumulate', first='imagenette')
+             costs='17_cost', texts='20_language_models', budgets='20_language_models', decays='20_language_models',
+             gradients='20_language_models', seesaws='20_language_models',
+             photos='21_photographs', parts='12_accumulate', first='imagenette')
 
 class Watched:
     "Evidence that notes which of its tables are read"

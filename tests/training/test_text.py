@@ -120,10 +120,27 @@ def test_both_engines_train_the_same_run():
     (dict(size=32), 'text has no pixels: leave size out'), (dict(aug='strong'), 'text is not augmented'),
     (dict(norm='group'), 'the norms of language models stay as they are'), (dict(x=dict(context='long')), "x.context = 'long': expected"),
     (dict(x=dict(context=10**6)), 'the training text has 262145 tokens, but context = 1000000 asks for'),
-    (dict(bs=5000), 'bs 5000 is more than the 4096 training')])
+    (dict(bs=5000), 'bs 5000 is more than the 4096 training'),
+    (dict(x=dict(tokens=10)), 'x.tokens = 10: expected 64 (one block) to 262144'),
+    (dict(x=dict(tokens='few')), "x.tokens = 'few': expected"),
+    (dict(bs=32, x=dict(tokens=1024)), 'bs 32 is more than the 16 training'),
+    (dict(n_out=100), 'n_out = 100, but the data have 256 classes')])
 def test_what_does_not_fit_is_said_before_training(change, says):
     from bs_lr_study.training import fast, learner
     cfgs = grid(**dict(data='python', model='gpt', bs=64, lr=1e-3) | change)
     for engine in (fast, learner):
         run, = engine.train_many(cfgs, device='cpu')
         assert says in run.message and run.status in ('failed', 'untrainable')
+
+@pytest.mark.usefixtures('one_thread')
+def test_budgets_and_sizes_are_axes_of_a_study(tmp_path):
+    "Own axes that the data read, beside those of the model; one that nobody reads is refused; a table keeps them apart"
+    from bs_lr_study.analysis import load_runs
+    from bs_lr_study.sweep import make_study, run
+    axes = dict(data='python', models='gpt', batch_sizes=16, lrs=1e-3, epochs=1)
+    axes |= {'x.context': 16, 'x.width': 8, 'x.depth': 1, 'x.heads': 2}
+    run(make_study('tiny', tmp_path/'tiny.jsonl', **axes, **{'x.tokens': [256, 512]}), workers=0)
+    df = load_runs(tmp_path/'tiny.jsonl')
+    assert df['x.tokens'].tolist() == df.tokens.tolist() == [256, 512] and df.attrs['metric'].name == 'valid_loss'
+    with pytest.raises(Exception, match='x.contxt: neither'):
+        run(make_study('odd', tmp_path/'odd.jsonl', **axes, **{'x.contxt': 16}), workers=0)
