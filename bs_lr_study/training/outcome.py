@@ -46,10 +46,11 @@ def check_stages(
     cfg, # `RunConfig`
 ):
     "An `Untrainable` if what is to change between epochs cannot"
-    if cfg.schedule != 'step':
-        _unused(cfg, ('drops', 'factor', 'regime'), f"schedule {cfg.schedule} has no steps (schedule = 'step' has)")
-    if cfg.regime != 'grow': _unused(cfg, ['max_bs'], f"regime {cfg.regime} leaves bs as it is (regime = 'grow' does not)")
-    if cfg.schedule == 'step' and cfg.drops >= cfg.epochs:
+    stepped = cfg.schedule == 'step' or cfg.regime == 'grow' and cfg.schedule in ('constant', 'flat_cos', 'wsd')
+    if not stepped: _unused(cfg, ('drops', 'factor', 'regime'), f"schedule {cfg.schedule} has no steps (schedule = 'step' has)")
+    if cfg.regime == 'none': _unused(cfg, ['max_bs'], "regime none leaves bs as it is (regime = 'grow' does not)")
+    if cfg.schedule != 'wsd': _unused(cfg, ['cooldown'], f"schedule {cfg.schedule} has no such part (schedule = 'wsd' has)")
+    if stepped and cfg.drops >= cfg.epochs:
         raise Untrainable(f'drops = {cfg.drops}, but {cfg.epochs} epochs have room for {cfg.epochs - 1}')
     if cfg.max_bs: _check_max_bs(cfg)
     _check_fine_tuning(cfg)
