@@ -528,7 +528,7 @@ BARRIERS = """async only => {
   return found.violations.map(o => [o.id, o.nodes.map(n => n.html.slice(0, 200))])
 }"""
 
-@pytest.mark.parametrize('names', [(*SHOWN, pages.EXPLORER), pytest.param((), marks=pytest.mark.slow)], ids=['some', 'all'])
+@pytest.mark.parametrize('names', [SHOWN, pytest.param((), marks=pytest.mark.slow)], ids=['some', 'all'])
 def test_axe_finds_no_barrier(visit, site, names):
     "On a page of each kind, and on all; all rules in the light, and in the dark those about colours"
     axe = pytest.importorskip('axe_playwright_python.base', reason='axe looks for barriers: pip install .[dev]')
