@@ -27,7 +27,7 @@ from .scaling import FITTING, from_best_lr, loss_ratios, matching_bs, step_ratio
 from ..metrics import metric_of
 
 # %% ../../nbs/lab/05_claims_article.ipynb #b5efad84
-CLAIMS = Claims('05_claims_article.ipynb')
+CLAIMS = Claims('05_claims_article.ipynb', '12_scaling.ipynb')
 
 _RULES = 'runs at one batch size, and at larger ones with the learning rate as it is and scaled by a rule'
 
@@ -71,7 +71,7 @@ def lr_doubled(ev):
 # %% ../../nbs/lab/05_claims_article.ipynb #db420ddf
 @CLAIMS.enter('article', 'grow bs instead of decaying lr',
               'To multiply the batch size where a schedule would divide the learning rate '
-              'gives near-identical accuracy with far fewer updates.')
+              'gives near-identical accuracy with far fewer updates.', '13_growing.ipynb')
 def grow_bs(ev):
     "Growing batches against a decaying learning rate, within a point"
     runs = _seeds(ev.grown, 'runs whose batch size grows in steps beside runs whose learning rate decays in them')
@@ -136,7 +136,8 @@ def scaled_lr(ev):
 
 # %% ../../nbs/lab/05_claims_article.ipynb #894c4f2b
 @CLAIMS.enter('article', 'sharpness',
-              'The sharpness of large-batch minima grows as the loss falls; that of small-batch minima shrinks.')
+              'The sharpness of large-batch minima grows as the loss falls; that of small-batch minima shrinks.',
+              '16_sharpness.ipynb')
 def sharpness(ev):
     "Change of log sharpness over training, at the largest batch size less at the smallest"
     needs = 'sharpness at checkpoints of runs at a small and a large batch size'
@@ -186,7 +187,7 @@ _GRID = ('; in the grid bs 512, with a sixteenth of the updates, is {grid[least]
          'bs 32 in {grid[models]} models, at learning rates up to {grid[lr]:lr}, each ± {grid[half]:.1p}')
 
 @CLAIMS.enter('article', 'weaker generalization',
-              'At equal epochs, so with fewer updates, a larger batch generalizes less well.')
+              'At equal epochs, so with fewer updates, a larger batch generalizes less well.', '14_generalization.ipynb')
 def weaker(ev):
     "Mean over the networks of the accuracy of the small batch less that of the large; beside it the published grid"
     v = _gain(ev, 'SB', 'LB', 'on {n} networks the large batch is {mid:.1f} points below the small one on average '
@@ -225,7 +226,8 @@ def _edges(d):
     best = best_rows(cells_with_errors(d).query('n > 0'), 'lr', ['bs'], 'gain').sort_values('bs')
     return best.bs[best['where'] != 'inside'].tolist()
 
-@CLAIMS.enter('article', 'gap can be closed', 'The gap can be closed by as many updates as the small batch had.')
+@CLAIMS.enter('article', 'gap can be closed',
+              'The gap can be closed by as many updates as the small batch had.', '14_generalization.ipynb')
 def gap_closed(ev):
     "The best at bs 512 less the best at bs 32, both at 200 updates"
     d,five = plain(equal_updates(ev)),plain(need(digits_study(ev).query('epochs == 5'), 'digits, 5 epochs'))
@@ -242,7 +244,7 @@ def gap_closed(ev):
 
 # %% ../../nbs/lab/05_claims_article.ipynb #823ad53a
 @CLAIMS.enter('article', 'large surpasses small',
-              'With regime adaptation large batches even start to surpass small ones.')
+              'With regime adaptation large batches even start to surpass small ones.', '14_generalization.ipynb')
 def ra_surpasses(ev):
     "Mean over the networks of the accuracy with RA less that of the small batch"
     t = _networks(ev)
@@ -250,7 +252,8 @@ def ra_surpasses(ev):
     return _gain(ev, 'RA', 'SB', template, above=(t.RA > t.SB).sum(), rows=len(t))
 
 # %% ../../nbs/lab/05_claims_article.ipynb #f87391a9
-@CLAIMS.enter('article', 'ghost batch norm', 'Ghost BatchNorm and a scaled learning rate narrow the gap.')
+@CLAIMS.enter('article', 'ghost batch norm',
+              'Ghost BatchNorm and a scaled learning rate narrow the gap.', '14_generalization.ipynb')
 def gbn_narrows(ev):
     "Points that a large batch gains by them"
     left = _over_networks(ev, lambda t: (t.SB - t.GBN)/(t.SB - t.LB)).mid

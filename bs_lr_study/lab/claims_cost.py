@@ -20,7 +20,7 @@ from .ledger import Claims, Lacking, Verdict, judge, need
 from ..metrics import Metric
 
 # %% ../../nbs/lab/06_claims_cost.ipynb #0005c725
-CLAIMS = Claims('06_claims_cost.ipynb')
+CLAIMS = Claims('06_claims_cost.ipynb', '17_cost.ipynb')
 
 # %% ../../nbs/lab/06_claims_cost.ipynb #0216af27
 @CLAIMS.enter('article', 'fewer updates', 'A larger batch needs fewer updates.')

@@ -18,7 +18,7 @@ from .noise import prediction_errors
 from ..metrics import metric_of
 
 # %% ../../nbs/lab/08_claims_forum.ipynb #b010235c
-CLAIMS = Claims('08_claims_forum.ipynb')
+CLAIMS = Claims('08_claims_forum.ipynb', '../training/12_accumulate.ipynb')
 
 # %% ../../nbs/lab/08_claims_forum.ipynb #ba184d17
 @CLAIMS.enter('thread', 'accumulation',
@@ -72,7 +72,8 @@ def _off_by(points):
     return {k: factor[v] for k,v in keys.items()}
 
 @CLAIMS.enter('thread', 'batch size finder',
-              'The best batch size can be found from losses or gradients, as lr_find finds a learning rate.')
+              'The best batch size can be found from losses or gradients, as lr_find finds a learning rate.',
+              '11_noise.ipynb')
 def bs_finder(ev):
     "Noise scales of the first epoch over the best batch sizes of their rows, within a factor of two"
     p = need(ev.noise[ev.noise.inside] if len(ev.noise) else [], 'the gradient noise scale along runs of a grid')
@@ -89,7 +90,7 @@ CLAIMS.enter_each(compare_ways, [
      Ways('opt', 'lamb', 'adam', 'runs from bs 256 up with LAMB', 'bs >= 256')),
     ('thread', 'ranger', 'Ranger with fit_flat_cos trains large batches as well or better.',
      Ways('opt', 'ranger', 'adam', 'runs from bs 256 up with Ranger and with Adam, both with flat_cos',
-          'bs >= 256 and schedule == "flat_cos"'))])
+          'bs >= 256 and schedule == "flat_cos"'))], '15_optimizers.ipynb')
 
 # %% ../../nbs/lab/08_claims_forum.ipynb #499203cd
 def _on_a_toy(ev): return ev.papers.get('fastai_accumulation', pd.DataFrame())

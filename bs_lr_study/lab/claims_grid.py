@@ -6,7 +6,8 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/lab/claims_grid.html.md"""
 
 # %% auto #0
 __all__ = ['CLAIMS', 'PUBLISHED_POINTS', 'best_run_is', 'top_ten', 'models_alike', 'near_16', 'far_from_16', 'inflection_points',
-           'slower_fall', 'untrainable', 'thousand_outputs', 'hierarchy', 'epoch_times', 'lr_find_18', 'robust_to_lr']
+           'slower_fall', 'both_ends', 'best_lr_photos', 'untrainable', 'thousand_outputs', 'hierarchy', 'epoch_times',
+           'lr_find_18', 'robust_to_lr']
 
 # %% ../../nbs/lab/04_claims_grid.ipynb #04154d01
 import numpy as np, pandas as pd
@@ -15,13 +16,14 @@ from ..analysis.curves import lr_spread, taper_differences
 from ..analysis.stats import best_sets, may_win, pair_margins
 from ..analysis.replicates import batch_effects
 from ..analysis.tables import inflection_table
-from .comparisons import best_cell, cell_gap, cells_with_errors, pair_gaps, span
+from ..analysis.variances import errors
+from .comparisons import assumed, best_cell, cell_gap, cells_with_errors, compare_sizes, pair_gaps, plain, span
 from .evidence import seeds_sd
 from .ledger import Claims, Lacking, Verdict, judge, need
 from ..metrics import metric_of
 
 # %% ../../nbs/lab/04_claims_grid.ipynb #4cdb624a
-CLAIMS = Claims('04_claims_grid.ipynb')
+CLAIMS = Claims('04_claims_grid.ipynb', '../posts/2026-11-22-imagenette.ipynb')
 
 # %% ../../nbs/lab/04_claims_grid.ipynb #cbbe1fde
 @CLAIMS.enter('grid', 'best run', 'The best run is xresnet34 at bs 16, lr 1e-3, with 0.800764.')
@@ -158,6 +160,36 @@ def slower_fall(ev):
     numbers = dict(clear=len(slower), pairs=len(d), slower=slower, reverse=(d.lo > 0).sum())
     each = dict(slower='at lr {lr:lr} against {b} ({diff:.1p} points a doubling)')
     return Verdict(judge(d.lo, d.hi, most=0), template, numbers, each)
+
+# %% ../../nbs/lab/04_claims_grid.ipynb #9c4c2da6
+@CLAIMS.enter('grid', 'both ends on photographs',
+              'On photographs of our own training, too: bs 4 and bs 256 are below bs 16.', '21_photographs.ipynb')
+def both_ends(ev):
+    "The best at bs 16 less the best at 4 and at 256, with BatchNorm"
+    needs = 'photographs at bs 4, 16 and 256'
+    runs = need(ev.photos, needs)
+    return compare_sizes(ev, runs[runs.norm == 'batch'], [(16, 4), (16, 256)], needs)
+
+# %% ../../nbs/lab/04_claims_grid.ipynb #319a1522
+@CLAIMS.enter('grid', 'best lr on photographs',
+              'On photographs of our own training, too, 1e-3 or 1e-2 is better than 1e-4, whatever the batch size.',
+              '21_photographs.ipynb')
+def best_lr_photos(ev):
+    "The better of the two larger learning rates less the smallest, at each batch size that has all three"
+    needs = 'photographs at 1e-4, 1e-3 and 1e-2'
+    runs = need(ev.photos, needs)
+    d = plain(runs[runs.norm == 'batch'])
+    err = errors(d)
+    c = cells_with_errors(d, err).query('n > 0')
+    c = need(c[c.groupby('bs').lr.transform('nunique') == 3], needs)
+    low,high = c[c.lr < 5e-4],c[c.lr > 5e-4]
+    pairs = [(best_cell(high, needs, bs=bs), best_cell(low, needs, bs=bs)) for bs in sorted(c.bs.unique())]
+    diff,lo,hi = pair_gaps(pairs, len(c), ev.level)
+    rows = [dict(bs=a.bs, diff=o, half=h) for (a,_),o,h in zip(pairs, diff, hi - diff)]
+    m = metric_of(d)
+    form,unit = ('.1p', 'points more') if m.in_points else ('.3f', f'gained in {m.label}')
+    each = dict(sizes=f'{{diff:{form}}} ± {{half:{form}}} at bs {{bs}}')
+    return Verdict(judge(lo, hi, least=0), unit + ': {sizes}' + assumed(err), dict(sizes=rows, sd=err.sd), each)
 
 # %% ../../nbs/lab/04_claims_grid.ipynb #60c5e06c
 @CLAIMS.enter('grid', 'untrainable at bs 1', 'xse_resnext50 cannot train at bs 1.')

@@ -19,7 +19,7 @@ from .ledger import Claims, Verdict, judge, need
 from ..metrics import metric_of
 
 # %% ../../nbs/lab/09_claims_text.ipynb #9c1e0a07
-CLAIMS = Claims('09_claims_text.ipynb')
+CLAIMS = Claims('09_claims_text.ipynb', '20_language_models.ipynb')
 
 _NEEDS = 'a language model at several batch sizes and learning rates, two seeds or more'
 

@@ -59,6 +59,7 @@ class Evidence:
     sharp: pd.DataFrame = _empty()    # Epochs at a constant learning rate, with `sharpness` where it was measured
     costs: pd.DataFrame = _empty()    # What an epoch costs by itself: `epoch_costs`
     texts: pd.DataFrame = _empty()    # Runs of language models
+    photos: pd.DataFrame = _empty()   # Own runs on photographs, long enough to be read beside the published ones
 
     @cached_property
     def err(self):
@@ -124,4 +125,4 @@ def evidence(
         noise=noise_study(level=Evidence.level, family=True),
         scaled=scaling_study(), grown=growing_study(), remedied=remedies_study(),
         sharp=sharpness.epochs_df().query('lr == 1e-3'),
-        costs=epoch_costs(cost.to_df(), cost.epochs_df()), texts=_texts())
+        costs=epoch_costs(cost.to_df(), cost.epochs_df()), texts=_texts(), photos=load_runs('photographs'))

@@ -20,6 +20,7 @@ from ..report.page import Part, Table, Text, Value, docs_url
 CLAIMS = claims_grid.CLAIMS | claims_article.CLAIMS | claims_cost.CLAIMS | claims_papers.CLAIMS
 CLAIMS |= claims_forum.CLAIMS | claims_text.CLAIMS
 
+# %% ../../nbs/lab/90_verdicts.ipynb #3d0530b8
 def ledger(
     ev=None, # `Evidence`; all that ships with the package if left out
     source=None, # Of one of `SOURCES` only
@@ -63,5 +64,5 @@ def report_parts(
 ): # list of `Part`; empty unless all runs are among those that the claims are tested on
     "What the ledger adds to a report of runs"
     ev = _shipped()
-    known = {*ev.grid.run, *ev.first.run, *ev.own.run}
+    known = {*ev.grid.run, *ev.first.run, *ev.own.run, *ev.photos.run}
     return [_as_part(_tested())] if set(df.run) <= known else []

@@ -4,7 +4,7 @@ from scipy import stats as ss
 
 from bs_lr_study.analysis.replicates import RunSd
 from bs_lr_study.lab.claims_grid import CLAIMS
-from made_up import change, load, own, test
+from made_up import change, load, own, photos, test
 
 EXACT = RunSd(1e-9, np.inf, 'exact')
 SD = .00780846 # of a run, from the nine cells that were run twice
@@ -137,7 +137,32 @@ OWN = [ # claim, own runs, verdict
 @pytest.mark.parametrize('name,cols,verdict', OWN, ids=[f'{o[0]}-{o[2]}' for o in OWN])
 def test_flips_with_own_runs(ev, name, cols, verdict): assert test(name, own(ev, **cols)).verdict == verdict
 
+LOW,MID,HIGH = [.5, .6, .4],[.6, .7, .5],[.65, .75, .6] # accuracies at three learning rates
+PHOTOS = [ # claim, accuracies by batch size, seeds, verdict
+    ('both ends on photographs', {4: LOW, 16: HIGH, 256: LOW}, 3, 'holds'),
+    ('both ends on photographs', {4: HIGH, 16: MID, 256: LOW}, 3, 'does not hold'),
+    ('both ends on photographs', {4: LOW, 16: HIGH, 256: LOW}, 1, 'holds'),
+    ('both ends on photographs', {4: HIGH, 16: HIGH, 256: LOW}, 3, 'within noise'),
+    ('both ends on photographs', {4: LOW, 16: MID, 256: [.4, .5, .695]}, 3, 'needs an experiment'), # at the edge
+    ('both ends on photographs', {4: LOW, 16: MID}, 3, 'needs an experiment'),
+    ('best lr on photographs', {4: MID, 16: HIGH}, 3, 'holds'),
+    ('best lr on photographs', {4: MID, 16: HIGH[::-1]}, 3, 'holds'),
+    ('best lr on photographs', {4: MID, 16: [.8, .6, .5]}, 3, 'does not hold'),
+    ('best lr on photographs', {4: MID, 16: [.7, .7, .7]}, 3, 'within noise')]
+
+@pytest.mark.parametrize('name,accs,seeds,verdict', PHOTOS, ids=[f'{o[0]}-{o[3]}-{i}' for i,o in enumerate(PHOTOS)])
+def test_flips_with_photographs(ev, name, accs, seeds, verdict):
+    assert test(name, photos(ev, seeds, batch=accs)).verdict == verdict
+
+def test_one_seed_of_photographs_has_an_error_that_is_called_assumed(ev):
+    "And two have one of their own; the numbers are those of the best cells, by hand"
+    one,two = (photos(ev, seeds, batch={4: LOW, 16: MID, 256: LOW}) for seeds in (1, 2))
+    found = [test('both ends on photographs', o) for o in (one, two)]
+    assert 'assumed' in found[0].found and 'pairs of one seed, 2 each' in found[1].found
+    best = one.photos.groupby('bs').acc.max()
+    assert [o['diff'] for o in found[0].numbers['sizes']] == pytest.approx([best[16] - best[4], best[16] - best[256]])
+
 def test_what_has_no_interval_says_so(ev):
     assert 'without an interval' in test('epoch times', own(ev, model=['xresnet18'], seconds=[36.], **A100)).found
 
-def test_every_claim_can_flip(): assert set(CLAIMS) == {o[0] for o in FLIPS + OWN}
+def test_every_claim_can_flip(): assert set(CLAIMS) == {o[0] for o in FLIPS + OWN + PHOTOS}
