@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: study test quick test-all bench faults gpu site posts fix constraints hooks clean
+.PHONY: study test quick test-all bench faults gpu site posts fix pictures constraints hooks clean
 
 # ARGS: further options of `bslr run`
 study: .venv/.ready
@@ -51,6 +51,10 @@ fix: .venv/.ready
 	$(BIN)/nbdev-export
 	$(BIN)/nbdev-clean
 	$(BIN)/python tools/readme.py
+
+# Once a report looks otherwise: draw the terminal and photograph the page that README and the home page show; needs Chromium
+pictures: .venv/.ready
+	$(BIN)/python tools/pictures.py
 
 # The newest versions that pyproject.toml allows, as the ones to test with
 constraints: .venv/.ready
