@@ -75,17 +75,16 @@ def stated(path, pattern):
 NUMBER = r'\b(\d+|' + '|'.join(WORDS) + r')\b'
 
 def test_numbers_that_texts_state_are_current():
-    posts,lab = list((NBS/'posts').glob('*.ipynb')),NBS/'lab'
-    experiments = [o for o in lab.glob('[1-8][0-9]_*.ipynb')]
-    assert stated(ROOT/'CHANGELOG.md', NUMBER + r' posts, ') == [len(posts)]
-    assert stated(ROOT/'CHANGELOG.md', r'posts, ' + NUMBER + ' experiments') == [len(experiments)]
-    assert set(stated(NBS/'index.ipynb', r'(\d+) published runs')) <= {len(load_runs())}
-    assert set(stated(NBS/'index.ipynb', r'published (\d+) runs')) == set(stated(ROOT/'README.md', r'the (\d+) runs\b')) == {len(load_runs())}
-    assert stated(NBS/'index.ipynb', r'of its own, (\d+) runs') == [len(load_study('digits').cfgs)]
-    asked = {o for o in CLAIMS.values() if o.experiment.startswith('21_')}
-    assert stated(ROOT/'CHANGELOG.md', NUMBER + ' claims about them') == [len(asked)]
-    photographs = len(load_runs('photographs'))
-    assert stated(ROOT/'CHANGELOG.md', r'at last: (\d+) runs') == [photographs]
+    posts,experiments = list((NBS/'posts').glob('*.ipynb')),list((NBS/'lab').glob('[1-8][0-9]_*.ipynb'))
+    home,readme,changes = NBS/'index.ipynb',ROOT/'README.md',ROOT/'CHANGELOG.md'
+    published,photographs = len(load_runs()),len(load_runs('photographs'))
+    asked = [o for o in CLAIMS.values() if o.experiment.startswith('21_')]
+    assert stated(changes, NUMBER + r' posts, ') == [len(posts)]
+    assert stated(changes, r'posts, ' + NUMBER + ' experiments') == [len(experiments)]
+    assert stated(changes, NUMBER + ' claims about them') == [len(asked)]
+    assert stated(changes, r'at last: (\d+) runs') == [photographs]
+    assert set(stated(home, r'published (\d+) runs')) == set(stated(readme, r'the (\d+) runs\b')) == {published}
+    assert stated(home, r'of its own, (\d+) runs') == [len(load_study('digits').cfgs)]
 
 def test_each_experiment_is_in_the_table_of_its_room():
     "With its section and its record, which are there"
