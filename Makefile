@@ -1,6 +1,8 @@
 # Each target sets up all it needs in .venv: it asks for git, make and Python 3.11 or later.
 PYTHON ?= python3
 BIN := .venv/bin
+# Kept, whatever the shell says: without it each process compiles torch and fastai anew, seven seconds of a core
+export PYTHONDONTWRITEBYTECODE :=
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: study test quick test-all bench faults gpu site posts fix pictures constraints hooks clean

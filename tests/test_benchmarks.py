@@ -92,3 +92,20 @@ def test_a_day_ends_in_time(tmp_path, monkeypatch):
     rc,text = day.call([sys.executable, '-uc', "import time; print('begun'); time.sleep(60)"], 2, 'cpu')
     assert rc is None and 'begun' in text
     assert not day.is_over('rates', rc, text) and not day.is_over('bs=8', 0, '3 runs left.') and day.is_over('tests', 1, '1 failed')
+
+def test_three_ways_to_train_beside_each_other_have_one_gradient(monkeypatch):
+    "What `beside` times does the same work each way, BatchNorm's statistics in training included"
+    torch = pytest.importorskip('torch')
+    pytest.importorskip('fastai')
+    beside = load('beside', monkeypatch)
+    nets = beside.networks(3)
+    x,y = torch.randn(4, 1, 8, 8),torch.arange(4)
+    beside.apart(nets, x, y)()
+    mapped = beside.mapped(nets, x, y)()
+    for name,_ in nets[0].named_parameters():
+        grads = torch.stack([dict(o.named_parameters())[name].grad for o in nets])
+        torch.testing.assert_close(mapped[name], grads, rtol=1e-3, atol=1e-5)
+    one = beside.grouped(nets, x, y)
+    one()
+    grads = torch.cat([p.grad.flatten() for p in one.__closure__[0].cell_contents.parameters()])
+    torch.testing.assert_close(grads.norm(), sum(p.grad.norm()**2 for o in nets for p in o.parameters())**.5, rtol=1e-4, atol=1e-5)
