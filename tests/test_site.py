@@ -76,6 +76,20 @@ def test_faults_of_a_post_are_named(tmp_path):
     path.write_text(json.dumps(nb))
     assert any('does not install the package' in o for o in notebooks.post_faults(path, run=False))
 
+def test_posts_can_be_read_in_minutes(tmp_path):
+    "An answer to look at early, few words, code that fits; what is hidden may be wide"
+    text = lambda source: dict(cell_type='markdown', metadata={}, source=source)
+    picture = '![The answer.](a.png)'
+    def faults(*cells):
+        path = tmp_path/'t.ipynb'
+        path.write_text(json.dumps(notebook(*cells)))
+        return list(notebooks.form_faults(notebooks.read_nb(path)))
+    assert faults(text('word '*80), text(picture + ' word'*1120), code_cell(f'#| hide\n{"x"*99}')) == []
+    assert faults(text('word '*81), text(picture), code_cell('y'*91)) == [
+        '81 words before the first picture', 'a line of 91 columns: ' + 'y'*91]
+    drawn = code_cell('plot()', dict(output_type='display_data', metadata={}, data={'image/png': ''}))
+    assert faults(drawn, text('word '*1201)) == ['1201 words']
+
 def test_a_run_ends_where_it_began(tmp_path):
     "Also one that fails in a folder of its own"
     code = f'import os; os.chdir({str(tmp_path)!r}); 1/0'
@@ -343,6 +357,11 @@ def test_posts_can_be_run_on_colab(parsed):
     at = notebooks.addresses()[0].removeprefix('https://github.com/')
     colab = f'https://colab.research.google.com/github/{at}/blob/main/nbs/posts/'
     for post,page in zip(POSTS, POST_PAGES): assert colab + post.name in parsed[page].links, page
+
+def test_posts_say_how_long_they_take(site):
+    for post,page in zip(POSTS, POST_PAGES):
+        n = notebooks.minutes(notebooks.read_nb(post))
+        assert 2 < n < 7 and f'{n} minutes to read' in (site/page).read_text(encoding='utf-8'), page
 
 def test_pictures_have_alternative_texts(parsed):
     bare = [(n, o) for n,p in parsed.items() for o in p.pictures if o is None or (not o.strip() and 'posts/index' not in n)]

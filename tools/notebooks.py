@@ -12,8 +12,9 @@ from nbdev.clean import clean_nb
 
 from address import ROOT, addresses
 
-POST = 'title', 'date', 'description', 'categories', 'image', 'image-alt' # what each post says of itself
+POST = 'title', 'author', 'date', 'description', 'categories', 'image', 'image-alt' # what each post says of itself
 SIZE = 1 << 20 # bytes that a post may have
+WORDS,BEFORE,COLUMNS = 1200,80,90 # of prose, of prose before the first picture, of a line of code that is shown
 
 def found(pattern): return sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob(pattern))
 
@@ -78,6 +79,30 @@ def undescribed(path):
         if c.cell_type != 'code' or not has_picture(c) or re.search(r'^#[|] fig-alt: *\S', c.source, re.M): continue
         yield f'{path.name}: a picture has no fig-alt: {c.source.splitlines()[0]}'
 
+def words(cell): return len(re.sub(r'!\[[^\]]*\]\([^)]*\)', '', cell.source).split()) if cell.cell_type == 'markdown' else 0
+
+def minutes(nb): return -(-sum(map(words, nb.cells))//200) # as lists of posts count them
+
+def words_before_a_picture(nb):
+    "How much one reads before there is something to look at"
+    read = 0
+    for c in nb.cells:
+        if has_picture(c): return read
+        if '![' in c.source: return read + len(c.source.partition('![')[0].split())
+        read += words(c)
+    return read
+
+def long_lines(nb):
+    "Lines of code that the page has to scroll for"
+    cells = [c for c in nb.cells if c.cell_type == 'code' and not re.match(r'#[|] (hide|eval: false)', c.source)]
+    return [o for c in cells for o in c.source.splitlines() if len(o) > COLUMNS and not o.startswith('#|')]
+
+def form_faults(nb):
+    "What makes a post long to read, as sentences"
+    if (n := sum(map(words, nb.cells))) > WORDS: yield f'{n} words'
+    if (n := words_before_a_picture(nb)) > BEFORE: yield f'{n} words before the first picture'
+    yield from (f'a line of {len(o)} columns: {o.strip()}' for o in long_lines(nb))
+
 def post_faults(path, run=True):
     "What is wrong with a post, as sentences"
     nb,repo = read_nb(path),addresses()[0]
@@ -89,6 +114,7 @@ def post_faults(path, run=True):
         yield f'{path.name}: there is no picture {front["image"]}: `make fix` writes it'
     if f'git+{repo}' not in first: yield f'{path.name}: the first cell does not install the package from {repo}'
     if path.stat().st_size > SIZE: yield f'{path.name}: {path.stat().st_size >> 10} kB'
+    yield from (f'{path.name}: {o}' for o in form_faults(nb))
     yield from undescribed(path)
     if run and next(apart(outputs_anew, [path])) != outputs(nb):
         yield f'{path.name}: its outputs are not those of its code: run it again and save it'

@@ -18,7 +18,7 @@ from nbdev.processors import FilterDefaults, exec_show_docs
 from nbdev.showdoc import show_doc
 
 from address import ROOT, addresses
-from notebooks import apart, found, front_matter, has_picture, kept_main, post_faults, posts, save, summaries, undescribed
+from notebooks import apart, found, front_matter, has_picture, kept_main, minutes, post_faults, posts, save, summaries, undescribed
 
 def config(): return yaml.safe_load((ROOT/'_quarto.yml').read_text(encoding='utf-8'))
 
@@ -118,7 +118,9 @@ def run_here(src, repo):
     return [dict(text='Run it on Colab', href=colab, icon='play-circle'),
             dict(text='The notebook', href=f'{repo}/blob/main/{src}', icon='github')]
 
-def badge(links): return '::: {.badges}\n' + ' '.join(f'[{o["text"]}]({o["href"]}){{.badge-link}}' for o in links) + '\n:::'
+def badge(links, said=''):
+    linked = ' '.join(f'[{o["text"]}]({o["href"]}){{.badge-link}}' for o in links)
+    return f'::: {{.badges}}\n{linked} {said}\n:::'
 
 def markdown(source): return dict2obj(dict(cell_type='markdown', metadata={}, source=source))
 
@@ -139,7 +141,7 @@ def page(src, pages, copies, repo, site, run=True):
     links = run_here(src, repo)
     if 'posts/' in src:
         fold_drawing(nb)
-        nb.cells.insert(0, markdown(badge(links)))
+        nb.cells.insert(0, markdown(badge(links, f'{minutes(nb)} minutes to read')))
     elif src != 'nbs/index.ipynb': front['code-links'] = links[1:]
     head = f'---\n{yaml.dump(front, sort_keys=False, allow_unicode=True)}---'
     nb.cells.insert(0, dict2obj(dict(cell_type='raw', metadata={}, source=head)))
