@@ -85,11 +85,11 @@ class RunConfig:
     epochs: Counted = 5      # The budget: passes over the training images
     size: Counted|None = None   # Image side in pixels; None for data that come in one size
     n_out: Counted|None = None  # Outputs of the model; None for one a class
-    schedule: Literal['one_cycle', 'flat_cos', 'constant', 'step', 'fine_tune'] = 'one_cycle' # 'step': see `drops`
+    schedule: Literal['one_cycle', 'flat_cos', 'constant', 'step', 'wsd', 'fine_tune'] = 'one_cycle' # 'step': see `drops`
     opt: ObjectName = 'adam' # Optimizer by name, or `package.module:function`; 'ranger': lookahead on RAdam
     wd: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01 # Decoupled weight decay; norms and biases are spared
     norm: Literal['batch', 'group', 'ghost', 'layer', 'instance', 'frozen', 'none'] = 'batch' # Normalization layers
-    regime: Literal['none', 'grow'] = 'none' # 'grow': where 'step' would divide lr, multiply bs, which begins at `bs`
+    regime: Literal['none', 'grow', 'seesaw'] = 'none' # What 'step' changes: lr; bs in its place; bs and the root of lr
     valid_pct: Share = 0.2                    # Share held out, where the data have no split of their own
     split_seed: Seed = 0                      # Seed of that random split, shared by all runs
     micro_bs: Counted|None = None             # Examples of one forward and backward pass; None for all `bs` at once
@@ -108,6 +108,7 @@ class RunConfig:
     freeze_epochs: Annotated[int, Field(ge=0)]|None = None # Of 'fine_tune': first epochs, of the head alone; None: 1
     lr_mult: Positive|None = None # lr of the first layers is lr/lr_mult; None: 1, with 'fine_tune' 100
     clip: Positive|None = None # Longest gradient: a longer one is scaled down to this norm; None: as it is
+    cooldown: Share|None = None # Of schedule 'wsd': share of the updates in which lr falls to 0 at the end; None: 0.2
     x: Annotated[Any, AfterValidator(_extras)] = Extras() # Own axes: name = number or word
 
     @model_validator(mode='after')
@@ -192,13 +193,12 @@ def grid(
 def stages(
     cfg, # `RunConfig`
 ): # list of (batch size, share of the peak learning rate), one an epoch
-    "What 'step' and 'grow' make of an epoch"
-    if cfg.schedule != 'step': return [(cfg.bs, 1.)]*cfg.epochs
+    "What 'step' and a regime make of an epoch"
     def stage(k):
-        if cfg.regime != 'grow': return cfg.bs,cfg.factor**-k
         whole = cfg.bs*cfg.factor**k
-        bs = min(round(whole), cfg.max_bs or math.inf)
-        return bs,bs/whole
+        bs = cfg.bs if cfg.regime == 'none' else min(round(whole), cfg.max_bs or math.inf)
+        if cfg.schedule != 'step': return bs,1.
+        return bs,(math.sqrt(cfg.bs*bs) if cfg.regime == 'seesaw' else bs)/whole
     return [stage(epoch*(cfg.drops + 1)//cfg.epochs) for epoch in range(cfg.epochs)]
 
 def steps_by_epoch(

@@ -48,7 +48,7 @@ def _need(df, columns, what):
 # %% ../../nbs/analysis/13_budgets.ipynb #4c06b210
 def _grew(runs):
     "Whether each run's batches grew, so that its updates are not spread evenly over the epochs"
-    return runs.regime == 'grow' if 'regime' in runs else pd.Series(False, runs.index)
+    return runs.regime.isin(['grow', 'seesaw']) if 'regime' in runs else pd.Series(False, runs.index)
 
 def planned_steps(
     runs, # A row a run, as `Store.to_df` gives it: `epochs`, `bs`, `n_train`
@@ -90,7 +90,7 @@ def _check_trials(runs, epochs):
     _need(epochs, ['run', 'epoch'], 'the epochs')
     comparable(any_length(runs))
     if len(grew := runs.run[_grew(runs)]): raise ValueError(
-        f"{grew.iloc[0]} has a batch size that grows (regime 'grow'): "
+        f"{grew.iloc[0]} has a batch size that grows (regime 'grow' or 'seesaw'): "
         'its updates and examples are not spread evenly over its epochs')
     if len(twice := runs.run[runs.run.duplicated()]): raise ValueError(
         f'two runs are called {twice.iloc[0]!r}: give each its own name')

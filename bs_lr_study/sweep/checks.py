@@ -46,7 +46,7 @@ def _load_opt(cfg):
 def _check_own_axes(cfg, models):
     "A SweepError if an own axis goes to nobody, so that its values would make no difference"
     takers = model_function(cfg.model, models),_load_opt(cfg)
-    taken = set(chain.from_iterable(fitting(o, own_values(cfg)) for o in takers))
+    taken = {*data_kind(cfg.data).own, *chain.from_iterable(fitting(o, own_values(cfg)) for o in takers)}
     if odd := [k for k in own_values(cfg) if k not in taken]:
         raise SweepError(f'x.{odd[0]}: neither model {cfg.model} nor opt {cfg.opt} takes {odd[0]!r}: '
                          f'make it a parameter of one of them, or call it x.tag if it only names the runs')

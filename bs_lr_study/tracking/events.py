@@ -27,7 +27,7 @@ def wandb_id(
 def _steps_after(epoch, d, cfg):
     "Updates that a run had made after an epoch"
     n_train = d['env'].get('n_train', 0)
-    if cfg['regime'] == 'grow' and n_train: return steps_by_epoch(RunConfig(**d['config']), n_train)[epoch-1]
+    if cfg['regime'] != 'none' and n_train: return steps_by_epoch(RunConfig(**d['config']), n_train)[epoch-1]
     made = d['cost'].get('steps', 0)//len(d['metrics']) if d['status'] == 'ok' else 0
     return epoch*(made or n_train//cfg['bs'] or 1)
 

@@ -17,6 +17,6 @@ DATA |= dict(digits=f'{_HERE}.data:DIGITS', python=f'{_HERE}.text:PYTHON', text=
 MODELS |= {o: f'{_HERE}.models:{o}' for o in ('small', 'xresnet18', 'xresnet34', 'xse_resnext50', 'narrow')}
 MODELS |= {o: f'{_HERE}.gpt:{o}' for o in ('gpt', 'gpt_wide', 'lstm')}
 OPTIMIZERS |= dict(adam='fastai.optimizer:Adam', sgd='fastai.optimizer:SGD', radam='fastai.optimizer:RAdam')
-OPTIMIZERS |= {k: f'{_HERE}.optim:{v}' for k,v in dict(lamb='Lamb', lookahead='lookahead', ranger='ranger').items()}
+OPTIMIZERS |= {k: f'{_HERE}.optim:{v}' for k,v in dict(lamb='Lamb', lookahead='lookahead', ranger='ranger', muon='Muon').items()}
 _TORCH = 'AdamW','NAdam','Adamax','Adagrad','Adadelta','RMSprop','ASGD','Adafactor'
 OPTIMIZERS |= {o.lower(): f'torch.optim:{o}' for o in _TORCH}

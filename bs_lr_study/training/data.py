@@ -178,6 +178,7 @@ class DataKind:
     check: object = _nothing # Function of a `RunConfig` that raises a `DataError`
     source: object = None # For the fast engine: name of a function of a `RunConfig`, path and device; None: left to the reference
     tokens: object = None # Function of a `RunConfig` that gives the tokens of an example; None where data have none
+    own: tuple = () # Own axes that say something of the data, as 'context' of `x.context`
 
 IMAGES = DataKind(image_dls, 3, _find_images, _images_fingerprint, _check_images, 'images')
 DIGITS = DataKind(lambda cfg, path, device, n: digits_dls(cfg, device), 1, _no_path, _digits_fingerprint, _check_digits, 'digits')

@@ -14,6 +14,7 @@ import torch
 from fastai.callback.schedule import combined_cos
 
 from ..runs import stages
+from .learner import cooled
 from .norms import spared
 
 # %% ../../nbs/training/21_member_opt.ipynb #6a984e0f
@@ -33,6 +34,7 @@ def _curves(cfg):
     lr,mom = _flat(1.),_flat(.9)
     if cfg.schedule == 'one_cycle': lr,mom = combined_cos(rise, 1/25., 1., 1/1e5),combined_cos(rise, .95, .85, .95)
     if cfg.schedule == 'flat_cos': lr = combined_cos(.75, 1., 1., 1/1e5)
+    if cfg.schedule == 'wsd': lr = cooled(cfg, 1.)
     return lr,mom if cfg.mom is None else _flat(cfg.mom)
 
 def _ramp(cfg, n):

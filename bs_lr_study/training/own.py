@@ -42,7 +42,7 @@ def learner_function(
 # %% ../../nbs/training/16_own.ipynb #d9fb3eb1
 # What the study sees to with any Learner; all else is up to the function
 OBEYED = {'data', 'model', 'bs', 'lr', 'seed', 'epochs', 'schedule', 'drops', 'factor', 'regime', 'max_bs', 'warmup',
-          'micro_bs', 'learner', 'freeze_epochs', 'lr_mult', 'clip'}
+          'micro_bs', 'learner', 'freeze_epochs', 'lr_mult', 'clip', 'cooldown'}
 _FIELDS = {f.name for f in fields(RunConfig)}
 
 def _plain(values): return config(**values)
@@ -82,7 +82,7 @@ def _check_loaders(dls, cfg):
     if bs_of(dl) != cfg.bs:
         raise LearnerError(f'it trains on batches of {bs_of(dl)} where the config says bs {cfg.bs}: '
                            'make its DataLoaders with bs=cfg.bs')
-    if cfg.regime == 'grow' and 'bs' not in vars(dl):
+    if cfg.regime != 'none' and 'bs' not in vars(dl):
         library = type(dl).__module__.split('.')[0]
         raise LearnerError(f"the batch size of a {library} DataLoader cannot grow: give it fastai's, or leave regime out")
 

@@ -7,7 +7,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/training/text.html.md"""
 # %% auto #0
 __all__ = ['CHUNK', 'N_CHUNKS', 'PYTHON_VALID', 'N_PYTHON', 'TEXT_SUFFIXES', 'TOKENIZER', 'CONTEXT', 'TEXT', 'PYTHON',
            'python_text', 'text_files', 'read_texts', 'split_text', 'TextData', 'load_text', 'text_fingerprint',
-           'blocks', 'TextBlocks', 'context_of', 'text_dls', 'text_source']
+           'blocks', 'spread', 'TextBlocks', 'context_of', 'text_dls', 'text_source']
 
 # %% ../../nbs/training/04_text.ipynb #b60edece
 import hashlib
@@ -136,21 +136,36 @@ def blocks(
                     'give a longer text or a smaller context')
 
 # %% ../../nbs/training/04_text.ipynb #b64837ec
+def spread(
+    xs, # Array of blocks
+    n,  # How many of them
+): # Array
+    "So many blocks, evenly from the whole text"
+    return xs[np.arange(n)*len(xs)//n]
+
 class TextBlocks:
     "The blocks of a text on a device"
     def __init__(self,
         data,    # `TextData`
         context, # Tokens of a block
         device=None, # torch device
+        tokens=None, # Tokens to train on, evenly from the whole text; all by default
     ):
         self.n_classes,self.n_in = data.n_tokens,context
-        parts = [*blocks(data.train, context), *blocks(data.valid, context, 'validation')]
+        train = blocks(data.train, context)
+        if tokens: train = [spread(o, _n_blocks(tokens, context, len(o))) for o in train]
+        parts = [*train, *blocks(data.valid, context, 'validation')]
         self.xt,self.yt,self.xv,self.yv = (torch.as_tensor(o, device=device) for o in parts)
         self.n_train,self.n_valid = len(self.xt),len(self.xv)
 
     def train_batch(self, idx, gen): return self.xt[idx],self.yt[idx]
 
     def valid_batches(self, bs=64): return zip(self.xv.split(bs), self.yv.split(bs))
+
+def _n_blocks(tokens, context, most):
+    "Blocks in so many tokens; a `DataError` if that is none, or more than the text has"
+    if context <= tokens <= most*context: return tokens//context
+    raise DataError(f'x.tokens = {tokens}: expected {context} (one block) to {most*context} (all of the training text)')
 
 # %% ../../nbs/training/04_text.ipynb #5bbc76a5
 CONTEXT = 64 # Tokens of a block, unless `x.context` says otherwise
@@ -159,12 +174,20 @@ def context_of(
     cfg, # `RunConfig`
 ): # int
     "Tokens of a block"
-    context = cfg.x.get('context', CONTEXT)
-    if isinstance(context, int) and context >= 1: return context
-    raise DataError(f'x.context = {context!r}: expected a whole number of tokens, such as 64')
+    return _whole(cfg, 'context', CONTEXT)
+
+def _whole(cfg, name, default):
+    "The value of an own axis that counts tokens"
+    value = cfg.x.get(name, default)
+    if value is default or isinstance(value, int) and value >= 1: return value
+    raise DataError(f'x.{name} = {value!r}: expected a whole number of tokens, such as {CONTEXT}')
+
+def _source(cfg, path, device=None):
+    "The blocks that a config asks for"
+    return TextBlocks(load_text(path, cfg.valid_pct), context_of(cfg), device, _whole(cfg, 'tokens', None))
 
 def text_dls(
-    cfg,         # `RunConfig`: its `bs`, `valid_pct` and `x.context` matter here
+    cfg,         # `RunConfig`: its `bs`, `valid_pct`, `x.context` and `x.tokens` matter here
     path=None,   # A text file or folder; Python's own by default
     device=None, # torch device
     num_workers=0, # Not used: all is in memory
@@ -172,7 +195,7 @@ def text_dls(
     "A text in batches of blocks"
     from fastai.data.core import DataLoaders
     from fastai.data.load import DataLoader
-    source = TextBlocks(load_text(path, cfg.valid_pct), context_of(cfg))
+    source = _source(cfg, path)
     train = DataLoader(list(zip(source.xt, source.yt)), bs=cfg.bs, shuffle=True, drop_last=True, device=device)
     valid = DataLoader(list(zip(source.xv, source.yv)), bs=64, device=device)
     dls = DataLoaders(train, valid, device=device)
@@ -188,7 +211,7 @@ def _find_text(name, path=None, cache=None, valid=None):
 
 def _check_text(cfg):
     "A `DataError` where a config asks of a text what only images have"
-    context_of(cfg)
+    for name in ('context', 'tokens'): _whole(cfg, name, CONTEXT)
     if cfg.size is not None:
         raise DataError(f'text has no pixels: leave size out (it is {cfg.size}); x.context says how long a block is')
     if cfg.aug not in ('usual', 'none'): raise DataError(f'text is not augmented: leave aug out (it is {cfg.aug})')
@@ -201,8 +224,8 @@ def text_source(
     device='cpu', # torch device
 ): # `TextBlocks`
     "The text for the fast engine"
-    return TextBlocks(load_text(path, cfg.valid_pct), context_of(cfg), device)
+    return _source(cfg, path, device)
 
 TEXT = DataKind(text_dls, context_of, _find_text, lambda path, valid: text_fingerprint(path), _check_text,
-                'bs_lr_study.training.text:text_source', context_of)
+                'bs_lr_study.training.text:text_source', context_of, ('context', 'tokens'))
 PYTHON = replace(TEXT, find=_no_path)
