@@ -146,7 +146,7 @@ def page(src, pages, copies, repo, site, run=True):
     links = run_here(src, repo)
     if 'posts/' in src:
         fold_drawing(nb)
-        nb.cells.insert(0, markdown(badge(links, f'{minutes(nb)} minutes to read')))
+        nb.cells.insert(0, markdown(badge(links, f'{minutes(nb)}\xa0minutes\xa0to\xa0read')))
     elif src != 'nbs/index.ipynb': front['code-links'] = links[1:]
     head = f'---\n{yaml.dump(front, sort_keys=False, allow_unicode=True)}---'
     nb.cells.insert(0, dict2obj(dict(cell_type='raw', metadata={}, source=head)))
