@@ -17,7 +17,7 @@ from ..analysis.stats import best_sets, may_win, pair_margins
 from ..analysis.replicates import batch_effects
 from ..analysis.tables import inflection_table
 from ..analysis.variances import errors
-from .comparisons import assumed, best_cell, cell_gap, cells_with_errors, compare_sizes, pair_gaps, plain, span
+from .comparisons import assumed, best_cell, cell_gap, cells_with_errors, compare_sizes, pair_gaps, plain, span, whole_seeds
 from .evidence import seeds_sd
 from .ledger import Claims, Lacking, Verdict, judge, need
 from ..metrics import metric_of
@@ -178,7 +178,7 @@ def best_lr_photos(ev):
     "The better of the two larger learning rates less the smallest, at each batch size that has all three"
     needs = 'photographs at 1e-4, 1e-3 and 1e-2'
     runs = need(ev.photos, needs)
-    d = plain(runs[runs.norm == 'batch'])
+    d = plain(whole_seeds(runs[runs.norm == 'batch']))
     err = errors(d)
     c = cells_with_errors(d, err).query('n > 0')
     c = need(c[c.groupby('bs').lr.transform('nunique') == 3], needs)
