@@ -1,5 +1,5 @@
 """The benchmarks run, and what they say follows from the times that they measured."""
-import importlib.util, json, statistics, subprocess, sys
+import importlib.util, json, re, statistics, subprocess, sys, tomllib
 from pathlib import Path
 
 import pandas as pd, pytest
@@ -120,3 +120,13 @@ def test_three_ways_to_train_beside_each_other_have_one_gradient(monkeypatch):
     one()
     grads = torch.cat([p.grad.flatten() for p in one.__closure__[0].cell_contents.parameters()])
     torch.testing.assert_close(grads.norm(), sum(p.grad.norm()**2 for o in nets for p in o.parameters())**.5, rtol=1e-4, atol=1e-5)
+
+def test_wheels_hold_all_that_a_day_on_a_gpu_asks_for(monkeypatch):
+    "What trains, and what its tests run with, are among the extras that are gathered"
+    extras = tomllib.loads((BENCHMARKS.parent/'pyproject.toml').read_text())['project']['optional-dependencies']
+    def names(extra):
+        for o in extras[extra]:
+            own = re.fullmatch(r'bs_lr_study\[(.+)\]', o)
+            yield from (n for e in own[1].split(',') for n in names(e)) if own else [re.match(r'[\w-]+', o)[0]]
+    gathered = {n for e in load('wheels', monkeypatch).EXTRAS for n in names(e)}
+    assert {'torch', 'torchvision', 'fastai', 'pytest', 'wandb'} <= gathered
