@@ -57,6 +57,7 @@ fix: .venv/.ready
 # Once a report looks otherwise: draw the terminal and photograph the page that README and the home page show; needs Chromium
 pictures: .venv/.ready
 	$(BIN)/python tools/pictures.py
+	$(BIN)/python tools/sweep_picture.py
 
 # The newest versions that pyproject.toml allows, as the ones to test with
 constraints: .venv/.ready

@@ -12,6 +12,7 @@ from rich.terminal_theme import DIMMED_MONOKAI
 from rich.text import Text
 
 from bs_lr_study.analysis import load_runs
+from bs_lr_study.report.compose import report
 from bs_lr_study.report.terminal import print_tables
 
 IMAGES = Path(__file__).parents[1]/'nbs'/'images'
@@ -40,22 +41,25 @@ def svg_text(svg):
 
 def fingerprint(text):
     "Of what a report says first"
-    return hashlib.sha256(text.plain.encode()).hexdigest()[:16]
+    return hashlib.sha256(str(text).encode()).hexdigest()[:16]
 
-def photograph(df, text, path):
+def browser():
+    "The program that takes photographs"
+    names = 'chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'
+    return os.environ.get('BSLR_CHROME') or next(filter(None, map(shutil.which, names)))
+
+def photograph(made, text, path, window=PAGE, scale=1):
     "The top of a report's page, as a browser shows it, small; what it was drawn from is written into it"
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
     from playwright.sync_api import sync_playwright
-    from bs_lr_study.report.compose import report
-    where = os.environ.get('BSLR_CHROME') or next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))))
     with tempfile.TemporaryDirectory() as tmp, sync_playwright() as p:
-        page,shot = report(df, 'Batch size and learning rate: 2025-06-04').save(f'{tmp}/report.html')[0],f'{tmp}/shot.png'
-        browser = p.chromium.launch(executable_path=where, chromium_sandbox=False)
-        view = browser.new_page(viewport=PAGE, color_scheme='light')
+        page,shot = made.save(f'{tmp}/report.html')[0],f'{tmp}/shot.png'
+        chrome = p.chromium.launch(executable_path=browser(), chromium_sandbox=False)
+        view = chrome.new_page(viewport=window, color_scheme='light', device_scale_factor=scale)
         view.goto(Path(page).resolve().as_uri())
         view.screenshot(path=shot)
-        browser.close()
+        chrome.close()
         info = PngInfo()
         info.add_text('source', fingerprint(text))
         Image.open(shot).convert('RGB').quantize(64, dither=Image.Dither.NONE).save(path, optimize=True, pnginfo=info)
@@ -66,4 +70,4 @@ def main():
     df = load_runs('2025-06-04')
     text = shown(df)
     (IMAGES/'terminal.svg').write_text(terminal(text), encoding='utf-8')
-    photograph(df, text, IMAGES/'report.png')
+    photograph(report(df, 'Batch size and learning rate: 2025-06-04'), text, IMAGES/'report.png')

@@ -72,10 +72,10 @@ def _folded(rows, shape, fields, stride, padding, dilation):
     groups,n,height,width,kh,kw,c = fields
     (sh,sw),(dh,dw) = stride,dilation
     x = rows.new_zeros(n, *shape[2:], groups, c)
-    for i in range(kh):
-        for j in range(kw):
-            seen = x[:,i*dh:i*dh + height*sh:sh,j*dw:j*dw + width*sw:sw]
-            seen += rows[:,:,:,:,i,j].permute(1, 2, 3, 0, 4)
+    sn,down,right,*inner = x.stride()
+    places = [i*dh*down + j*dw*right for i in range(kh) for j in range(kw)]
+    seen = [x.as_strided((n, height, width, groups, c), (sn, sh*down, sw*right, *inner), o) for o in places]
+    torch._foreach_add_(seen, rows.permute(4, 5, 1, 2, 3, 0, 6).flatten(0, 1).unbind()) # one after another, since they overlap
     h,w = padding
     return x[:,h:shape[2] - h,w:shape[3] - w].flatten(3).permute(0, 3, 1, 2)
 

@@ -164,7 +164,7 @@ def test_the_plan_is_the_fastest(monkeypatch, taken, members):
     cfgs = grid(data='digits', model='small', bs=4, lr=[1e-4, 1e-3, 1e-2, 1e-1], seed=[0, 1, 2])
     assert plan_row(cfgs, Digits()) == Plan(members)
 
-WAYS = [((.02, .01, .015), dict(onednn=False)), ((.02, .015, .01), dict(unfold=True)), ((.02, .0195, .0195), {})]
+WAYS = [((.02, .01, .015), dict(onednn=False)), ((.02, .015, .01), dict(unfold=True)), ((.02, .019, .0185), {})]
 
 @pytest.mark.parametrize('taken,how', WAYS)
 def test_the_plan_takes_the_convolutions_that_are_clearly_the_fastest(monkeypatch, taken, how):
