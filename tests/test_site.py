@@ -613,6 +613,24 @@ def test_listing_and_categories(visit):
         assert shown() == [o['title'] for o in fronts if kind in o['categories']]
     for img in page.locator('.quarto-post img').all(): assert img.get_attribute('alt')
 
+def test_claims_are_picked_by_keyboard(visit):
+    "By verdict and by source; the address holds what was picked, and a link to a claim shows it all the same"
+    page = visit('nbs/lab/verdicts.html')
+    rows = page.locator('tr:has(td a[id])')
+    shown = lambda: [o for o in rows.all() if o.is_visible()]
+    everything = len(shown())
+    page.get_by_label('Verdict').focus()
+    page.keyboard.type('holds')
+    assert 0 < len(shown()) < everything and all(o.locator('td').nth(1).inner_text() == 'holds' for o in shown())
+    assert page.locator('output').inner_text() == f'{len(shown())} of {everything} claims' and page.url.endswith('?verdict=holds')
+    page.reload()
+    assert 0 < len(shown()) < everything
+    page.get_by_label('Source').select_option(label='A reader of that article')
+    assert len(shown()) <= 1 and not page.locator('main h2', has_text='V. Bakshi').first.is_visible()
+    page.evaluate("location.hash = 'lr_find-for-xresnet34'")
+    page.wait_for_function("document.querySelector('output').textContent.startsWith('%d of')" % everything)
+    assert page.locator('#lr_find-for-xresnet34').locator('xpath=ancestor::tr').is_visible()
+
 def test_theme(visit):
     "The switch turns the page dark and back"
     page = visit('index.html')
