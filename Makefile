@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE :=
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: study test quick test-all bench faults gpu site posts fix constraints hooks clean
+.PHONY: study test quick test-all bench faults gpu site posts fix pictures constraints hooks clean
 
 # ARGS: further options of `bslr run`
 study: .venv/.ready
@@ -53,6 +53,11 @@ fix: .venv/.ready
 	$(BIN)/nbdev-export
 	$(BIN)/nbdev-clean
 	$(BIN)/python tools/readme.py
+
+# Once a report looks otherwise: draw the terminal and photograph the page that README and the home page show; needs Chromium
+pictures: .venv/.ready
+	$(BIN)/python tools/pictures.py
+	$(BIN)/python tools/sweep_picture.py
 
 # The newest versions that pyproject.toml allows, as the ones to test with
 constraints: .venv/.ready

@@ -1,5 +1,6 @@
 """Seconds of an update, its batch included, by each way of training: call one with how many updates to make"""
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -24,14 +25,17 @@ class Published:
 
 class Fast:
     "A row of the fast engine; seconds are those of all members together"
-    def __init__(self, cfgs, source, onednn=True, device='cpu', **opts):
+    def __init__(self, cfgs, source, onednn=True, device='cpu', unfold=False, **opts):
         from bs_lr_study.training.row import Row
-        self.cfg,self.source,self.onednn,self.device = cfgs[0],source,onednn,torch.device(device)
-        with self.flags(): self.row = Row(cfgs, source, device=self.device, **opts)
+        self.cfg,self.source,self.onednn,self.unfold,self.device = cfgs[0],source,onednn,unfold,torch.device(device)
+        with self.flags(): self.row = Row(cfgs, source, device=self.device, unfold=unfold, **opts)
         self.k = len(cfgs)
+    @contextmanager
     def flags(self):
+        "What the engine sets while it trains"
         from bs_lr_study.training.fast import with_onednn
-        return with_onednn(self.onednn)
+        from bs_lr_study.training.outcome import memory_kept
+        with with_onednn(self.onednn), memory_kept(): yield
     def batches(self, n):
         "The engine's batches, gathered in its blocks where `n` of them fill one, else one by one, which takes longer"
         from bs_lr_study.training.row import batches
@@ -40,6 +44,7 @@ class Fast:
     def __call__(self, n):
         self.row.members.train()
         with self.flags():
+            for x,y in self.batches(1): self.row.update(x, y, .1, .9) # asks for the memory, as the first update of a row does
             start = time.perf_counter()
             for x,y in self.batches(n): self.row.update(x, y, .1, .9)
             if self.device.type == 'cuda': torch.cuda.synchronize(self.device)

@@ -8,15 +8,16 @@ import argparse, subprocess, sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+EXTRAS = 'dev','wandb' # what trains, what `make gpu` tests with, what is compared with
 # pip takes them one by one
 TAGS = [*(f'manylinux_2_{i}_{{}}' for i in range(5, 29)), *(f'manylinux{o}_{{}}' for o in (1, 2010, 2014)), 'linux_{}']
 
 def call(*args): subprocess.run([str(o) for o in args], check=True, cwd=ROOT)
 
 def resolve(to, python, arch, extras):
-    "Write requirements.txt: every distribution and its version"
+    "Write requirements.txt: every distribution and its version; some ask for more than the first patch of a Python"
     how = '--quiet', '--no-header', '--no-annotate', '--only-binary', ':all:'
-    machine = '--python-version', python, '--python-platform', f'{arch}-manylinux_2_28'
+    machine = '--python-version', f'{python}.9', '--python-platform', f'{arch}-manylinux_2_28'
     what = '--constraint', 'constraints.txt', *(f'--extra={o}' for o in extras)
     call(sys.executable, '-m', 'uv', 'pip', 'compile', *how, *machine, *what, '--output-file', to/'requirements.txt', 'pyproject.toml')
 
@@ -33,7 +34,7 @@ def main():
     p.add_argument('to', type=Path, help='folder for the wheels')
     p.add_argument('--python', default=f'{sys.version_info.major}.{sys.version_info.minor}', help="the offline machine's Python")
     p.add_argument('--arch', default='x86_64', choices=['x86_64', 'aarch64'], help='its processor')
-    p.add_argument('--extra', nargs='*', default=['wandb'], help="extras of this project's")
+    p.add_argument('--extra', nargs='*', default=EXTRAS, help="extras of this project's")
     p.add_argument('--dry-run', action='store_true', help='resolve, but download nothing')
     args = p.parse_args()
     to = args.to.resolve()
@@ -44,6 +45,6 @@ def main():
     download(to, args.python, args.arch)
     print(f'''Copy this repository with {args.to} to the offline machine, and there, in the repository:
     python{args.python} -m venv .venv && .venv/bin/pip install --no-index --find-links {args.to} -r {args.to}/requirements.txt bs_lr_study
-    .venv/bin/python benchmarks/gpu_grid.py --data imagenette2-160.tgz --amp bf16 --graphs''')
+    touch .venv/.ready && make gpu DATA=imagenette2-160.tgz''')
 
 if __name__ == '__main__': main()

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT/'tools'))
 pytest.importorskip('smalldocs', reason='smalldocs renders the preview: pip install .[site]')
-import notebooks, pages # noqa: E402
+import accessible, notebooks, pages # noqa: E402
 
 POSTS = notebooks.posts()
 FRONT = {o: notebooks.front_matter(notebooks.read_nb(o)) for o in POSTS}
@@ -358,10 +358,24 @@ def test_posts_can_be_run_on_colab(parsed):
     colab = f'https://colab.research.google.com/github/{at}/blob/main/nbs/posts/'
     for post,page in zip(POSTS, POST_PAGES): assert colab + post.name in parsed[page].links, page
 
+@pytest.mark.parametrize('old,new', [
+    ('<nav class="page-navigation">', '<nav class="page-navigation" aria-label="Page before and page after">'),
+    ('<nav id="TOC" role="doc-toc" class="x">', '<nav id="TOC" role="doc-toc" class="x" aria-label="Sections of this page">'),
+    ('<nav class="of-somebody">', '<nav class="of-somebody">'),
+    ('<nav class="navbar" aria-label="n">', '<nav class="navbar" aria-label="n">'),
+    ('<a data-bs-toggle="collapse" role="navigation">', '<a data-bs-toggle="collapse" role="button" href="#">'),
+    ('<a role="navigation" href="x.html">', '<a role="button" href="x.html">'),
+    ('<tr><th></th><th class="a"> &nbsp;</th><th>bs</th></tr>', '<tr><td></td><td class="a"></td><th>bs</th></tr>'),
+    ('<h3 class="no-anchor listing-title">A <b>t</b></h3><h3>B</h3>', '<h2 class="no-anchor listing-title">A <b>t</b></h2><h3>B</h3>')])
+def test_what_renderers_leave_out(old, new):
+    "Names of landmarks, menus within reach, heads of tables, levels of headings; what is mended stays as it is"
+    assert accessible.accessible(old) == new == accessible.accessible(new)
+
 def test_posts_say_how_long_they_take(site):
     for post,page in zip(POSTS, POST_PAGES):
         n = notebooks.minutes(notebooks.read_nb(post))
-        assert 2 < n < 7 and f'{n} minutes to read' in (site/page).read_text(encoding='utf-8'), page
+        said = (site/page).read_text(encoding='utf-8').replace('&nbsp;', ' ').replace('\xa0', ' ')
+        assert 2 < n < 7 and f'{n} minutes to read' in said, page
 
 def test_pictures_have_alternative_texts(parsed):
     bare = [(n, o) for n,p in parsed.items() for o in p.pictures if o is None or (not o.strip() and 'posts/index' not in n)]
@@ -485,7 +499,7 @@ def test_fits_and_can_be_read(visit, name):
     for theme,width in product(('light', 'dark'), (390, 1400)):
         page.set_viewport_size(dict(width=width, height=900))
         page.emulate_media(color_scheme=theme)
-        page.wait_for_function(f"document.documentElement.classList.contains('quarto-dark') == {json.dumps(theme == 'dark')}")
+        page.wait_for_function(IN_THEME, arg=theme)
         assert page.evaluate('document.documentElement.scrollWidth') <= width, (width, theme)
         assert page.evaluate(CUT) == [], (width, theme)
         assert page.evaluate(LOW) == [], (width, theme)
@@ -527,6 +541,48 @@ LOW = """() => {
   return texts.filter(pale).map(o => `${o.tagName} ${o.className} ${o.textContent.trim().slice(0, 40)} ${ratio(o).toFixed(2)}`).slice(0, 5)
 }"""
 
+IN_THEME = "theme => document.documentElement.classList.contains('quarto-dark') == (theme == 'dark')"
+COLOURS = ['color-contrast', 'link-in-text-block'] # rules that a colour scheme may change
+BARRIERS = """async only => {
+  const found = await axe.run({resultTypes: ['violations'], ...(only.length && {runOnly: only})})
+  return found.violations.map(o => [o.id, o.nodes.map(n => n.html.slice(0, 200))])
+}"""
+
+@pytest.mark.parametrize('names', [SHOWN, pytest.param((), marks=pytest.mark.slow)], ids=['some', 'all'])
+def test_axe_finds_no_barrier(visit, site, names):
+    "On a page of each kind, and on all; all rules in the light, and in the dark those about colours"
+    axe = pytest.importorskip('axe_playwright_python.base', reason='axe looks for barriers: pip install .[dev]')
+    found = {}
+    for name in names or [o.relative_to(site).as_posix() for o in sorted(site.rglob('*.html'))]:
+        page = visit(name)
+        page.evaluate(axe.AXE_SCRIPT)
+        for theme,only in (('light', []), ('dark', COLOURS)):
+            page.emulate_media(color_scheme=theme)
+            if name != pages.EXPLORER: page.wait_for_function(IN_THEME, arg=theme)
+            if wrong := page.evaluate(BARRIERS, only): found[name, theme] = wrong
+    assert found == {}
+
+def test_the_keyboard_reaches_what_scrolls(visit):
+    "And stops nowhere else; a section of the menu folds by Enter"
+    page = visit('nbs/analysis/tables.html')
+    groups = page.locator('main [role=group]')
+    wide,all_ = lambda: groups.count(), page.locator('main pre').count()
+    desk = wide()
+    assert desk < all_ and all(groups.evaluate_all('os => os.map(o => o.scrollWidth > o.clientWidth && o.tabIndex === 0)'))
+    page.set_viewport_size(dict(width=390, height=900))
+    page.wait_for_function(f"document.querySelectorAll('main [role=group]').length > {desk}")
+    scrolled = 'document.activeElement.scrollLeft'
+    groups.first.focus()
+    page.keyboard.press('ArrowRight')
+    page.wait_for_function(f'{scrolled} > 0')
+    page.set_viewport_size(dict(width=1400, height=900))
+    fold = page.locator('#quarto-sidebar [role=button]').first
+    inside = page.locator(fold.get_attribute('data-bs-target'))
+    assert inside.is_visible()
+    fold.focus()
+    page.keyboard.press('Enter')
+    inside.wait_for(state='hidden')
+
 def test_navigation(visit):
     "From the home page to a post, and by the menu to the commands"
     page = visit('index.html')
@@ -556,6 +612,24 @@ def test_listing_and_categories(visit):
         page.locator(f'.quarto-listing-category [data-category="{kind}"]').click()
         assert shown() == [o['title'] for o in fronts if kind in o['categories']]
     for img in page.locator('.quarto-post img').all(): assert img.get_attribute('alt')
+
+def test_claims_are_picked_by_keyboard(visit):
+    "By verdict and by source; the address holds what was picked, and a link to a claim shows it all the same"
+    page = visit('nbs/lab/verdicts.html')
+    rows = page.locator('tr:has(td a[id])')
+    shown = lambda: [o for o in rows.all() if o.is_visible()]
+    everything = len(shown())
+    page.get_by_label('Verdict').focus()
+    page.keyboard.type('holds')
+    assert 0 < len(shown()) < everything and all(o.locator('td').nth(1).inner_text() == 'holds' for o in shown())
+    assert page.locator('output').inner_text() == f'{len(shown())} of {everything} claims' and page.url.endswith('?verdict=holds')
+    page.reload()
+    assert 0 < len(shown()) < everything
+    page.get_by_label('Source').select_option(label='A reader of that article')
+    assert len(shown()) <= 1 and not page.locator('main h2', has_text='V. Bakshi').first.is_visible()
+    page.evaluate("location.hash = 'lr_find-for-xresnet34'")
+    page.wait_for_function("document.querySelector('output').textContent.startsWith('%d of')" % everything)
+    assert page.locator('#lr_find-for-xresnet34').locator('xpath=ancestor::tr').is_visible()
 
 def test_theme(visit):
     "The switch turns the page dark and back"

@@ -81,7 +81,7 @@ def undescribed(path):
 
 def words(cell): return len(re.sub(r'!\[[^\]]*\]\([^)]*\)', '', cell.source).split()) if cell.cell_type == 'markdown' else 0
 
-def minutes(nb): return -(-sum(map(words, nb.cells))//200) # as lists of posts count them
+def minutes(nb): return -(-sum(map(words, nb.cells))//200) # at 200 words each; folded code costs none
 
 def words_before_a_picture(nb):
     "How much one reads before there is something to look at"

@@ -17,6 +17,7 @@ from nbdev.process import NBProcessor, Processor
 from nbdev.processors import FilterDefaults, exec_show_docs
 from nbdev.showdoc import show_doc
 
+from accessible import without_barriers
 from address import ROOT, addresses
 from notebooks import apart, found, front_matter, has_picture, kept_main, minutes, post_faults, posts, save, summaries, undescribed
 
@@ -52,15 +53,19 @@ class ShowDocs(Processor):
         name = next((c.directives_['default_exp'] for c in self.nb.cells if 'default_exp' in c.directives_), None)
         self.names = vars(import_module(f'bs_lr_study.{name.removesuffix(".__init__")}')) if name else {}
         self.shell = CaptureShell(mpl_format='png') if any('exec_doc' in c.directives_ for c in self.nb.cells) else None
+        self.level = 2 # of a heading; functions stand a level below the section that they are in
 
     def cell(self, cell):
-        if cell.cell_type != 'code': return
+        if cell.cell_type != 'code':
+            if re.search('^## ', cell.source, re.M): self.level = 3
+            return
         call = re.search(r'^show_doc\(([\w.]+)\)', cell.source, re.M) # which nbdev put there
         if not call:
             if self.shell: self.run(cell)
             return
         what = eval(call[1], dict(self.names))
-        text = re.sub(r'#LNone(?=\))', line(what), show_doc(what)._repr_markdown_()) # nbdev knows the file, not the line
+        doc = show_doc(what, title_level=self.level)._repr_markdown_()
+        text = re.sub(r'#LNone(?=\))', line(what), doc) # nbdev knows the file, not the line
         cell.outputs = [dict2obj(dict(output_type='display_data', metadata={}, data={'text/markdown': text}))]
 
     def run(self, cell):
@@ -141,7 +146,7 @@ def page(src, pages, copies, repo, site, run=True):
     links = run_here(src, repo)
     if 'posts/' in src:
         fold_drawing(nb)
-        nb.cells.insert(0, markdown(badge(links, f'{minutes(nb)} minutes to read')))
+        nb.cells.insert(0, markdown(badge(links, f'{minutes(nb)}\xa0minutes\xa0to\xa0read')))
     elif src != 'nbs/index.ipynb': front['code-links'] = links[1:]
     head = f'---\n{yaml.dump(front, sort_keys=False, allow_unicode=True)}---'
     nb.cells.insert(0, dict2obj(dict(cell_type='raw', metadata={}, source=head)))
@@ -242,6 +247,13 @@ def formulas_without_script(out):
         mine = re.sub(MATH, formula, mine, flags=re.S)
         if mine != text: page.write_text(mine, encoding='utf-8')
 
+def finish(pages, out):
+    "What both renderers leave to do"
+    no_foreign_fonts(out)
+    copies_for_docstrings(out)
+    without_barriers(out)
+    with_explorer(pages, out)
+
 def render(pages, out):
     "With smalldocs; gives what it finds wrong"
     from smalldocs.check import scan
@@ -250,19 +262,15 @@ def render(pages, out):
     site = Site(load(pages), quiet=True)
     site.out = out
     site.build()
-    no_foreign_fonts(out)
     formulas_without_script(out)
-    copies_for_docstrings(out)
-    with_explorer(pages, out)
+    finish(pages, out)
     texts = [o.src for o in site.pages.values() if o.src.suffix != '.ipynb']
     return site.warnings + [f'{o}:{line}: {what}' for o in texts for line,what in scan((pages/o).read_text(encoding='utf-8'))]
 
 def render_quarto(pages, out):
     shutil.rmtree(out, ignore_errors=True) # nothing of an earlier preview is published
     subprocess.run(['quarto', 'render', str(pages), '-M', 'html-math-method:mathml'], check=True)
-    no_foreign_fonts(out)
-    copies_for_docstrings(out)
-    with_explorer(pages, out)
+    finish(pages, out)
 
 # The command
 

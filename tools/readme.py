@@ -5,6 +5,8 @@ from pathlib import Path
 
 from fastcore.script import call_parse
 
+from address import addresses
+
 ROOT = Path(__file__).parents[1]
 
 def text(o): return ''.join(o) if isinstance(o, list) else o
@@ -28,11 +30,13 @@ def blocks(i, c):
     "A cell as blocks of Markdown"
     src = text(c['source']).rstrip()
     if c['cell_type'] == 'markdown': # README.md stands one folder up
+        src = src.replace('](explorer.html)', f']({addresses()[1]}explorer.html)') # which only the site has
         return [re.sub(r'\]\((?![a-z]+:|#)', '](nbs/', src).replace('](nbs/../', '](')]
     if c['cell_type'] != 'code' or re.match(r'#\|\s*(hide|default_exp)', src): return []
     code = re.sub(r'^#[|].*\n', '', src, flags=re.M)
     alt = re.search(r'^#[|] fig-alt: (.*)', src, flags=re.M)
-    return [f'```python\n{code}\n```'] + [output(o, f'index-{i}', alt[1] if alt else '') for o in c['outputs']]
+    shown = [] if 'code-fold: true' in src else [f'```python\n{code}\n```'] # what the page folds
+    return shown + [output(o, f'index-{i}', alt[1].strip('"') if alt else '') for o in c['outputs']]
 
 def write_first_picture(post):
     "Lists show a post by the first picture in it"

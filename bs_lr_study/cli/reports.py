@@ -108,6 +108,7 @@ def _say_several(df, n):
         print(f'If {c} is no setting, leave it aside by --columns {c}=none; --where {c}=VALUE asks for some runs only.')
 
 def _report_one(df, out, title, fmt, dark, parts, html, md):
+    from bs_lr_study.analysis.findings import findings
     from bs_lr_study.explore.embed import studies
     from bs_lr_study.explore.page import save_explorer
     from bs_lr_study.metrics import metric_of
@@ -115,10 +116,12 @@ def _report_one(df, out, title, fmt, dark, parts, html, md):
     from bs_lr_study.report.page import explorer_beside
     from bs_lr_study.report.terminal import print_tables
     parts = parts(df)
-    print_tables(df, parts)
+    df = df.assign(**{c: df[c].map(clean) for c in ('run', 'model')}) # as all that follows names them
+    found = findings(df)
+    print_tables(df, parts, found=found)
     paths = save_plots(df, out, fmt, dark)
     print(f'\nPlots: {", ".join(map(str, paths))}' if paths else f'\nNo plots: no run has {metric_of(df).one}')
-    page = report(df, f'Batch size and learning rate: {title}', parts=parts)
+    page = report(df, f'Batch size and learning rate: {title}', parts=parts, found=found)
     html = html or f'{out}/report.html'
     beside = save_explorer(studies(df, title), explorer_beside(html), f'{title}: explorer')
     print(f'Report: {", ".join(str(page.save(o)[0]) for o in (html, md) if o)}; explorer: {beside}')

@@ -17,7 +17,8 @@ from ..analysis.stats import best_sets, may_win, pair_margins
 from ..analysis.replicates import batch_effects
 from ..analysis.tables import inflection_table
 from ..analysis.variances import errors
-from .comparisons import assumed, best_cell, cell_gap, cells_with_errors, compare_sizes, pair_gaps, plain, span
+from .comparisons import best_cell, cell_gap, cells_with_errors, compare_sizes, pair_gaps
+from .comparisons import plain, rests_on, span, whole_seeds
 from .evidence import seeds_sd
 from .ledger import Claims, Lacking, Verdict, judge, need
 from ..metrics import metric_of
@@ -178,7 +179,7 @@ def best_lr_photos(ev):
     "The better of the two larger learning rates less the smallest, at each batch size that has all three"
     needs = 'photographs at 1e-4, 1e-3 and 1e-2'
     runs = need(ev.photos, needs)
-    d = plain(runs[runs.norm == 'batch'])
+    d = plain(whole_seeds(runs[runs.norm == 'batch']))
     err = errors(d)
     c = cells_with_errors(d, err).query('n > 0')
     c = need(c[c.groupby('bs').lr.transform('nunique') == 3], needs)
@@ -188,8 +189,9 @@ def best_lr_photos(ev):
     rows = [dict(bs=a.bs, diff=o, half=h) for (a,_),o,h in zip(pairs, diff, hi - diff)]
     m = metric_of(d)
     form,unit = ('.1p', 'points more') if m.in_points else ('.3f', f'gained in {m.label}')
+    numbers = dict(sizes=rows, sd=err.sd, twice=int((c.n > 1).sum()), cells=len(c))
     each = dict(sizes=f'{{diff:{form}}} ± {{half:{form}}} at bs {{bs}}')
-    return Verdict(judge(lo, hi, least=0), unit + ': {sizes}' + assumed(err), dict(sizes=rows, sd=err.sd), each)
+    return Verdict(judge(lo, hi, least=0), unit + ': {sizes}' + rests_on(c, err), numbers, each)
 
 # %% ../../nbs/lab/04_claims_grid.ipynb #60c5e06c
 @CLAIMS.enter('grid', 'untrainable at bs 1', 'xse_resnext50 cannot train at bs 1.')

@@ -6,7 +6,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/lab/comparisons.html.md"""
 
 # %% auto #0
 __all__ = ['cells_with_errors', 'best_cell', 'cell_gap', 'pair_gaps', 'span', 'alike', 'plain', 'Ways', 'assumed', 'compare_ways',
-           'whole_seeds', 'compare_sizes']
+           'whole_seeds', 'rests_on', 'compare_sizes']
 
 # %% ../../nbs/lab/03_comparisons.ipynb #6c7a5bda
 from dataclasses import dataclass
@@ -235,6 +235,14 @@ def _size_gaps(best, seeds, c, pairs, level):
     k = int(c.bs.isin([o for pair in pairs for o in pair]).sum())
     return pair_gaps([(best.loc[a], best.loc[b]) for a,b in pairs], k, level),0
 
+def rests_on(
+    c, # As `cells_with_errors` gives them
+    err, # Their error
+): # Template of `sd`, `twice` and `cells`
+    "Words for an error that is assumed, or that only some of the cells tell of"
+    few = ' (error from the {twice} of {cells} cells that were run twice)'*bool((c.n < 2).any())
+    return assumed(err) if err.assumed or not err.known else few
+
 def compare_sizes(
     ev, # `Evidence`
     runs, # Own runs that differ in bs, lr and seed only
@@ -251,13 +259,13 @@ def compare_sizes(
     need([1] if set(bss) <= set(c.bs) else [], needs)
     best,seeds = _best_sizes(d, c, bss)
     (diff,lo,hi),n = _size_gaps(best, seeds, c, pairs, ev.level)
-    how = ' (pairs of one seed, {n} each)' if n else assumed(err)
+    how = ' (pairs of one seed, {n} each)' if n else rests_on(c, err)
     rows = [dict(zip(('first', 'second', 'diff', 'lo', 'hi'), o)) for o in zip(*zip(*pairs), diff, lo, hi)]
     m = metric_of(d)
     form,unit = ('.1p', 'points more') if m.in_points else ('.3f', f'gained in {m.label}')
     each = dict(sizes=f'{{diff:{form}}} ({{lo:{form}}} to {{hi:{form}}}) {unit} at bs {{first}} than at {{second}}')
     template = '{sizes}' + how
-    numbers = dict(sizes=rows, n=n, sd=err.sd)
+    numbers = dict(sizes=rows, n=n, sd=err.sd, twice=int((c.n > 1).sum()), cells=len(c))
     edge = (best['where'] != 'inside').to_dict()
     lo,hi = np.where([edge[b] for _,b in pairs], -np.inf, lo),np.where([edge[a] for a,_ in pairs], np.inf, hi)
     verdict = judge(lo, hi, least)

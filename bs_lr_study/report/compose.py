@@ -90,10 +90,11 @@ def tables(
     sd=None, # Run-to-run standard deviation to assume in the findings; as `findings` has it if left out
     parts=(), # Further `Part`s, of which the `plain` text is appended
     metric=None, # Column or `Metric` to tell of; the one `df` is about if left out
+    found=None, # What `findings` says of the runs, where that is known
 ): # str
     "The tables and findings of a set of runs, as text"
     df = _told(_cleaned(df), metric)
-    found = findings(df, sd)
+    found = findings(df, sd) if found is None else found
     out = [*answer(found), how_ended(df), *(_plain_crosstab(df, m, agg) for m in df.model.unique())]
     grids = df[~df.model.isin(searched(df))]
     if len(grids): out += [_titled(point_title(metric_of(df)), printable(inflection_table(grids, agg, detail=True)))]
@@ -313,10 +314,11 @@ def sections(
     agg='mean', # How runs of one cell (seeds) become one number
     sd=None, # Run-to-run standard deviation to assume; as `findings` has it if left out
     drawn=True, # With plots?
+    found=None, # What `findings` says of the runs, where that is known
 ): # list of `Part`
     "What a set of runs says: the answer, the crosstabs, what is best, the findings, what was run"
     df = _told(_named(df), None)
-    found = findings(df, sd)
+    found = findings(df, sd) if found is None else found
     opening = [Part('The answer', [Text(clean(o)) for o in said])] if (said := answer(found)) else []
     grids = df[~df.model.isin(searched(df))]
     err,sets = may_be_best(grids, agg, sd) if len(grids) else (None, None)
@@ -332,10 +334,11 @@ def report(
     parts=(), # Further `Part`s, put before the runs themselves
     most=1000, # List at most this many runs
     metric=None, # Column or `Metric` to tell of; the one `df` is about if left out
+    found=None, # What `findings` says of the runs, where that is known
 ): # `Report`
     "All tables, plots and findings of a set of runs, and the runs themselves"
     df = _told(_named(df), metric)
-    own = sections(df, agg, sd) + _cost(df)
+    own = sections(df, agg, sd, found=found) + _cost(df)
     return Report(clean(title), [_numbered(p, i) for i,p in enumerate([*own, *parts, _listing(df, most)])])
 
 def _numbered(part, i):

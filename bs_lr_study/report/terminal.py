@@ -83,12 +83,13 @@ def print_tables(
     df, # Runs, as `load_runs` gives them
     parts=(), # Further `Part`s, whose `plain` text is printed
     console=None, # rich's; that of the standard output if left out
+    found=None, # What `findings` says of the runs, where that is known
 ):
     "Print the tables and findings of a set of runs: in colours at a terminal, as plain text elsewhere"
     from rich.console import Console
     from rich.text import Text
     console = console or Console()
-    if _is_plain(console): return print(tables(df, parts=parts))
-    _print_parts(sections(df, drawn=False), console)
+    if _is_plain(console): return print(tables(df, parts=parts, found=found))
+    _print_parts(sections(df, drawn=False, found=found), console)
     for o in parts:
         if o.plain: console.print(Text('\n'.join(map(clean, o.plain.split('\n')))), highlight=False)

@@ -33,7 +33,7 @@ from .member_opt import MEMBER_OPTS
 from .members import NotStackable
 from .models import build_model
 from .options import takes_options, together, train_options
-from .outcome import check_config, ending, free_memory, machine, on_device, peak_memory
+from .outcome import check_config, ending, free_memory, machine, memory_kept, on_device, peak_memory
 from .row import AMP, Row, batches, get_source, train_row
 
 # %% ../../nbs/training/24_fast.ipynb #b00b9eca
@@ -58,13 +58,14 @@ def seconds_a_step(
     how=None, # `TrainOptions`, as for `Row`
     n=6,      # As many updates are timed, fewer where they are slow
     onednn=True, # Convolutions by oneDNN?
+    unfold=False, # Those of members as matrix products?
     **opts,   # Fields of `TrainOptions`
 ): # float
     "Seconds of one update of a row, without the gathering of its images: the least of `n`"
     free_memory(torch.device(train_options(how, **opts).device or 'cpu'))
     clock,times = _clock(),[]
-    with no_random(0, reproducible=False), with_onednn(onednn):
-        row = Row(cfgs, source, how, **opts)
+    with no_random(0, reproducible=False), with_onednn(onednn), memory_kept():
+        row = Row(cfgs, source, how, unfold=unfold, **opts)
         row.members.train()
         warm_up = 4 if row.how.graph else 1
         sync = torch.cuda.synchronize if row.device.type == 'cuda' else lambda: None
@@ -83,6 +84,7 @@ class Plan(NamedTuple):
     members:int # How many at once
     onednn:bool=True # Convolutions by oneDNN?
     why:str='' # Why not more members
+    unfold:bool=False # Convolutions of members as matrix products?
 
 def _sizes(n):
     "The numbers of members that are tried for `n` runs"
@@ -97,6 +99,12 @@ def _better(cfgs, seconds, alone):
         if each < 1.05*least: # of equals, the most
             least = min(each, least)
             yield k,least
+
+def _convolutions(seconds, cfgs, least):
+    "The quickest way of convolutions on a CPU, if one is clearly quicker than oneDNN's, which take `least` a member"
+    ways = dict(onednn=False),dict(unfold=True)
+    times = [seconds(cfgs, **o)/len(cfgs) for o in ways]
+    return ways[times.index(min(times))] if min(times) < .9*least else {}
 
 def plan_row(
     cfgs,     # Runs that could be one row
@@ -123,7 +131,7 @@ def plan_row(
         end = ending(e)
         return Plan(members, why=end['message'] or end['status'])
     on_cpu = torch.device(how.device or 'cpu').type == 'cpu'
-    return Plan(members, not (on_cpu and seconds(cfgs[:members], onednn=False)/members < .9*least))
+    return Plan(members, **(_convolutions(seconds, cfgs[:members], least) if on_cpu and not how.amp else {}))
 
 # %% ../../nbs/training/24_fast.ipynb #afa5a7f8
 def _plan_key(cfgs, source, how):
@@ -134,7 +142,7 @@ def _plan_key(cfgs, source, how):
     return dict(data=cfg.data, size=cfg.size, n_train=source.n_train,
                 model=cfg.model, layers=repr(model), n_out=cfg.n_out,
                 bs=[cfg.bs, cfg.micro_bs] if cfg.micro_bs else cfg.bs, opt=cfg.opt, epochs=cfg.epochs,
-                members=len(cfgs), seeds=len({c.seed for c in cfgs}), amp=how.amp, graph=how.graph,
+                members=len(cfgs), seeds=len({c.seed for c in cfgs}), amp=how.amp, graph=how.graph, answers=Plan._fields,
                 **{k: here[k] for k in ('threads', 'device', 'device_name', 'torch', 'bs_lr_study')})
 
 def _read_plan(file, key):
@@ -166,15 +174,15 @@ def cached_plan(
     return plan
 
 # %% ../../nbs/training/24_fast.ipynb #a9738e09
-def _row_runs(cfgs, source, onednn, env, how):
+def _row_runs(cfgs, source, plan, env, how):
     "Train a row; its runs share its time"
     k = len(cfgs)
-    env = env | dict(members=k, onednn=onednn)
+    env = env | dict(members=k, onednn=plan.onednn, unfold=plan.unfold)
     agree = env | dict(log_every=how.log_every)
     checkpoint = how.checkpoints and partial(how.checkpoints.of, [c.id for c in cfgs], agree)
     free_memory(how.device)
-    with no_random(cfgs[0].seed, reproducible=False), with_onednn(onednn):
-        ends,row = train_row(cfgs, source, how, checkpoint)
+    with no_random(cfgs[0].seed, reproducible=False), with_onednn(plan.onednn), memory_kept():
+        ends,row = train_row(cfgs, source, how, checkpoint, unfold=plan.unfold)
     env |= dict(n_params=sum(p.numel() for p in row.members.parameters())//k)
     cost = dict(seconds=sum(row.seconds.values())/k, train_seconds=row.seconds['train']/k) | peak_memory(how.device)
     def run(cfg, steps, **end):
@@ -192,7 +200,7 @@ def _train_rows(cfgs, source, plan, env, how):
     if plan.why: env = env | dict(why=plan.why)
     for i in range(0, len(cfgs), plan.members):
         row = sorted(cfgs[i:i+plan.members], key=lambda c: (c.lr, c.seed)) # those with one learning rate share a group
-        runs,end = _tried(row, source, plan.onednn, env, how)
+        runs,end = _tried(row, source, plan, env, how)
         if runs: yield from runs
         elif len(row) == 1: yield Run(row[0], env=env, **end)
         else:

@@ -58,11 +58,15 @@ class _Group:
     def __init__(self, part, ids, weights, **hypers):
         self.part,self.ids = part,ids # which part of which parameters
         self.kept = [(w, torch.zeros_like(w), torch.zeros_like(w)) for w in weights]
+        self.given = None
         vars(self).update(hypers)     # lr, decay, beta2, eps
 
     def step(self, rule, grads, *hypers):
-        given = [(*kept, grads[i][self.part]) for i,kept in zip(self.ids, self.kept) if grads[i] is not None]
-        if given: rule(self, *map(list, zip(*given)), *hypers)
+        given = [i for i in self.ids if grads[i] is not None]
+        if given != self.given: # the same at each update, so that the lists are made once
+            self.given = given
+            self.lists = list(map(list, zip(*(kept for i,kept in zip(self.ids, self.kept) if i in given))))
+        if given: rule(self, *self.lists, [grads[i][self.part] for i in given], *hypers)
 
     def adam(self, ws, avgs, sqrs, grads, t, share, mom):
         torch._fused_adamw_(ws, grads, avgs, sqrs, [], [t]*len(ws), lr=share*self.lr, beta1=mom, beta2=self.beta2,
@@ -107,6 +111,8 @@ class MemberOpt:
         self.lrs,self.shares = [lr for lr,_ in runs],[n/len(lrs) for _,n in runs]
         self.params = list(model.parameters())
         parts,spare = [self._split(p.data) for p in self.params],spared(model)
+        self.grads = [torch.zeros_like(p.data) for p in self.params] if len(self.lrs) > 1 else []
+        self.grad_parts = [self._split(g) for g in self.grads]
         self.groups = []
         for j,lr in enumerate(self.lrs):
             for decays in (True, False):
@@ -117,8 +123,16 @@ class MemberOpt:
         self.t = torch.zeros((), dtype=dtype, device=self.params[0].device)
 
     def _split(self, t):
-        "A parameter, or its gradient, in parts of one learning rate each"
+        "A parameter, or a gradient, in parts of one learning rate each"
         return [t] if len(self.lrs) == 1 else t.split([round(s*len(t)) for s in self.shares])
+
+    def _parts(self):
+        "The parts of each gradient, or None; to copy gradients to where they are split already is cheaper than to split them"
+        grads = [p.grad for p in self.params]
+        if not self.grads: return [g if g is None else [g] for g in grads]
+        given = [i for i,g in enumerate(grads) if g is not None]
+        if given: torch._foreach_copy_([self.grads[i] for i in given], [grads[i] for i in given])
+        return [None if g is None else parts for g,parts in zip(grads, self.grad_parts)]
 
     def _shorten(self, grads):
         "Scale the gradient of a member that is too long, as `clip_grad_norm_` does"
@@ -135,6 +149,6 @@ class MemberOpt:
         "One update; takes the gradients away"
         self.t += 1
         if self.clip: self._shorten([p.grad for p in self.params])
-        grads = [None if p.grad is None else self._split(p.grad) for p in self.params]
+        grads = self._parts()
         for g in self.groups: g.step(self.rule, grads, self.t, share, mom)
         for p in self.params: p.grad = None

@@ -6,10 +6,11 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/training/outcome.html.md"""
 
 # %% auto #0
 __all__ = ['Untrainable', 'LearnerError', 'check_stages', 'check_config', 'check_updates', 'Diverged', 'ending', 'on_device',
-           'machine', 'free_memory', 'peak_memory']
+           'machine', 'free_memory', 'peak_memory', 'memory_kept']
 
 # %% ../../nbs/training/09_outcome.ipynb #c0138e6f
-import gc, platform, re
+import ctypes, gc, platform, re, sys
+from contextlib import contextmanager
 from dataclasses import replace
 
 from .. import __version__
@@ -144,3 +145,23 @@ def peak_memory(
 ): # dict with `peak_memory` in bytes; empty on a CPU
     "The most GPU memory that was in use since `free_memory`"
     return dict(peak_memory=torch.cuda.max_memory_allocated(device)) if device.type == 'cuda' else {}
+
+# %% ../../nbs/training/09_outcome.ipynb #8e3ecde2
+def _glibc():
+    "The C library, if it is one that can be told what to keep"
+    libc = ctypes.CDLL(None) if sys.platform == 'linux' else None
+    return libc if hasattr(libc, 'mallopt') and hasattr(libc, 'malloc_trim') else None
+
+@contextmanager
+def memory_kept():
+    "Keep memory that was freed for the next update inside, and give it back at the end"
+    if not (libc := _glibc()): return (yield)
+    def keep(at_most, piece):
+        libc.mallopt(-1, at_most) # M_TRIM_THRESHOLD
+        libc.mallopt(-3, piece)   # M_MMAP_THRESHOLD
+    keep(2**31 - 1, 2**30)
+    try: yield
+    finally:
+        keep(2**26, 2**25) # as much as glibc would come to by itself
+        libc.malloc_trim(0)
+

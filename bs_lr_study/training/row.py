@@ -27,7 +27,7 @@ from .folders import read_folder
 from .graphs import Graphed
 from .images import cache_key, load_images
 from .member_opt import MemberOpt, schedule
-from .members import Members, check_members, seed_dropout
+from .members import MemberConv, Members, check_members, seed_dropout
 from .models import build_model
 from .norms import CALIBRATED, N_CALIBRATE, calibrate
 from .options import train_options
@@ -130,6 +130,7 @@ class Row:
         source,   # Images, such as `Digits`
         how=None, # `TrainOptions`: `device` (the CPU by default), `amp`, `graph` and `models` matter here
         dtype=torch.float32, # Of the weights
+        unfold=False, # Convolutions of members as matrix products?
         **opts,   # Fields of `TrainOptions`
     ):
         self.cfg,self.how = cfgs[0],train_options(how, **opts)
@@ -137,6 +138,8 @@ class Row:
         self.seeds = list(dict.fromkeys(c.seed for c in cfgs))
         self.of = torch.tensor([self.seeds.index(c.seed) for c in cfgs], device=self.device) # the stream of each member
         self.members = self._channels_last(self._members(source), source)
+        for m in self.members.modules():
+            if isinstance(m, MemberConv): m.unfold = unfold and m.groups > 1
         dropout_gens = seed_dropout(self.members, self.seeds, self.device)
         self.gens = [*_generators(self.seeds), *dropout_gens] # those of the augmentation come first
         lrs,graph = [c.lr for c in cfgs],self.how.graph
@@ -183,9 +186,9 @@ class Row:
 
     def _gradients(self, x, y, share):
         "Add the gradients of a part of a batch to those of the parts before; each member's part of the loss"
-        losses = member_losses(self.outputs(x), y if len(self.seeds) == 1 else y[:,self.of])*share
-        losses.sum().backward()
-        return losses.detach()
+        losses = member_losses(self.outputs(x), y if len(self.seeds) == 1 else y[:,self.of])
+        losses.backward(torch.full_like(losses, share)) # the gradient of their sum, with two operations less
+        return losses.detach()*share
 
     def _one_update(self, x, y):
         parts = micro_slices(len(x), self.cfg.micro_bs or len(x))
@@ -302,12 +305,13 @@ def train_row(
     how=None, # `TrainOptions`, as for `Row`, and `log_every`
     checkpoint=None, # Function of the model that gives the `Checkpoint` of this row
     dtype=torch.float32, # Of the weights
+    unfold=False, # As for `Row`
     **opts,   # Fields of `TrainOptions`
 ): # list of dicts with `metrics`, `updates`, `status`, `message`, `steps` of each run; the `Row` as trained
     "Train runs as one model"
     cfg,how = cfgs[0],train_options(how, **opts)
     check_updates(cfg, source.n_train)
-    row = Row(cfgs, source, how, dtype)
+    row = Row(cfgs, source, how, dtype, unfold)
     hypers = list(zip(*schedule(cfg, [source.n_train//bs for bs,_ in stages(cfg)])))
     results,done = _Results(cfgs, hypers, how.log_every),0
     ckpt = checkpoint and checkpoint(row.members)

@@ -108,6 +108,52 @@ def test_choices_are_kept_in_the_address(visit):
     texts = lambda o: [o.locator(k).inner_text() for k in ('#best', '#rest', '#grid')]
     assert texts(visit(page.url.partition('#')[1] + page.url.partition('#')[2])) == texts(page)
 
+def choose(page, id, key):
+    tab_to(page, id)
+    page.keyboard.press(key)
+
+@pytest.mark.parametrize('width', [320, 390, 1400])
+def test_each_task_without_a_mouse(visit, width):
+    "All that can be chosen, the walk through the cells, their runs, a file, a dark page: in sight where it has the focus, on any screen"
+    page = visit('#study=2025-06-01', width)
+    in_sight = """() => {
+      const {left, right, top, bottom} = document.activeElement.getBoundingClientRect()
+      return left >= -1 && right <= innerWidth + 1 && bottom > 0 && top < innerHeight
+    }"""
+    tab_to(page, 'theme')
+    page.keyboard.press('Enter')
+    assert page.locator('html').get_attribute('data-theme') == 'dark'
+    choose(page, 'study', 'd') # digits
+    choose(page, 'metric', 'ArrowDown')
+    page.keyboard.press('Tab')
+    page.keyboard.press('ArrowRight') # best of the runs of a cell
+    page.keyboard.press('Tab')
+    page.keyboard.press('ArrowRight') # best of each row
+    assert all(o in page.url for o in ('study=digits', 'metric=valid_loss', 'agg=best', 'among=row')) and page.evaluate(in_sight)
+    page.keyboard.press('Shift+Tab')
+    page.keyboard.press('ArrowLeft') # the mean, which has a level
+    choose(page, 'level', 'ArrowDown')
+    assert 'level=95' in page.url and page.evaluate(in_sight)
+    to_grid(page)
+    for key in ('Control+End', 'ArrowUp', 'ArrowLeft'):
+        page.keyboard.press(key)
+        assert page.evaluate(in_sight), key
+    name = focused(page)
+    assert name.startswith('batch size 256, learning rate 0.01') and page.locator('.point.on').count() == 1
+    page.keyboard.press('Enter')
+    assert focused(page, 'id') == 'cell-title' and page.evaluate(in_sight)
+    page.keyboard.press('Tab')
+    page.keyboard.press('Enter') # Close
+    assert focused(page) == name and page.locator('#cell').is_hidden()
+    for _ in range(15):
+        page.keyboard.press('Shift+Tab')
+        if focused(page, 'id') == 'file': break
+    assert focused(page, 'id') == 'file' and page.evaluate(in_sight)
+    give(page, GRID)
+    page.wait_for_selector('option[value="mine.csv"]', state='attached')
+    told = 'The best batch size of each of 2 learning rates, and no other cell may be the best of its row at 95 per cent.'
+    assert page.locator('#best').inner_text() == told
+
 def test_best_and_rows(visit):
     page = visit('#study=digits&agg=best')
     assert 'choose Mean' in page.locator('#rest').inner_text() and page.locator('td.may').count() == 0

@@ -166,6 +166,35 @@ def test_malformed_tables(tmp_path):
     kinds = compare(tmp_path, [(f'm{i}.csv', worse(rng)) for i in range(N)])
     assert kinds.count('refused') > .4*N and kinds.count('elsewhere') < .1*N
 
+HARD = { # tables as others write them, and some that are none
+    'commas': 'bs;lr;seed;val_loss\n8;0,1;0;1,5\n16;0,1;0;1,25\n8;0,01;1;"1,75"\n',
+    'commas and points': 'bs;lr;acc\n8;0,1;0.5\n16;0,1;0.25\n', 'commas by tabs': 'bs\tlr\tacc\n8\t1e-1\t0,5\n16\t1E-1\t,25\n',
+    'a comma and a point': 'bs;lr;acc\n8;0,1;0,5\n16;0,1;1.0,5\n', 'commas, widths': 'bs;lr;acc\n8;0,1;0,5\n16;0,1\n',
+    'commas, text': 'model;bs;lr;acc\n1,5b;8;0,1;0,5\nr18;8;0,1;0,6\n', 'commas, blank': 'bs;lr;acc\n8;0,1;0,5\n16;0,1;\n',
+    'signs': 'bs,lr,acc\n8,.1,82.0%\n16,.1, 81.5 %\n', 'signs, blank': 'bs,lr,val_loss\n8,.1,82.0%\n16,.1,\n',
+    'one sign': 'bs,lr,acc\n8,.1,82.0%\n16,.1,81\n', 'signs of too much': 'bs,lr,acc\n8,.1,82.0%\n16,.1,181%\n',
+    'signs of none': 'bs,lr,acc\n8,.1,a%\n16,.1,b%\n',
+    'remarks': '# of today\n# by me\nbs,lr,acc\n8,.1,.5\n', 'remark as header': '# of today\n# bs,lr,acc\n8,.1,.5\n16,.1,.6\n',
+    'remarks only': '# of today\n', 'remark in the table': 'bs,lr,acc\n8,.1,.5\n# 16,.1,.6\n', 'remarks, widths': '# a\nbs,lr,acc\n8,.1\n',
+    'an index': ',bs,lr,acc\n0,8,.1,.5\n1,16,.1,.6\n', 'a number sign': '#,bs,lr,acc\n1,8,.1,.5\n2,16,.1,.6\n',
+    'markdown': '| bs | lr | acc |\n|---|---|---|\n| 8 | .1 | .5 |\n', 'crosstab': 'lr,8,16,32\n.1,.5,.6,.7\n.01,.4,.5,.6\n',
+    'crosstab of words': 'lr,bs=8,bs=16\n.1,.5,.6\n', 'objective': 'bs,lr,value\n8,.1,.5\n16,.1,.6\n', 'one column': 'bs\n8\n',
+    'objectives': 'bs,lr,values_0,values_1\n8,.1,.5,.6\n16,.1,.6,.7\n'}
+
+def test_tables_as_others_write_them(tmp_path):
+    kinds = compare(tmp_path, [(f'{k}.csv', v.encode()) for k,v in HARD.items()])
+    assert 'elsewhere' not in kinds and kinds.count('read') > 10 and kinds.count('refused') > 9
+
+LONG = """const {loadRuns} = await at("load"), {makeStudy} = await at("study");
+const line = i => `${2 ** (i % 4)},.1,${i >> 2},${(i * 7919 % 1000) / 1000}`;
+const text = ["bs,lr,seed,acc", ...Array.from({length: data.rows}, (_, i) => line(i))].join("\\n");
+const {runs, metrics} = loadRuns(new TextEncoder().encode(text), "long.csv", data.rules);
+console.log(JSON.stringify(makeStudy("long", runs, metrics, data.rules.assumed).metrics[0].models[0].cells.map(o => o.n)));"""
+
+def test_a_long_table():
+    "More rows than a call takes arguments"
+    assert run_module(LONG, dict(rules=rules(), rows=160000)) == [40000]*4
+
 def test_what_only_python_reads_says_the_line(tmp_path):
     "Files of tools, and names that say more: the command that reads them stands in the answer"
     files = [('my runs.csv', b'Name,State,User,acc,bs,lr\na,finished,u,.5,8,.1\n'),

@@ -1,5 +1,5 @@
 """The fast engine beside fastai's, run by run, and what can go wrong in a row."""
-import gc, weakref
+import gc, resource, weakref
 
 import numpy as np, pytest, torch
 from scipy import stats
@@ -9,6 +9,7 @@ from bs_lr_study.runs import grid
 from bs_lr_study.training import fast
 from bs_lr_study.training.fast import Plan, plan_row, train_many
 from bs_lr_study.training.learner import train
+from bs_lr_study.training.outcome import _glibc, memory_kept
 from bs_lr_study.training.row import Digits, Row, train_row
 
 pytestmark = pytest.mark.usefixtures('one_thread')
@@ -50,9 +51,9 @@ def test_random_state_is_left_alone():
 
 def test_a_row_too_large_for_the_memory_is_halved(monkeypatch):
     "Rows of up to two fit: all runs are trained, and say why they were not more together"
-    def small_memory(cfgs, *args):
+    def small_memory(cfgs, *args, **kw):
         if len(cfgs) > 2: raise RuntimeError('CUDA error: out of memory')
-        return train_row(cfgs, *args)
+        return train_row(cfgs, *args, **kw)
     monkeypatch.setattr(fast, 'cached_plan', lambda *a, **k: Plan(8))
     monkeypatch.setattr(fast, 'train_row', small_memory)
     cfgs = grid(data='digits', model='narrow', bs=256, lr=[1e-4, 1e-3, 1e-2, 1e-1], seed=[0, 1], epochs=1)
@@ -112,7 +113,7 @@ def test_own_models_train_as_with_the_reference(model):
 
 def test_a_row_that_failed_is_let_go_before_its_halves_train(monkeypatch):
     held = []
-    def watched(cfgs, source, how, checkpoint):
+    def watched(cfgs, source, how, checkpoint, **kw):
         gc.collect()
         held.append(sum(o() is not None for o in rows))
         row = Row(cfgs, source, how)
@@ -154,15 +155,34 @@ TAKEN = [({1: .5}, 1),
          ({1: .01, 4: .03, 6: .02, 12: .2}, 6),
          ({1: .01, 4: .02, 6: .03, 12: .06}, 12)]
 
-def clocked(seconds): return lambda cfgs, source, how, n=6, onednn=True: seconds(len(cfgs), onednn)
+def clocked(seconds): return lambda cfgs, source, how, n=6, onednn=True, unfold=False: seconds(len(cfgs), onednn, unfold)
 
 @pytest.mark.parametrize('taken,members', TAKEN)
 def test_the_plan_is_the_fastest(monkeypatch, taken, members):
     "From made-up times of a step: one if a step is long, else the least time for each member"
-    monkeypatch.setattr(fast, 'seconds_a_step', clocked(lambda k, onednn: taken[k] + (not onednn)))
+    monkeypatch.setattr(fast, 'seconds_a_step', clocked(lambda k, onednn, unfold: taken[k] + (not onednn or unfold)))
     cfgs = grid(data='digits', model='small', bs=4, lr=[1e-4, 1e-3, 1e-2, 1e-1], seed=[0, 1, 2])
     assert plan_row(cfgs, Digits()) == Plan(members)
 
-def test_the_plan_leaves_onednn_where_that_is_faster(monkeypatch):
-    monkeypatch.setattr(fast, 'seconds_a_step', clocked(lambda k, onednn: .01*(1 + onednn)))
-    assert plan_row(grid(data='digits', model='small', bs=4, lr=[1e-3, 1e-2]), Digits()) == Plan(2, onednn=False)
+WAYS = [((.02, .01, .015), dict(onednn=False)), ((.02, .015, .01), dict(unfold=True)), ((.02, .019, .0185), {})]
+
+@pytest.mark.parametrize('taken,how', WAYS)
+def test_the_plan_takes_the_convolutions_that_are_clearly_the_fastest(monkeypatch, taken, how):
+    "From made-up times of oneDNN, PyTorch's own, and products of matrices"
+    onednns,own,products = taken
+    monkeypatch.setattr(fast, 'seconds_a_step', clocked(lambda k, onednn, unfold: products if unfold else onednns if onednn else own))
+    cfgs = grid(data='digits', model='small', bs=4, lr=[1e-3, 1e-2])
+    assert plan_row(cfgs, Digits()) == Plan(2, **how)
+    assert plan_row(cfgs, Digits(), amp='bf16') == Plan(2)
+
+@pytest.mark.skipif(not _glibc(), reason='asks for glibc')
+def test_memory_is_asked_for_once():
+    "Filled again and again, 64 MB are asked for at the first time only, and given back at the end"
+    def pages(n):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(n): torch.ones(2**24)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    with memory_kept():
+        pages(1)
+        assert pages(3) < 100
+    assert pages(1) > 1000

@@ -55,6 +55,17 @@ def test_each_member_is_its_own_single_run(model, monkeypatch):
         assert (member(row, i) - member(alone, 0)).abs().max() < 1e-10
         assert end['metrics'][-1]['valid_loss'] == pytest.approx(ends[i]['metrics'][-1]['valid_loss'], rel=1e-9)
 
+@pytest.mark.parametrize('model', ['small', pytest.param('thin_xse_resnext50', marks=pytest.mark.slow)])
+def test_convolutions_as_products_are_the_same_run(model):
+    "Twenty updates in float64, of strides, groups within a member and two seeds: weights and statistics to 1e-10"
+    cfgs = grid(data='noise', model=model, size=32, bs=8, epochs=4, seed=[0, 1], lr=[1e-4, 1e-3])[::3]
+    opts = dict(models=THIN, dtype=torch.float64)
+    rows = [train_row(cfgs, Noise(), unfold=o, **opts)[1] for o in (False, True)]
+    assert any(getattr(m, 'unfold', False) for m in rows[1].members.modules())
+    for i in range(2): assert (member(rows[0], i) - member(rows[1], i)).abs().max() < 1e-10
+    _,alone = train_row(cfgs[1:], Noise(), **opts)
+    assert (member(rows[1], 1) - member(alone, 0)).abs().max() < 1e-10
+
 def test_a_run_does_not_depend_on_its_neighbours_nor_on_the_block():
     "Crops, order and weights come from the seed alone"
     source = Noise()

@@ -20,8 +20,8 @@ function rests(view, top) {
 
 function ofRows(view) {
   const {found, state, cells} = view, rows = new Set(cells.filter(o => o.mean !== null).map(o => o.lr)).size;
-  const sets = found.sets ? `, and ${counted(found.may.size - found.best.size, "other cell")} may be the best of ` +
-    `${found.may.size - found.best.size === 1 ? "its" : "their"} row at ${state.level} per cent` : "";
+  const n = found.may.size - found.best.size, other = n ? counted(n, "other cell") : "no other cell";
+  const sets = found.sets ? `, and ${other} may be the best of ${n > 1 ? "their" : "its"} row at ${state.level} per cent` : "";
   return `The best batch size of each of ${counted(rows, "learning rate")}${sets}.`;
 }
 

@@ -63,11 +63,15 @@ const toNumber = o => {
   return far ? (far[1] === "-" ? -Infinity : Infinity) : Number(o);
 };
 
+// numbers with a comma as ours with a point; what has a point is no such number
+const withPoint = texts => texts.map(o => /^[^.,]*,[^.,]*$/.test(o) ? o.replace(",", ".") : o.includes(".") ? `${o}?` : o);
+
 // what a column holds: all numbers, all yes or no, or texts
-function typed(name, texts, rules) {
-  const missing = new Set(rules.missing), there = texts.filter(o => !missing.has(o)), blank = there.length < texts.length;
-  const as = f => texts.map(o => missing.has(o) ? null : f(o));
-  if (["model", "lr"].includes(name)) return {name, kind: there.length ? "text" : "number", whole: false, values: as(o => o)};
+function typed(name, texts, rules, comma) {
+  const missing = new Set(rules.missing), blank = texts.some(o => missing.has(o));
+  const pointed = comma ? withPoint(texts) : texts, there = pointed.filter((_, i) => !missing.has(texts[i]));
+  const as = f => texts.map((o, i) => missing.has(o) ? null : f(f === toNumber ? pointed[i] : o));
+  if (!comma && ["model", "lr"].includes(name)) return {name, kind: there.length ? "text" : "number", whole: false, values: as(o => o)};
   if (there.every(o => INT.test(o) || FLOAT.test(o) || FAR_NUMBER.test(o))) {
     return {name, kind: "number", whole: !blank && there.every(o => INT.test(o)), values: as(toNumber)};
   }
@@ -84,14 +88,30 @@ function checkHeader(names, file) {
   if (twice !== undefined) throw new Refusal(`${file} has the column ${pyText(twice)} twice: keep one of them`);
 }
 
+// a table without the lines before it that begin with #; the last of them is its header if numbers follow
+function withoutRemarks(text) {
+  const [, remarks, rest] = /^((?:#[^\n]*\n?)+)([^]*)$/.exec(text);
+  if (!/^[-+\d.eE,;\t| ]+(\n|$)/.test(rest)) return rest;
+  return `${remarks.trimEnd().split("\n").at(-1).replace(/^[# ]+/, "")}\n${rest}`;
+}
+
+// whether a field is a number with a comma
+function hasDecimalComma(text, sep) {
+  const end = sep === "|" ? "\\|" : sep;
+  return new RegExp(`(?:^|${end})"?[-+]?\\d+,\\d+(?:[eE][-+]?\\d+)?"?(?:${end}|$)`, "m").test(text);
+}
+
 // the columns of a CSV, in any of the forms that can be read without a doubt
 export function readCsv(bytes, file, rules, warnings) {
-  const text = decode(bytes, file, warnings);
+  let text = decode(bytes, file, warnings);
   if (/^\s*[{[]/.test(text)) throw handOff(file, "JSON");
+  if (text.startsWith("#")) text = withoutRemarks(text);
   const header = text.split("\n").find(o => o.trim()) ?? "";
   if (!header) return [];
+  if (header.startsWith("|")) throw new Refusal(`${file} is a table in Markdown: save it as CSV, with a header and a row per run`);
   const sep = [",", ";", "\t", "|"].reduce((a, b) => header.split(b).length > header.split(a).length ? b : a);
-  if (sep !== ",") warnings.push(`${file} was read with ${pyText(sep)} between its fields`);
+  const comma = sep !== "," && hasDecimalComma(text, sep);
+  if (sep !== ",") warnings.push(`${file} was read with ${pyText(sep)} between its fields${comma ? " and a comma in its numbers" : ""}`);
   const [{fields: names}, ...rows] = parse(text, sep, file);
   checkHeader(names, file);
   const bad = rows.find(o => o.fields.length !== names.length);
@@ -99,5 +119,5 @@ export function readCsv(bytes, file, rules, warnings) {
     throw new Refusal(`${file}: line ${bad.line} has ${bad.fields.length} fields, but the header has ${names.length}: each line must have as many; ` +
       `is there a decimal comma, or was the file cut off? (${pyText(bad.fields.join(sep).slice(0, 80))})`);
   }
-  return names.map((name, j) => typed(name, rows.map(o => o.fields[j]), rules));
+  return names.map((name, j) => typed(name || `Unnamed: ${j}`, rows.map(o => o.fields[j]), rules, comma));
 }

@@ -1,6 +1,7 @@
 // A dropped file as runs that every table may trust, by the rules of `load_runs`, or a refusal in its words.
 import {readCsv} from "./csv.mjs";
 import {Fields, asNumbers, plainValues} from "./fields.mjs";
+import {grouped} from "./lists.mjs";
 import {findMetric, fitting, inShares, otherMetrics} from "./measured.mjs";
 import {comparable} from "./settings.mjs";
 import {described, plainKey} from "./names.mjs";
@@ -125,9 +126,7 @@ function refuseHistories(table, columns, metric, rules, file) {
   const runs = table.run.values, named = new Set(runs).size < runs.length;
   const by = named ? [table.run] : [...["model", "bs", "lr", "seed", "epochs"].map(c => table[c]).filter(Boolean), ...columns.filter(o => o.kind !== "number" && !["run", "message", "status", metric.name].includes(o.name))];
   for (const counter of keys) {
-    const at = new Map();
-    runs.forEach((_, i) => { const k = JSON.stringify(by.map(o => o.values[i])); at.set(k, [...(at.get(k) ?? []), counter.values[i]]); });
-    const sizes = [...at.values()];
+    const sizes = [...grouped(counter.values, (_, i) => JSON.stringify(by.map(o => o.values[i]))).values()];
     if (sizes.some(o => o.length > 1) && sizes.every(o => new Set(o).size === o.length)) throw handOff(file, `rows that are epochs of runs (${counter.name} counts them)`);
   }
 }

@@ -1,11 +1,20 @@
 // Which column is the metric, and whether it is in per cent: Python's `readers.measured`, in its words.
+import {least, most} from "./lists.mjs";
 import {knownMetric, plainKey} from "./names.mjs";
 import {plainValues, sameValues, asNumbers, filled, listed} from "./fields.mjs";
 import {pyG, pyStr} from "./python.mjs";
-import {asking} from "./refusal.mjs";
+import {Refusal, asking, options} from "./refusal.mjs";
 
 const ORDER = ["validation", "", "test"];
-const isMeasure = o => filled(o) && o.kind !== "bool" && plainValues(o).kind === "number";
+const isMeasure = o => filled(o) && o.kind !== "bool" && (plainValues(o).kind === "number" || signed(o) !== null);
+
+// `82.0 %` as 82.0, if all values of a column are written so; else null
+function signed(column) {
+  if (column.kind === "number" || !filled(column)) return null;
+  const bare = column.values.map(v => v === null ? null : String(v).trim().endsWith("%") ? String(v).trim().slice(0, -1) : "none");
+  const values = asNumbers({values: bare});
+  return values.every(v => Math.abs(v) !== Infinity) ? {...column, kind: "number", whole: false, values: values.map(v => Number.isNaN(v) ? null : v)} : null;
+}
 
 // the columns that name a metric and hold numbers, those of validation data first
 export function candidates(columns, rules) {
@@ -13,12 +22,24 @@ export function candidates(columns, rules) {
   return found.map((m, i) => [m, i]).sort(([a, i], [b, j]) => ORDER.indexOf(a.part) - ORDER.indexOf(b.part) || i - j).map(([m]) => m);
 }
 
+const OF_BS = /^(bs|batch|batch_size)?[ =_-]*[0-9]+$/i, OBJECTIVE = /^(value|values_.*|objective|target)$/; // as Optuna and others call it
+
 function noMetric(columns, file, rules) {
   const known = Object.values(rules.fields).flat(), part = o => knownMetric(o.name, rules)?.part;
   const all = columns.filter(o => isMeasure(o) && !known.includes(plainKey(o.name, rules))), training = all.filter(o => part(o) === "training").map(o => o.name);
   const rest = all.map(o => o.name).filter(o => !training.includes(o)), why = training.length ? ` (${listed(training)} is of the training data)` : "";
+  const there = `there ${columns.length ? "are" : "is"} ${listed(columns.map(o => o.name)) || "none"}`;
+  if (rest.length > 1 && rest.every(o => OF_BS.test(o))) {
+    return new Refusal(`${file} seems to be a crosstab, whose columns are batch sizes, but a table needs a row per run: make it one, ` +
+      `such as df.melt('lr', var_name='bs', value_name='val_loss'); ${there}`);
+  }
+  const value = rest.find(o => OBJECTIVE.test(o)), said = how => options({metric: value, lower: how});
+  if (value) {
+    return asking(file, `${file}: ${value} is what a study was after, but the table does not say whether less of it is better: say `,
+      {metric: value, lower: true}, `, or ${said(false)}; if it is an accuracy, ${options({columns: {acc: value}})}; ${there}`);
+  }
   return asking(file, `${file}: no column names a metric that is known here, such as accuracy, val_loss or f1${why}: say which holds it, and whether less of it is better, such as `,
-    {metric: rest[0] ?? "COLUMN", lower: true}, `; there ${columns.length > 1 ? "are" : "is"} ${listed(columns.map(o => o.name)) || "none"}`);
+    {metric: rest[0] ?? "COLUMN", lower: true}, `; ${there}`);
 }
 
 // the names of the columns that are the metric where nobody says which
@@ -54,21 +75,21 @@ function oneOf(columns, names, file, rules) {
 
 // the column of the metric, and what is known of it
 export function findMetric(columns, asked, file, rules) {
-  const y = oneOf(columns, asked ? [asked] : usual(columns, file, rules), file, rules);
-  const m = knownMetric(y.name, rules) ?? {...knownMetric("acc", rules), name: y.name};
+  const one = oneOf(columns, asked ? [asked] : usual(columns, file, rules), file, rules), perCent = signed(one), y = perCent ?? one;
+  const known = knownMetric(y.name, rules) ?? {...knownMetric("acc", rules), name: y.name}, m = perCent ? {...known, unit: "per cent"} : known;
   const isAcc = m.bare === "accuracy" && (y.name === "acc" || !columns.some(o => o.name === "acc"));
   return {y, metric: {...m, name: isAcc ? "acc" : y.name, part: isAcc && m.part === "validation" ? "" : m.part}};
 }
 
 // values as shares, if they are per cent; what was guessed is said aloud
 export function inShares(y, metric, runs, warnings, file) {
-  const values = asNumbers(y), known = values.filter(Number.isFinite), most = Math.max(...known), least = Math.min(...known);
+  const values = asNumbers(y), known = values.filter(Number.isFinite), high = most(known), low = least(known);
   const shares = () => ({...y, whole: false, values: values.map((v, i) => Number.isFinite(v) ? Number((v / 100).toFixed(12)) : y.values[i])});
   if (!["share", "per cent"].includes(metric.unit)) return {y, metric};
   if (metric.unit === "per cent") return {y: shares(), metric: {...metric, unit: "share"}};
-  if (!(most > 1) || most > 100 || least < 0) return {y, metric};
-  if (most < 2 || known.some(v => v > 0 && v <= 1)) throw inDoubt(metric, values, runs, file);
-  warnings.push(`${metric.name} was read as per cent, since it runs from ${pyG(least)} to ${pyG(most)}: if it is not, say --unit plain`);
+  if (!(high > 1) || high > 100 || low < 0) return {y, metric};
+  if (high < 2 || known.some(v => v > 0 && v <= 1)) throw inDoubt(metric, values, runs, file);
+  warnings.push(`${metric.name} was read as per cent, since it runs from ${pyG(low)} to ${pyG(high)}: if it is not, say --unit plain`);
   return {y: shares(), metric};
 }
 

@@ -1,15 +1,12 @@
 // Which columns are settings, so that no table averages over one: Python's `settings_of` and `comparable`, with its lists of words.
+import {grouped, least, most} from "./lists.mjs";
 import {knownMetric, plainKey} from "./names.mjs";
 import {asking, options} from "./refusal.mjs";
 import {pyG, pyStr} from "./python.mjs";
 
 const distinct = values => new Set(values).size;
 
-function parted(values, by) {
-  const found = new Map();
-  values.forEach((v, i) => found.set(by[i], [...(found.get(by[i]) ?? []), v]));
-  return [...found.values()];
-}
+const parted = (values, by) => [...grouped(values, (_, i) => by[i]).values()];
 
 function isLabel(key, name, r) {
   const words = key.split("_"), last = words.at(-1);
@@ -54,7 +51,7 @@ const isRound = values => [...new Set(values.filter(v => v !== null))].slice(0, 
 
 function isMeasured(values, lr) {
   const there = values.filter(v => v !== null), many = distinct(there), n = there.length;
-  if (many === n && n > 2 && there.every(Number.isInteger) && Math.max(...there) - Math.min(...there) === n - 1) return true;
+  if (many === n && n > 2 && there.every(Number.isInteger) && most(there) - least(there) === n - 1) return true;
   return many > n / 2 && !(distinct(lr) > lr.length / 2) && !isRound(values);
 }
 

@@ -1,4 +1,5 @@
 // Runs as a study, of the same form as those that Python embeds: cells, the error of a run, the chance of each cell to be the best.
+import {grouped, least, most} from "./lists.mjs";
 import {moderate, sum} from "./variances.mjs";
 import {bestP, rangeAbove} from "./sets.mjs";
 
@@ -7,16 +8,6 @@ const MANY = 300; // cells, beyond which Python takes margins of pairs, too
 
 const wentWell = (run, name) => run[name] !== undefined && (run.status ?? "ok") === "ok";
 
-function grouped(items, of) {
-  const by = new Map();
-  for (const o of items) {
-    const k = of(o);
-    if (by.has(k)) by.get(k).push(o);
-    else by.set(k, [o]);
-  }
-  return by;
-}
-
 // one row for the runs of the same learning rate and batch size
 function cellOf(runs, metric) {
   const good = runs.filter(o => wentWell(o, metric.name)), values = good.map(o => o[metric.name]), n = values.length;
@@ -24,7 +15,7 @@ function cellOf(runs, metric) {
   const diverged = count(s => s === "diverged"), unfinished = count(s => UNFINISHED.includes(s));
   const failed = runs.filter(o => !wentWell(o, metric.name) && o.status !== undefined && o.status !== "diverged" && !UNFINISHED.includes(o.status)).length;
   const std = n > 1 ? Math.sqrt(sum(values.map(v => (v - mean) ** 2)) / (n - 1)) : null;
-  const best = n ? (metric.lower ? Math.min : Math.max)(...values) : null;
+  const best = n ? (metric.lower ? least : most)(values) : null;
   const own = good.map(o => ({value: o[metric.name], seed: o.seed}));
   return {lr: runs[0].lr, bs: runs[0].bs, mean, std, sd: null, dof: null, p: null, p_row: null,
     n, runs: runs.length, diverged, unfinished, failed, best, own};
@@ -43,14 +34,14 @@ function even(metric, values) {
   return p.map(v => Math.log(v) - Math.log1p(-v));
 }
 
-// the error of chance on the validation images, if their number is known and it is more than `least`
-function byChance(runs, metric, least) {
+// the error of chance on the validation images, if their number is known and it is more than the `usual` one
+function byChance(runs, metric, usual) {
   const both = runs.filter(o => o.n_valid !== undefined && o[metric.name] !== undefined), whole = 100 / metric.factor;
   if (!both.length) return null;
   const sd = whole * Math.sqrt(sum(both.map(o => o[metric.name] / whole * (1 - o[metric.name] / whole) / o.n_valid)) / both.length);
   const one = `a${"aeiouAEIOU".includes(metric.label[0]) ? "n" : ""} ${metric.label}`;
-  const how = `assumed: so much does chance move ${one} on ${Math.min(...runs.map(o => o.n_valid ?? Infinity))} validation images`;
-  return sd > least ? {sd, how, known: true, at: () => [sd, Infinity]} : null;
+  const how = `assumed: so much does chance move ${one} on ${least(runs.map(o => o.n_valid ?? Infinity))} validation images`;
+  return sd > usual ? {sd, how, known: true, at: () => [sd, Infinity]} : null;
 }
 
 // what `run_error` assumes where runs show no error: the published one, near the values at which it was measured, or that of chance
@@ -59,7 +50,7 @@ function assumed(runs, metric, lent) {
   if (!metric.counted) return unknown;
   const whole = 100 / metric.factor, sd = whole * lent.sd, far = whole * lent.far;
   const [lo, hi] = [lent.lo, lent.hi].map(v => whole * (metric.lower ? 1 - v : v)).sort((a, b) => a - b);
-  const values = runs.map(o => o[metric.name]).filter(v => v !== undefined), best = (metric.lower ? Math.min : Math.max)(...values);
+  const values = runs.map(o => o[metric.name]).filter(v => v !== undefined), best = (metric.lower ? least : most)(values);
   const chance = byChance(runs, metric, sd);
   if (chance) return chance;
   if (best < lo - far || best > hi + far || !values.length) return unknown;
@@ -70,7 +61,7 @@ function assumed(runs, metric, lent) {
 function withErrors(models, runs, metric, constants) {
   const ran = models.map(o => o.cells.filter(c => c.n > 0)), all = ran.flat();
   const several = all.filter(o => o.n > 1), squares = sum(several.map(o => (o.n - 1) * o.std ** 2)), dof = sum(several.map(o => o.n - 1));
-  const size = Math.max(0, ...runs.map(o => Math.abs(o[metric.name] ?? 0)));
+  const size = Math.max(0, most(runs.map(o => Math.abs(o[metric.name] ?? 0))));
   if (!dof || Math.sqrt(squares / dof) <= 1e-6 * size) {
     const err = assumed(runs, metric, constants);
     if (err.known) for (const o of all) [o.sd, o.dof] = err.at(o.mean);

@@ -98,13 +98,14 @@ function moderated(cell, prior) {
 function bySeed(cells) {
   const seeds = [...new Set(cells.flatMap(o => o.runs.map(r => r.seed)))].sort((a, b) => a - b);
   if (cells.length < 3 || seeds.length < 2 || seeds.includes(undefined)) return null;
-  const wide = cells.map(o => seeds.map(s => o.runs.filter(r => r.seed === s).map(r => r.value)));
-  return wide.every(row => row.every(o => o.length === 1)) ? wide.map(row => row.map(o => o[0])) : null;
+  if (cells.some(o => o.runs.length !== seeds.length || new Set(o.runs.map(r => r.seed)).size !== seeds.length)) return null;
+  return cells.map(o => [...o.runs].sort((a, b) => a.seed - b.seed).map(r => r.value));
 }
 
 // what seeds do to all cells together, and the chance of that if they do nothing
 function seedEffects(wide, variances) {
-  const dev = wide.map(row => row.map(v => v - mean(row))), cells = wide.length, seeds = wide[0].length;
+  const centred = (row, middle) => row.map(v => v - middle);
+  const dev = wide.map(row => centred(row, mean(row))), cells = wide.length, seeds = wide[0].length;
   const w = variances.map(v => 1 / v), all = sum(w);
   const effects = dev[0].map((_, j) => sum(dev.map((row, i) => w[i] * row[j])) / all);
   const explained = all * sum(effects.map(v => v * v)) / (seeds - 1);
