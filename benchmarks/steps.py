@@ -39,7 +39,8 @@ class Fast:
     def batches(self, n):
         "The engine's batches, gathered in its blocks where `n` of them fill one, else one by one, which takes longer"
         from bs_lr_study.training.row import batches
-        epochs = batches(replace(self.cfg, epochs=10**6), self.row.seeds, self.source, **({} if n*self.cfg.bs >= 256 else dict(block=1)))
+        many = -(-n//(self.source.n_train//self.cfg.bs)) # epochs: a plan of a million of them would take longer than an update
+        epochs = batches(replace(self.cfg, epochs=many), self.row.seeds, self.source, **({} if n*self.cfg.bs >= 256 else dict(block=1)))
         return islice((o for epoch in epochs for o in epoch), n)
     def __call__(self, n):
         self.row.members.train()
@@ -58,7 +59,8 @@ class Loop:
         self.opt = torch.optim.AdamW(model.parameters(), 1e-3, fused=True)
         self.sched = torch.optim.lr_scheduler.OneCycleLR(self.opt, 1e-3, total_steps=10**6)
     def update(self, x, y):
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp == 'bf16'): loss = F.cross_entropy(self.model(x), y)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp == 'bf16'):
+            loss = F.cross_entropy(self.model(x).flatten(0, -2), y.flatten()) # a text has a class at each place
         loss.backward()
         self.opt.step()
         self.opt.zero_grad()

@@ -67,6 +67,13 @@ def test_aims_are_measured_part_by_part(tmp_path):
     assert {'cpu', 'torch', 'flops', 'beside'} <= set(machine.what)
 
 @pytest.mark.slow
+def test_rows_of_transformers_beside_other_ways(tmp_path):
+    script('text', '--quick', '--bs', '1,4', '--out', tmp_path/'text.csv')
+    t = pd.read_csv(tmp_path/'text.csv')
+    assert t.groupby('bs').way.nunique().to_dict() == {1: 4, 4: 4} and (t.ms > 0).all()
+    assert (t.times[t.way == 'bare fused loop'] == 1).all() and t.times.between(t.lowest, t.highest).all()
+
+@pytest.mark.slow
 def test_the_grid_is_tried_without_a_gpu(tmp_path):
     "And goes on where it was ended"
     args = '--device cpu --models xresnet18 --size 64 --steps 1 --images 16 --members 2 --num-workers 0 --to'.split()
