@@ -63,7 +63,7 @@ def _task(what, data, model, learner, settings, size, device, amp=None):
     return task,make
 
 def fit(
-    what:str=None, /,  # A folder of images, a study, or digits
+    what:str=None, /,  # A folder of images, a text file, a study, or digits
     data:str=None,     # Folder or archive of the images
     model:str=None,    # A model by name, or package.module:function
     learner:str=None,  # Your own Learners: a function of a config
@@ -86,7 +86,7 @@ def fit(
 
 # %% ../../nbs/cli/05_probes.ipynb #6d8880fe
 def noise(
-    what:str=None, /,  # A folder of images, a study, or digits
+    what:str=None, /,  # A folder of images, a text file, a study, or digits
     data:str=None,     # Folder or archive of the images
     model:str=None,    # A model by name, or package.module:function
     learner:str=None,  # Your own Learners: a function of a config

@@ -17,7 +17,7 @@ from ..files import file_name
 
 # %% ../../nbs/cli/06_suggest.ipynb #cc4acdb7
 def suggest(
-    what:str=None, /,    # A folder of images, a study, or digits
+    what:str=None, /,    # A folder of images, a text file, a study, or digits
     data:str=None,       # Folder or archive of the images
     model:str=None,      # A model by name, or package.module:function
     learner:str=None,    # Your own Learners: a function of a config

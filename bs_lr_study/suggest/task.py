@@ -1,4 +1,4 @@
-"""From a folder of images, a function that makes a Learner, or a study to one config
+"""From a folder of images, a text file, a function that makes a Learner, or a study to one config
 
 Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/suggest/task.html.md"""
 
@@ -69,10 +69,12 @@ def _of_learner(learner, what, store, fields, how, data):
     base = RunConfig(**dict(data=_word(what or 'own'), model=name, bs=32, lr=1e-3, learner=name_of(learner)) | fields)
     return Task(base, data, replace(how, learner=learner), Store(store or f'runs/{_word(what or name)}-suggest.jsonl'))
 
-def _of_images(what, model, store, fields, how, data):
-    "The task of a folder of images, or of the digits"
-    usual = dict(model='small') if what == 'digits' else dict(model='xresnet18', size=128)
-    base = usual | dict(data=_word(what), bs=32, lr=1e-3) | _given(dict(model=model)) | fields
+_USUAL = dict(digits=dict(model='small'), text=dict(model='gpt'), python=dict(model='gpt')) # for images, _IMAGES
+_IMAGES = dict(model='xresnet18', size=128)
+
+def _of_data(what, model, store, fields, how, data):
+    "The task of a folder of images, of a text, or of the digits"
+    base = _USUAL.get(what, _IMAGES) | dict(data=_word(what), bs=32, lr=1e-3) | _given(dict(model=model)) | fields
     return Task(RunConfig(**base), data, how, Store(store or f'runs/{_word(what)}-suggest.jsonl'))
 
 def _is_study(what, data, model, settings):
@@ -81,7 +83,7 @@ def _is_study(what, data, model, settings):
     return model is None and what in _studies(settings)
 
 def task_of(
-    what,          # A folder of images, the name of a study, `digits`, or a function that makes a Learner or its name
+    what,          # A folder of images, a text file, the name of a study, `digits`, or a function that makes a Learner or its name
     data=None,     # Folder or archive of the images, if `what` is a name
     model=None,    # Name of a model, or `package.module:function`
     learner=None,  # A function of a config that makes a Learner, or its `package.module:function`
@@ -94,11 +96,18 @@ def task_of(
     how,fields = how or TrainOptions(),_given(fields)
     if callable(what) or isinstance(what, str) and ':' in what and not Path(what).exists(): what,learner = None,what
     if learner: return _of_learner(learner, what, store, fields, how, data)
-    if what is None: raise SuggestError('suggest what? Name a folder of images, a study, or give a learner')
+    if what is None: raise SuggestError('suggest what? Name a folder of images, a text file, a study, or give a learner')
+    if data is None and _is_text(Path(what)):
+        return _of_data('text', model, store or f'runs/{_word(Path(what).stem)}-suggest.jsonl', fields, how, what)
     if data is None and Path(what).exists(): what,data = _data_name(Path(what)),what
     if _is_study(what, data, model, settings):
         return _of_study(what, settings, store, _given(dict(model=model)) | fields, how, data)
-    return _of_images(what, model, store, fields, how, data)
+    return _of_data(what, model, store, fields, how, data)
+
+def _is_text(path):
+    "Is this a text file, not a folder or an archive?"
+    from bs_lr_study.training.text import TEXT_SUFFIXES
+    return path.is_file() and path.suffix.lower() in TEXT_SUFFIXES
 
 def _studies(settings):
     try: return study_names(settings)
