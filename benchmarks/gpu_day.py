@@ -105,7 +105,7 @@ def cut(file, mb):
 
 def prepare(args):
     "What a trial in miniature needs"
-    from pictures import make
+    from made_up import make
     if not (args.to/'pics').exists(): make(128, args.to/'pics')
     args.data = args.to/'pics'
     (args.to/'settings.ini').write_text(TINY)

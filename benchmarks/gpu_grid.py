@@ -15,7 +15,7 @@ from time import perf_counter
 
 import torch
 
-from pictures import make
+from made_up import make
 from results import machine, record, write
 from steps import Fast
 from timing import turns

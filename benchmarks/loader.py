@@ -8,7 +8,7 @@ import argparse, sys, tempfile, time
 import torch
 
 from bs_lr_study.training.images import load_images
-from pictures import pictures
+from made_up import pictures
 from results import TARGETS, record, tables
 from timing import turns
 

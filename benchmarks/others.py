@@ -6,7 +6,7 @@ import tempfile
 
 import torch
 
-from pictures import pictures
+from made_up import pictures
 from results import record
 from steps import Fast, Loop, Published, hand_images, in_turn, members
 

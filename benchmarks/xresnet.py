@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import torch
 
-from pictures import pictures
+from made_up import pictures
 from results import TARGETS, WITH_WANDB, record, skipped
 from steps import Fast, Published, in_turn, members
 
