@@ -36,22 +36,26 @@ def table_of(cfg, turns, sequences):
     table = pd.DataFrame(dict(ms=1000*ts.median(), times=ratios.median(), lowest=ratios.min(), highest=ratios.max()))
     return table.rename_axis('way').reset_index().assign(bs=cfg.bs)
 
+# The model of the embedded study, and the smaller one of the studies of critical batch sizes
+SIZES = {'120,000 weights': dict(width=64, depth=2, context=64), '8,000 weights': dict(width=16, depth=1, context=32)}
+
+def configs(bss):
+    "A config for each model and batch size"
+    for name,size in SIZES.items():
+        for bs in bss: yield name,config(data='python', model='gpt', bs=bs, lr=1e-3, **{f'x.{k}': v for k,v in size.items()})
+
 @call_parse
 def main(
     bs:str='1,4,16,64',  # Batch sizes, in sequences
     turns:int=5,         # How many times each way is taken
     sequences:int=64,    # At least so many sequences a turn and way
-    width:int=64,        # Features of the model
-    depth:int=2,         # Blocks of the model
-    context:int=64,      # Bytes of a sequence
     quick:bool=False,    # Two small turns, which prove nothing
     out:Path=RECORD,     # Where to write
 ):
     "Rows of transformers beside other ways to train them"
     torch.set_num_threads(1)
-    if quick: turns,sequences,width,depth,context = 2,4,16,1,16
-    own = {'x.width': width, 'x.depth': depth, 'x.context': context}
-    t = pd.concat([table_of(config(data='python', model='gpt', bs=o, lr=1e-3, **own), turns, sequences) for o in map(int, bs.split(','))])
+    if quick: turns,sequences = 2,4
+    t = pd.concat([table_of(cfg, turns, sequences).assign(model=name) for name,cfg in configs([*map(int, bs.split(','))])])
     out.parent.mkdir(parents=True, exist_ok=True)
-    t[['bs', 'way', 'ms', 'times', 'lowest', 'highest']].to_csv(out, index=False, float_format='%.4g')
-    print(t.set_index(['bs', 'way']).round(2).to_string())
+    t[['model', 'bs', 'way', 'ms', 'times', 'lowest', 'highest']].to_csv(out, index=False, float_format='%.4g')
+    print(t.set_index(['model', 'bs', 'way']).round(2).to_string())

@@ -59,7 +59,10 @@ def kernel():
     yield kernel
     kernel.close()
 
-@pytest.mark.parametrize('path', NOTEBOOKS)
+# A cluster that tests/sweep/test_cluster.py tries as well, and four models that train for most of a minute
+LONG = {'nbs/sweep/08_cluster.ipynb', 'nbs/guides/06_four_learners.ipynb'}
+
+@pytest.mark.parametrize('path', [pytest.param(o, marks=pytest.mark.slow) if o in LONG else o for o in NOTEBOOKS])
 def test_notebook(kernel, path):
     if failure := kernel.run(ROOT/path): pytest.fail(failure, pytrace=False)
 
