@@ -82,7 +82,7 @@ def nodes(tmp_path_factory):
 @pytest.fixture
 def quick(monkeypatch):
     "On one machine nobody is missed for long"
-    for k,v in dict(TICK=.2, GRACE=.5).items(): monkeypatch.setattr(cluster, k, v)
+    for k,v in dict(TICK=.2, GRACE=.5, SILENCE=5).items(): monkeypatch.setattr(cluster, k, v)
 
 def cfgs(n, lr=1e-3, data='digits', **kw): return grid(data=data, model='small', bs=list(range(1, n + 1)), lr=lr, **kw)
 
@@ -370,7 +370,7 @@ class FakeActor:
 @pytest.fixture
 def crew(monkeypatch):
     "Have groups trained by fakes: the groups that were begun, the runs, and the warnings, in one list"
-    for k,v in dict(TICK=.05, GRACE=.01, HEAD_TIMEOUT=1).items(): monkeypatch.setattr(cluster, k, v)
+    for k,v in dict(TICK=.05, GRACE=.01, SILENCE=.01, HEAD_TIMEOUT=1).items(): monkeypatch.setattr(cluster, k, v)
     def run(groups, behave=lambda c: None, head=None, told=None, seen=lambda ray: None, **kw):
         told = [] if told is None else told
         monkeypatch.setattr(cluster.warnings, 'warn', told.append)
