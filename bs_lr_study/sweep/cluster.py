@@ -40,8 +40,7 @@ def n_workers(
     "How many workers fit on the machines of a cluster"
     def on(resources):
         cpus,n_gpus = resources.get('CPU', 0),resources.get('GPU', 0)
-        if not gpus: return int(cpus)
-        return int(min(cpus, n_gpus//gpus if gpus >= 1 else n_gpus*(1//gpus)))
+        return int(min(cpus, n_gpus//gpus if gpus >= 1 else n_gpus*(1//gpus)) if gpus else cpus)
     return sum(on(n['Resources']) for n in nodes if n['Alive'])
 
 # %% ../../nbs/sweep/08_cluster.ipynb #b022cfb9
@@ -211,9 +210,8 @@ def _go_on(self:_Crew, w):
         self._dismiss(w)
         self._break(w, e)
     except errors.RayError as e:
-        silent = isinstance(e, errors.ActorUnavailableError)
-        w.awaited,w.death,w.deadline = None,e,time.monotonic() + (SILENCE if silent else GRACE)
-        self.look_at = 0.
+        grace = SILENCE if isinstance(e, errors.ActorUnavailableError) else GRACE
+        w.awaited,w.death,w.deadline,self.look_at = None,e,time.monotonic() + grace,0.
 
 # %% ../../nbs/sweep/08_cluster.ipynb #8538ec10
 @patch
