@@ -112,11 +112,11 @@ def _report_one(df, out, title, fmt, dark, parts, html, md):
     from bs_lr_study.explore.embed import studies
     from bs_lr_study.explore.page import save_explorer
     from bs_lr_study.metrics import metric_of
-    from bs_lr_study.report.compose import report, save_plots
+    from bs_lr_study.report.compose import cleaned, report, save_plots
     from bs_lr_study.report.page import explorer_beside
     from bs_lr_study.report.terminal import print_tables
     parts = parts(df)
-    df = df.assign(**{c: df[c].map(clean) for c in ('run', 'model')}) # as all that follows names them
+    df = cleaned(df) # as all that follows names them
     found = findings(df)
     print_tables(df, parts, found=found)
     paths = save_plots(df, out, fmt, dark)

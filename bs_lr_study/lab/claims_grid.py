@@ -17,7 +17,7 @@ from ..analysis.stats import best_sets, may_win, pair_margins
 from ..analysis.replicates import batch_effects
 from ..analysis.tables import inflection_table
 from ..analysis.variances import errors
-from .comparisons import best_cell, cell_gap, cells_with_errors, compare_sizes, pair_gaps
+from .comparisons import best_cell, cell_gap, cells_with_errors, compare_photos, gain_words, pair_gaps
 from .comparisons import plain, rests_on, span, whole_seeds
 from .evidence import seeds_sd
 from .ledger import Claims, Lacking, Verdict, judge, need
@@ -167,9 +167,7 @@ def slower_fall(ev):
               'On photographs of our own training, too: bs 4 and bs 256 are below bs 16.', '21_photographs.ipynb')
 def both_ends(ev):
     "The best at bs 16 less the best at 4 and at 256, with BatchNorm"
-    needs = 'photographs at bs 4, 16 and 256'
-    runs = need(ev.photos, needs)
-    return compare_sizes(ev, runs[runs.norm == 'batch'], [(16, 4), (16, 256)], needs)
+    return compare_photos(ev, 'batch', [(16, 4), (16, 256)], 'photographs at bs 4, 16 and 256')
 
 # %% ../../nbs/lab/04_claims_grid.ipynb #319a1522
 @CLAIMS.enter('grid', 'best lr on photographs',
@@ -187,8 +185,7 @@ def best_lr_photos(ev):
     pairs = [(best_cell(high, needs, bs=bs), best_cell(low, needs, bs=bs)) for bs in sorted(c.bs.unique())]
     diff,lo,hi = pair_gaps(pairs, len(c), ev.level)
     rows = [dict(bs=a.bs, diff=o, half=h) for (a,_),o,h in zip(pairs, diff, hi - diff)]
-    m = metric_of(d)
-    form,unit = ('.1p', 'points more') if m.in_points else ('.3f', f'gained in {m.label}')
+    form,unit = gain_words(metric_of(d))
     numbers = dict(sizes=rows, sd=err.sd, twice=int((c.n > 1).sum()), cells=len(c))
     each = dict(sizes=f'{{diff:{form}}} ± {{half:{form}}} at bs {{bs}}')
     return Verdict(judge(lo, hi, least=0), unit + ': {sizes}' + rests_on(c, err), numbers, each)

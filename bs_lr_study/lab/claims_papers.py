@@ -10,8 +10,8 @@ __all__ = ['CLAIMS', 'with_beta2_rule', 'loses_nothing', 'too_small_at_level_lr'
 # %% ../../nbs/lab/07_claims_papers.ipynb #98c04948
 import numpy as np
 
-from ..analysis.stats import each_level, paired, tuned
-from .comparisons import Ways, compare_sizes, compare_ways, whole_seeds
+from ..analysis.stats import tuned
+from .comparisons import Ways, compare_photos, compare_ways, paired_each, whole_seeds
 from .ledger import Claims, Verdict, judge, need
 from ..metrics import metric_of
 
@@ -70,9 +70,7 @@ CLAIMS.enter_each(compare_ways, [
               'With Group Normalization, accuracy at bs 4 is not below that at bs 32.', _PHOTOS)
 def loses_nothing(ev):
     "Group Normalization at bs 4 against itself at bs 32, on photographs"
-    needs = 'photographs at bs 4 and 32 with Group Normalization'
-    runs = need(ev.photos, needs)
-    return compare_sizes(ev, runs[runs.norm == 'group'], [(4, 32)], needs)
+    return compare_photos(ev, 'group', [(4, 32)], 'photographs at bs 4 and 32 with Group Normalization')
 
 # %% ../../nbs/lab/07_claims_papers.ipynb #084d0b4d
 def _with_momentum(runs):
@@ -104,7 +102,7 @@ def too_small_at_level_lr(ev):
     y = metric_of(t).name
     by = {bs: o.set_index('seed')[y] for bs,o in tuned(t, ['bs']).groupby('bs')}
     small,*larger = need(sorted(by)[:-2] and sorted(by), needs)
-    more = [paired(by[small], by[bs], each_level(ev.level, len(larger))) for bs in larger]
+    more,_ = paired_each([(by[small], by[bs]) for bs in larger], ev.level)
     best = max(more, key=lambda o: o.mid)
     template = 'at bs {small} the loss is {mid:.3f} ({lo:.3f} to {hi:.3f}) above the least of larger batches, {n} seeds'
     return Verdict(judge(best.lo, best.hi, least=0), template, dict(small=small) | best._asdict())

@@ -18,7 +18,7 @@ from ..analysis.best_lr import best_lrs
 from ..analysis.laws import LR_LAWS, fit_law, params_table
 from ..analysis.stats import each_level, paired, tuned
 from .claims_papers import with_beta2_rule
-from .comparisons import Ways, compare_ways
+from .comparisons import Ways, compare_ways, paired_each
 from .ledger import Claims, Verdict, judge, need
 from ..metrics import metric_of
 
@@ -173,9 +173,8 @@ def _ratios(ev, i, least, most, step):
     "What the bearable batch size is multiplied by from one model or budget to the next"
     table = bearable_table(ev)
     pairs = need(_neighbours(list(table), i), _BUDGETS)
-    found = [paired(table[b], table[a], each_level(ev.level, len(pairs))) for a,b in pairs]
-    lo,hi = (np.array([getattr(o, k) for o in found]) for k in ('lo', 'hi'))
-    ends = zip(pairs, 2**np.array([o.mid for o in found]), 2**lo, 2**hi)
+    _,(mid,lo,hi) = paired_each([(table[b], table[a]) for a,b in pairs], ev.level)
+    ends = zip(pairs, 2**mid, 2**lo, 2**hi)
     numbers = dict(n=len(table), steps=[dict(zip(('width', 'tokens', 'to', 'mid', 'lo', 'hi'), (*a, b[i], *o))) for (a,b),*o in ends])
     words_of = dict(steps=f'{{mid:.1f}} ({{lo:.1f}} to {{hi:.1f}}) {step}')
     return Verdict(judge(lo, hi, least, most), 'times {steps}; {n} seeds', numbers, words_of)
@@ -204,9 +203,8 @@ def decay_and_bs(ev):
     mean = need(pd.DataFrame(by), _DECAYS).mean()
     few,many = t.bs.min(), t.bs.max()
     low,high = mean[few].idxmin(), mean[many].idxmin()
-    level = each_level(ev.level, 2)
-    at_few,at_many = paired(by[few, high], by[few, low], level),paired(by[many, low], by[many, high], level)
-    lo,hi = np.array([at_few[1:3], at_many[1:3]]).T
+    costs = (by[few, high], by[few, low]),(by[many, low], by[many, high])
+    (at_few,at_many),(_,lo,hi) = paired_each(costs, ev.level)
     if high < low: lo,hi = -hi,-lo # then both costs speak against the claim
     verdict = judge(lo, hi, least=0) if low != high else 'within noise'
     template = ('best is {low:.2g} at bs {few} and {high:.2g} at bs {many}: the other one costs {a.mid:.3f} ({a.lo:.3f} to {a.hi:.3f}) '
@@ -225,12 +223,11 @@ def _noise_by_epoch(ev):
 def noise_rises(ev):
     "The noise scale in the last epoch, as a multiple of that in the first"
     by = {width: o.droplevel([0, 1]) for width,o in _noise_by_epoch(ev).groupby('x.width')}
-    found = {width: paired(o.iloc[:, -1], o.iloc[:, 0], each_level(ev.level, len(by))) for width,o in by.items()}
+    found,(_,lo,hi) = paired_each([(o.iloc[:, -1], o.iloc[:, 0]) for o in by.values()], ev.level)
     ends = {k: 2**o.iloc[:, [0, -1]].mean() for k,o in by.items()}
-    steps = [dict(width=k, first=ends[k].iloc[0], last=ends[k].iloc[1], lo=2**o.lo, hi=2**o.hi) for k,o in found.items()]
-    lo,hi = (np.array([getattr(o, k) for o in found.values()]) for k in ('lo', 'hi'))
+    steps = [dict(width=k, first=ends[k].iloc[0], last=ends[k].iloc[1], lo=2**o.lo, hi=2**o.hi) for k,o in zip(by, found)]
     words_of = dict(steps='from {first:.0f} to {last:.0f} sequences (times {lo:.1f} to {hi:.1f}) at width {width}')
-    return Verdict(judge(lo, hi, least=0), '{steps}; {n} seeds', dict(n=int(min(o.n for o in found.values())), steps=steps), words_of)
+    return Verdict(judge(lo, hi, least=0), '{steps}; {n} seeds', dict(n=int(min(o.n for o in found)), steps=steps), words_of)
 
 # %% ../../nbs/lab/09_claims_text.ipynb #9c1e0a46
 @CLAIMS.enter('language', 'noise scale and critical bs', 'The noise scale is the critical batch size of a text, within a factor of two.')
@@ -238,8 +235,7 @@ def noise_and_critical(ev):
     "The noise scale of a run as a multiple of the bearable batch size after as many tokens"
     noise,table = _noise_by_epoch(ev).mean(axis=1),bearable_table(ev)
     both = need([k for k in table if k in noise.index.droplevel('seed')], f'{_GRADIENTS}, and its loss by bs after as many tokens')
-    found = [paired(noise[k], table[k], each_level(ev.level, len(both))) for k in both]
-    lo,hi = (np.array([getattr(o, k) for o in found]) for k in ('lo', 'hi'))
+    found,(_,lo,hi) = paired_each([(noise[k], table[k]) for k in both], ev.level)
     steps = [dict(width=k[0], tokens=k[1], noise=2**noise[k].mean(), bs=2**table[k].mean(), lo=2**o.lo, hi=2**o.hi)
              for k,o in zip(both, found)]
     words_of = dict(steps='{noise:.0f} beside {bs:.0f} sequences (times {lo:.1f} to {hi:.1f}) at width {width} after {tokens:,} tokens')
