@@ -202,6 +202,8 @@ MISTAKES = [ # what was typed, and what the one line of the answer says to type 
     ('compare runs.csv --by dropout', 'what varies is'),
     ('fit s --memory lots', 'such as 4GB or 500MB'),
     ('try', 'bslr try photos --model xresnet18'),
+    ('try letters.txt', 'for a text: bslr suggest letters.txt'),
+    ('suggest runs.csv --model small', 'runs.csv: neither a folder nor a whole zip or tar archive'),
     ('run pictures', 'did you mean bslr try pictures --run?'),
     ('run s --micro some', 'say auto, or how many examples at once'),
     ('run s --micro auto', '--memory 4GB')]
@@ -214,6 +216,7 @@ def test_typical_mistakes_are_answered_by_what_to_type(line, told, settings, mon
                         for name,lrs in dict(range='lrs = 1e-4..5e-2', comma='lrs = 0,01', twice='lr = 1\nlrs = 1').items()))
     with open('runs.csv', 'w') as f: f.write('run,acc,model,bs,lr,wd\na,.5,m,8,.1,0\nb,.6,m,8,.1,.1\n')
     os.mkdir('pictures')
+    with open('letters.txt', 'w') as f: f.write('dear all')
     before = open('runs.csv').read()
     answer = bslr_here(monkeypatch, *line.split())
     assert answer is not None and answer.startswith('bslr: ') and '\n' not in answer and told in answer, answer

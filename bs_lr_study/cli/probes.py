@@ -229,6 +229,7 @@ def try_(
     if not (what or learner): raise CliError('try what? Name a folder of images: bslr try photos --model xresnet18')
     began,limit,path = time.monotonic(),seconds(check_budget(budget), 'budget'),Path(settings)
     task,_ = _task(what, None, model, learner, None, size, device)
+    if task.base.data == 'text': raise CliError(f'try looks at images; for a text: bslr suggest {what}')
     study = name or task.base.data
     if run_ and _has_section(study, path):
         _check_model_of(study, path, model)

@@ -105,9 +105,9 @@ def task_of(
     return _of_data(what, model, store, fields, how, data)
 
 def _is_text(path):
-    "Is this a text file, not a folder or an archive?"
+    "Is this a text file? Those of tables are left out, since they may hold runs"
     from bs_lr_study.training.text import TEXT_SUFFIXES
-    return path.is_file() and path.suffix.lower() in TEXT_SUFFIXES
+    return path.is_file() and path.suffix.lower() in TEXT_SUFFIXES - {'.csv', '.json', '.jsonl'}
 
 def _studies(settings):
     try: return study_names(settings)
