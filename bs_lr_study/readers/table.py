@@ -14,7 +14,7 @@ from typing import get_args
 
 import numpy as np, pandas as pd
 
-from .columns import batch_unit, check_mapping, find_column, find_fields, listed_columns, plain_key, run_names
+from .columns import COUNTERS, batch_unit, check_mapping, find_column, find_fields, listed_columns, plain_key, run_names
 from .measured import find_metric, is_infinite, read_unit
 from .schema import as_numbers
 from .states import UNFINISHED, read_status, read_statuses
@@ -86,20 +86,17 @@ def drop_repeats(
 ): # DataFrame
     "`df` without rows that repeat another in every column; it is said aloud"
     if not df[[metric, *(c for c in ('bs', 'lr') if c in df)]].astype(str).duplicated().any(): return df
-    numbered = df.run.astype(str).str.fullmatch(r'row \d+').all()
-    texts = (df.drop(columns='run') if numbered else df).astype(str)
+    if not df.run.astype(str).str.fullmatch(r'row \d+').all(): return df # `check_runs` sees to those with names
+    texts = df.drop(columns='run').astype(str)
     again = texts.duplicated() & df[metric].notna()
     if not again.any(): return df
-    told_apart = not numbered or 'seed' in df and df.seed.notna().all()
-    times = texts.groupby(list(texts), sort=False).size()
-    if not told_apart and times.nunique() > 1: return df
+    seeds = 'seed' in df and df.seed.notna().all()
+    if not seeds and texts.groupby(list(texts), sort=False).size().nunique() > 1: return df
     warnings.warn(f'{again.sum()} of {len(df)} rows repeat another in every column, such as {df.run[again].iloc[0]}: '
                   'each run counts once', stacklevel=5)
     return df[~again]
 
 # %% ../../nbs/readers/07_table.ipynb #92b41f5f
-_PROGRESS = 'epoch step global_step iteration iter training_iteration current_epoch trainer_global_step timesteps_total'.split()
-
 def _counts_up(of_run):
     "Whether numbers are 1, 2, 3 … in some unit, from 0 or 1 on"
     v = np.sort(of_run.to_numpy(float))
@@ -114,7 +111,7 @@ def _same_runs(df, counter, metric):
     other = [c for c in df if c not in ('run', 'message', 'status', metric)]
     texts = [c for c in other if not pd.api.types.is_numeric_dtype(df[c])]
     by = df.groupby(['run'] if named else list(dict.fromkeys([*fields, *texts])), dropna=False, observed=True)
-    if not (by[counter].transform('size') > 1).any(): return
+    if not (by[counter].nunique() > 1).any(): return
     group = by.ngroup()
     copy = df.groupby([group, counter]).cumcount() # of runs that nothing tells apart each has every count
     copies = df.groupby([group, counter]).size().groupby(level=0)
@@ -127,7 +124,7 @@ def last_rows(
     metric, # The column that counts
 ): # DataFrame
     "The last row of each run, where rows are epochs; it is said aloud"
-    counters = [c for c in df if plain_key(c) in _PROGRESS and df[c].nunique() > 1]
+    counters = [c for c in df if plain_key(c) in COUNTERS and df[c].nunique() > 1]
     counters = [c for c in counters if np.isfinite(as_numbers(df[c])).all()]
     for c in counters:
         if (run := _same_runs(df.assign(**{c: as_numbers(df[c])}), c, metric)) is None: continue
@@ -143,7 +140,7 @@ def say_budgets(
     metric, # The column that counts
 ):
     "Say aloud that runs of one batch size, all with a result, were not of one length"
-    for c in [c for c in df if 'bs' in df and plain_key(c) in (*_PROGRESS, 'steps', 'updates')]:
+    for c in [c for c in df if 'bs' in df and plain_key(c) in (*COUNTERS, 'steps', 'updates')]:
         made = as_numbers(df[c].where(df[metric].notna()))
         ends = made[np.isfinite(made)].groupby(df.bs).agg(['min', 'max'])
         if not (ends['max'] > 1.1*ends['min'].clip(lower=1)).any(): continue
