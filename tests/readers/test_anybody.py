@@ -133,7 +133,8 @@ class TestPlainTables:
                 for bs,lr,acc in GRID]
         df = quiet(put(tmp_path, rows))
         assert df.bs.tolist() == [bs for bs,*_ in GRID] and [*by_setting(df)] == ['']
-        rows = [dict(global_batch_size=bs, train_batch_size=bs//2, per_device_eval_batch_size=bs, lr=lr, val_loss=1 - acc) for bs,lr,acc in GRID]
+        rows = [dict(global_batch_size=bs, train_batch_size=bs//2, per_device_eval_batch_size=bs, lr=lr, val_loss=1 - acc)
+                for bs,lr,acc in GRID]
         df = quiet(put(tmp_path, rows))
         assert df.bs.tolist() == [bs for bs,*_ in GRID] and [*by_setting(df)] == ['']
         rows = [dict(batch_size=bs//2, accumulate_grad_batches=2, learning_rate=lr, eval_loss=1 - acc) for bs,lr,acc in GRID]
