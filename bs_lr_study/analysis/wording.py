@@ -226,22 +226,26 @@ def _best_lr(m, model, best):
     where = ', '.join(f'{fmt_lr(lr)} (bs {ranges(bss, best)})' for lr,bss in at.items())
     return f'The best learning rate of {model} is {where}'
 
-def _moves(moves, by, common, lines, edges):
+_BS,_LR = ('bs', lambda o: f'{o:g}'), ('lr', fmt_lr)
+
+def _moves(line, found, moves, common, lines, edges, alone):
     "Whether the best moves from row to row, or from column to column, and how many of them are best at an edge"
+    (by,name),(of,best) = line,found
     at_edge = f' (in {edges} of {lines} the best lies at the edge of what was tried)'*bool(edges)
-    if moves: return listed(f'{way} from {by} {a} to {b}' for way,(a,b) in moves.items()) + at_edge
-    return (f'may be the same for all {lines}, {common}' if common else 'moves nowhere beyond noise') + at_edge
+    if not moves and not common: return 'moves nowhere beyond noise' + at_edge
+    if not moves: return f"may be the same for all {lines}, {of} {listed(map(best, common))}" + at_edge
+    ways = listed(f'{way} from {by} {name(a)} to {name(b)}' for way,(a,b) in moves.items()) + at_edge
+    if not alone: return ways
+    elsewhere = f"at the other {alone['others']} it may be {' or '.join(map(best, alone['common']))}"
+    return f"{ways}; only {by} {name(alone['at'])} shows it: {elsewhere}"
 
 @_words('bs moves')
-def _bs_moves(m, model, moves, common, lines, edges):
-    rows = {way: map(fmt_lr, o) for way,o in moves.items()}
-    same = common and f'bs {listed(map(int, common))}'
-    return f"The best batch size of {model} {_moves(rows, 'lr', same, lines, edges)}"
+def _bs_moves(m, model, moves, common, lines, edges, alone=None):
+    return f"The best batch size of {model} {_moves(_LR, _BS, moves, common, lines, edges, alone)}"
 
 @_words('lr moves')
-def _lr_moves(m, model, moves, common, lines, edges):
-    same = common and f'lr {listed(map(fmt_lr, common))}'
-    return f"The best learning rate of {model} {_moves(moves, 'bs', same, lines, edges)}"
+def _lr_moves(m, model, moves, common, lines, edges, alone=None):
+    return f"The best learning rate of {model} {_moves(_BS, _LR, moves, common, lines, edges, alone)}"
 
 @_words('edge')
 def _edge(m, model, bss, of, edge, end, tried):

@@ -19,7 +19,7 @@ from ..analysis.tables import best_rows, cells
 from ..analysis.variances import errors
 from .ledger import Lacking, Verdict, judge, need
 from ..metrics import metric_of
-from ..runs import CONFIG_FIELDS, fmt_lr
+from ..runs import fmt_lr, is_config
 
 # %% ../../nbs/lab/03_comparisons.ipynb #5ad306f9
 def cells_with_errors(
@@ -74,7 +74,7 @@ def alike(
     *vary, # Fields of the config that may differ
 ): # Series of labels
     "What tells runs apart but for some fields and the seed: all that is in their config"
-    same = [f for f in CONFIG_FIELDS if f in df and f not in (*vary, 'seed')]
+    same = [f for f in df if is_config(f) and f not in (*vary, 'seed')]
     return df[same].astype(object).where(df[same].notna(), '').map(str).agg(' '.join, axis=1)
 
 def plain(
