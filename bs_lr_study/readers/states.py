@@ -55,7 +55,6 @@ def read_statuses(
     if odd:
         i = int((s == odd[0]).to_numpy().argmax())
         raise ValueError(f"row {s.index[i]} ({run.iloc[i]}): {what} is {odd[0]!r}, but must be one of "
-                         f"{', '.join(STATUSES)}, "
-                         "or a word of a tool for one of them, such as finished, COMPLETE, PRUNED or crashed")
+                         f"{', '.join(STATUSES)}, or a word of a tool for one of them, such as finished, COMPLETE, PRUNED or crashed")
     if all(k == v for k,v in known.items()): return s
     return s.map(known).astype(object)
