@@ -172,8 +172,8 @@ def comparable(
     if mixed := _mixed(_config(df), df.model):
         first = {f: v[0] for (f,_),v in mixed.items()}
         raise AskError(f"these runs cannot share a table: they differ in {_in_words(mixed)}. "
-                       'Only model, bs, lr and seed may differ: select the runs of one, such as ', dict(where=first), '; by_setting, as bslr report, gives those of each; '
-                       'a column that is no setting is left aside by ',
+                       'Only model, bs, lr and seed may differ: select the runs of one, such as ', dict(where=first),
+                       '; by_setting, as bslr report, gives those of each; a column that is no setting is left aside by ',
                        dict(columns={next(iter(first)): None}))
     return df
 

@@ -18,7 +18,7 @@ from ..analysis.stats import each_level, pair_margins, paired, tuned
 from ..analysis.tables import best_rows, cells
 from ..analysis.variances import errors
 from .ledger import Lacking, Verdict, judge, need
-from ..metrics import metric_of
+from ..metrics import about, metric_of
 from ..runs import CONFIG_FIELDS, fmt_lr
 
 # %% ../../nbs/lab/03_comparisons.ipynb #5ad306f9
@@ -85,9 +85,7 @@ def plain(
     "Runs with nothing but model, bs and lr to tell them apart"
     m = metric_of(df, metric)
     t = df[['run', m.name, 'bs', 'lr', *(o for o in ('status', 'seed') if o in df)]]
-    t = t.assign(data='own', model=alike(df, 'bs', 'lr') if label is None else label)
-    t.attrs['metric'] = m
-    return t
+    return about(t.assign(data='own', model=alike(df, 'bs', 'lr') if label is None else label), m)
 
 # %% ../../nbs/lab/03_comparisons.ipynb #55cb18e5
 @dataclass(frozen=True)
@@ -218,12 +216,10 @@ def _open_at_edges(ways, c, new, old, lo, hi, template, numbers, words_of):
 # %% ../../nbs/lab/03_comparisons.ipynb #54d6b55d
 def whole_seeds(
     runs, # Runs with a `seed`
-    by=('norm', 'bs'), # What has learning rates of its own
 ): # Some of the runs
     "Leave out seeds that lack some of the learning rates that others have"
-    by = list(by)
-    tried = runs.groupby([*by, 'seed']).lr.transform('nunique')
-    return runs[tried == tried.groupby([runs[k] for k in by]).transform('max')]
+    tried = runs.groupby(['norm', 'bs', 'seed']).lr.transform('nunique')
+    return runs[tried == tried.groupby([runs.norm, runs.bs]).transform('max')]
 
 def _best_sizes(d, c, bss):
     "The best cell of each batch size, and each seed's result there"
@@ -260,7 +256,6 @@ def compare_sizes(
     runs, # Own runs that differ in bs, lr and seed only
     pairs, # Pairs of batch sizes: how much better is the first than the second?
     needs, # The experiment to ask for
-    least=0., # The claim: no true difference is below this
 ): # `Verdict`
     "Batch sizes against each other, each at its best learning rate"
     need(runs, needs)
@@ -279,7 +274,7 @@ def compare_sizes(
     numbers = dict(sizes=rows, n=n, sd=err.sd, twice=int((c.n > 1).sum()), cells=len(c))
     edge = (best['where'] != 'inside').to_dict()
     lo,hi = np.where([edge[b] for _,b in pairs], -np.inf, lo),np.where([edge[a] for a,_ in pairs], np.inf, hi)
-    verdict = judge(lo, hi, least)
+    verdict = judge(lo, hi, least=0)
     more = _more_lrs(c, best.reset_index()[lambda t: t.bs.isin(list(bss))])
     if verdict == 'within noise' and more: raise Lacking(more, template, each, **numbers)
     return Verdict(verdict, template, numbers, each)

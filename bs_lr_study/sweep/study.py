@@ -12,7 +12,6 @@ __all__ = ['PLURAL', 'KEYS', 'SettingsError', 'Study', 'named_grid', 'make_study
 import re
 from configparser import ConfigParser, Error as ConfigError
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from importlib import resources
 from os.path import exists, isdir # which pathlib's raise where a name is too long
 from pathlib import Path
@@ -25,7 +24,7 @@ from ..register import MEASURES, METRICS, name_of
 from ..training import DATA, OPTIMIZERS
 from ..runs import CONFIG_FIELDS, config, explain, fields_html, flat, fmt_lr, grid, run_name
 from ..store import Store
-from ..words import field_of, in_bytes, read_values
+from ..words import field_of, in_bytes, nearest, read_values
 from .rules import check_rule, rescale
 
 # %% ../../nbs/sweep/01_study.ipynb #d1720614
@@ -56,8 +55,7 @@ def _check_rule(rule):
 
 def _check_key(key, values):
     if key not in KEYS and not key.startswith('x.'):
-        close = get_close_matches(key, KEYS, n=1)
-        hint = f' (did you mean {close[0]}?)' if close else ''
+        hint = nearest(key, KEYS, ' (did you mean {}?)')
         raise SettingsError(f'unknown key {key!r}{hint}; the keys are {", ".join(KEYS)}')
     if not values: raise SettingsError(f'{key}: no value')
     for v in values: _check_rule(v) if key == 'scale' else _check_value(key, v)
