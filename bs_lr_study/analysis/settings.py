@@ -13,7 +13,7 @@ import numpy as np, pandas as pd
 from ..metrics import known_metric, told_metric
 from ..readers.ask import AskError
 from ..readers.columns import ACCUMULATION, is_parameter, plain_key
-from ..runs import CONFIG_DEFAULTS, CONFIG_FIELDS
+from ..runs import CONFIG_DEFAULTS, CONFIG_FIELDS, is_config
 
 # %% ../../nbs/analysis/01_settings.ipynb #148add01
 _KEYS = {'run', 'model', 'bs', 'lr', 'seed', 'lr_exact', 'in_micro_bs', 'status', 'message', 'acc'}
@@ -109,7 +109,7 @@ def _is_measured(s, lr):
 def _is_setting(df, c):
     "Whether a column that varies is a setting, by the rules above"
     s,key = df[c],plain_key(c)
-    if c in CONFIG_FIELDS or is_parameter(c): return True
+    if is_config(c) or is_parameter(c): return True
     if _is_label(key, c): return False
     bools = pd.api.types.is_bool_dtype(s)
     if bools or not pd.api.types.is_numeric_dtype(s):
@@ -126,7 +126,7 @@ def settings_of(
     "The columns beside model, bs, lr and seed that hold settings which vary between the runs"
     told = {getattr(told_metric(df), 'name', None), *df.attrs.get('measured', ())} # by a tool that knows
     ours = _OURS <= set(df)
-    cols = [c for c in df if c not in _KEYS and c not in told and (c in CONFIG_FIELDS or not ours)]
+    cols = [c for c in df if c not in _KEYS and c not in told and (is_config(c) or not ours)]
     return [c for c in cols if _varies(df[c]) and _is_setting(df, c)]
 
 # %% ../../nbs/analysis/01_settings.ipynb #9fdb356c

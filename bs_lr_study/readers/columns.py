@@ -259,7 +259,8 @@ def find_fields(
     what, # Where from, for the errors
 ): # dict of field and Series; DataFrame of what the names say
     "The columns of the config fields, and what the names of the runs say"
-    named = parse_names(run)
+    left_aside = [k for k,v in columns.items() if v is None and k not in ('model', *_WORDS)]
+    named = parse_names(run).drop(columns=left_aside, errors='ignore')
     all_named = named.named.all()
     found = {f: _field(frames, f, columns, all_named) for f in CONFIG_FIELDS}
     for f in _WORDS:

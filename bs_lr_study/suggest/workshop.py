@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from fastai.torch_core import no_random
 
-from ..files import clean, write_whole
+from ..files import DataError, clean, write_whole
 from ..metrics import Metric, metric as metric_named, metric_of
 from ..probe.micro_bs import DoesNotFit, find_micro_bs
 from ..probe.timing import update_seconds
@@ -36,6 +36,7 @@ def _learner(task, bs):
     "A Learner of the task; an error in a sentence where there is none"
     cfg = replace(task.base, bs=bs)
     try: return make_learner(cfg, replace(task.how, path=task.path))
+    except DataError: raise # it is a sentence
     except Exception as e:
         end = ending(e)
         if end['status'] == 'untrainable': raise Untrainable(end['message']) from e

@@ -11,7 +11,7 @@ __all__ = ['RULES', 'keep', 'linear', 'sqrt', 'warm_up', 'momentum', 'raise_mome
 # %% ../../nbs/sweep/02_rules.ipynb #371fd924
 from dataclasses import replace
 
-from ..runs import CONFIG_FIELDS
+from ..runs import CONFIG_FIELDS, Extras
 
 # %% ../../nbs/sweep/02_rules.ipynb #74603e45
 def _six(x): return float(f'{x:.6g}')
@@ -101,15 +101,23 @@ def beta2_half_life(
     return replace(cfg, bs=bs, beta2=round(1 - _six(1 - cfg.beta2**(bs/cfg.bs)), 12))
 
 # %% ../../nbs/sweep/02_rules.ipynb #5bf65ece
+def _fewer_tokens(cfg, bs, epochs):
+    "A part of an epoch, as one epoch of so much less text"
+    tokens = cfg.x.tokens*epochs
+    if tokens == round(tokens): return replace(cfg, bs=bs, epochs=1, x=Extras(cfg.x, tokens=round(tokens)))
+    raise ValueError(f'as many updates at bs {bs} as at {cfg.bs} are {tokens:.6g} tokens of one epoch: '
+                     'choose numbers that go into each other')
+
 def equal_updates(
     cfg, bs, # As for `keep`
 ): # `RunConfig`
-    "As many updates: epochs in proportion to the batch size (Hoffer et al. 2017)"
+    "As many updates: epochs in proportion to the batch size (Hoffer et al. 2017); less than one, of a part of the text"
     epochs = cfg.epochs*bs/cfg.bs
-    if epochs != round(epochs):
-        raise ValueError(f'as many updates at bs {bs} as at {cfg.bs} are {epochs:.6g} epochs where those have '
-                         f'{cfg.epochs}: choose numbers that go into each other')
-    return replace(cfg, bs=bs, epochs=round(epochs))
+    if epochs < 1 and 'tokens' in cfg.x: return _fewer_tokens(cfg, bs, epochs)
+    if epochs == round(epochs): return replace(cfg, bs=bs, epochs=round(epochs))
+    of_text = ', or of a text say x.tokens, how much of it is read' if epochs < 1 else ''
+    raise ValueError(f'as many updates at bs {bs} as at {cfg.bs} are {epochs:.6g} epochs where those have '
+                     f'{cfg.epochs}: choose numbers that go into each other{of_text}')
 
 def ghosts(
     cfg, bs, # As for `keep`
@@ -140,7 +148,7 @@ def rescale(
     changed = {}
     for f in check_rule(rule):
         new = f(cfg, bs)
-        for k in CONFIG_FIELDS:
+        for k in (*CONFIG_FIELDS, 'x'):
             v = getattr(new, k)
             if k == 'bs' or v == getattr(cfg, k): continue
             if changed.setdefault(k, v) == v: continue

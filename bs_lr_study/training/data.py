@@ -17,7 +17,7 @@ import numpy as np
 
 from ..archives import unpack
 from ..files import DataError, user_cache
-from ..register import DATA
+from ..register import DATA, MODELS
 from .folders import check_folder, label_table, open_rgb, read_folder, split
 
 # %% ../../nbs/training/03_data.ipynb #c288edbf
@@ -200,11 +200,26 @@ def fingerprint(
     "A hash that tells one set of data from another"
     return data_kind(name).fingerprint(path, valid)
 
+_OF_MODULE = {'bs_lr_study.training.models': 'images', 'torchvision': 'images', 'timm': 'images', 'bs_lr_study.training.gpt': 'text'}
+
+def _reads(model):
+    "What a model of this package or of a library is for; None of the reader's own"
+    return _OF_MODULE.get(str(MODELS.get(model, model)).partition(':')[0])
+
+def _check_reads(cfg, what):
+    "A `DataError` if a model is for images and the data are text, or the other way round"
+    if _reads(cfg.model) in (None, what): return
+    choices = ', '.join(o for o in MODELS if _reads(o) == what)
+    raise DataError(f'model {cfg.model} is for {_reads(cfg.model)}, and the data are {what}: choose from {choices}, '
+                    'or name your own as package.module:function')
+
 def check_size(
     cfg, # `RunConfig`
 ):
-    "A `DataError` if the config's `size` or `aug` does not go with its data"
-    data_kind(cfg.data).check(cfg)
+    "A `DataError` if the config's `size`, `aug` or `model` does not go with its data"
+    kind = data_kind(cfg.data)
+    if kind.source: _check_reads(cfg, 'text' if kind.tokens else 'images')
+    kind.check(cfg)
 
 def get_dls(
     cfg,           # `RunConfig`
