@@ -12,7 +12,6 @@ __all__ = ['BASES', 'split_words', 'done_ids', 'only', 'parse_only', 'in_seconds
 # %% ../../nbs/sweep/03_plan.ipynb #c64dc67f
 import heapq, re
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -20,7 +19,7 @@ from pydantic import ValidationError
 
 from ..runs import CONFIG_DEFAULTS, CONFIG_FIELDS, Status, config, explain, flat, own_fields
 from ..files import clean
-from ..words import field_of, range_ends, read_value
+from ..words import field_of, nearest, range_ends, read_value
 from .workers import default_workers
 from ..training.options import together
 
@@ -48,8 +47,7 @@ def _check_field(study, k):
     "A ValueError unless `k` is a field of a config, or an own axis of one of the study's"
     fields = *CONFIG_FIELDS,*dict.fromkeys(f'x.{o}' for c in study.cfgs for o in c.x)
     if k in fields: return
-    close = get_close_matches(k, fields, n=1)
-    hint = f' (did you mean {close[0]}?)' if close else ''
+    hint = nearest(k, fields, ' (did you mean {}?)')
     raise ValueError(f'only: no field {k!r}{hint}; choose from {", ".join(fields)}')
 
 def _typed(k, v, have):
