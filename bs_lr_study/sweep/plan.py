@@ -317,10 +317,6 @@ def _sums(forecast):
     if unknown: lines.append(f'{unknown} of the {n} runs are not in it: nothing like them is finished')
     return lines + _within(forecast)
 
-def _in_time(groups, spans, workers, budget):
-    "The groups that are begun before the time is over"
-    return groups[:sum(has_time(o, budget) for o in start_times(spans, workers))]
-
 def forecast(
     cfgs,  # `RunConfig`s that are to be trained
     known, # dict: id -> `Known`, as `Store.known` gives it
@@ -335,7 +331,8 @@ def forecast(
     all_known = all(map(times.of, cfgs))
     groups = in_order(cfgs, engine, times)
     def seconds(group): return sum(t.seconds for c in group if (t := times.of(c)))
-    if all_known and budget: groups = _in_time(groups, [*map(seconds, groups)], workers, budget)
+    if all_known and budget: # only those that are begun before the time is over
+        groups = groups[:sum(has_time(o, budget) for o in start_times(map(seconds, groups), workers))]
     cfgs,spans = [c for g in groups for c in g],[*map(seconds, groups)]
     left = n - len(cfgs) if all_known else None
     return Forecast(cfgs, [times.of(c) for c in cfgs], spans, workers, _rests_on(times, known), budget, left)
