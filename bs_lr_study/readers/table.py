@@ -53,9 +53,8 @@ def _with_ends(df, state, given, y, what):
     plain = given is None and 'message' not in df and what != 'W&B'
     if plain and (state == 'ok').all(): return df.assign(status=state)
     status,word = _ended(state, given, y, df.run)
-    lost = status.notna() & (status != 'ok')
     said = what + ': ' + word.str.lower()
-    reached = lost & status.isin(UNFINISHED) & np.isfinite(y)
+    reached = status.isin(UNFINISHED) & np.isfinite(y)
     telling = (word != '') & ((word != status) | (what == 'W&B'))
     reason = said.where(telling, '').where(~reached, said + ' at ' + y.map('{:.6g}'.format))
     if 'message' in df: reason = df.message.astype(object).where(df.message.notna(), reason)
