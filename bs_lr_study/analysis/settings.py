@@ -13,7 +13,7 @@ import numpy as np, pandas as pd
 from ..metrics import known_metric, told_metric
 from ..readers.ask import AskError
 from ..readers.columns import ACCUMULATION, is_parameter, plain_key
-from ..runs import CONFIG_DEFAULTS, CONFIG_FIELDS
+from ..runs import CONFIG_DEFAULTS, CONFIG_FIELDS, is_config
 
 # %% ../../nbs/analysis/01_settings.ipynb #148add01
 _KEYS = {'run', 'model', 'bs', 'lr', 'seed', 'lr_exact', 'in_micro_bs', 'status', 'message', 'acc'}
@@ -109,7 +109,7 @@ def _is_measured(s, lr):
 def _is_setting(df, c):
     "Whether a column that varies is a setting, by the rules above"
     s,key = df[c],plain_key(c)
-    if c in CONFIG_FIELDS or is_parameter(c): return True
+    if is_config(c) or is_parameter(c): return True
     if _is_label(key, c): return False
     bools = pd.api.types.is_bool_dtype(s)
     if bools or not pd.api.types.is_numeric_dtype(s):
@@ -126,7 +126,7 @@ def settings_of(
     "The columns beside model, bs, lr and seed that hold settings which vary between the runs"
     told = {getattr(told_metric(df), 'name', None), *df.attrs.get('measured', ())} # by a tool that knows
     ours = _OURS <= set(df)
-    cols = [c for c in df if c not in _KEYS and c not in told and (c in CONFIG_FIELDS or not ours)]
+    cols = [c for c in df if c not in _KEYS and c not in told and (is_config(c) or not ours)]
     return [c for c in cols if _varies(df[c]) and _is_setting(df, c)]
 
 # %% ../../nbs/analysis/01_settings.ipynb #9fdb356c
@@ -171,10 +171,9 @@ def comparable(
     "Refuse runs that differ in anything but model, bs, lr and seed"
     if mixed := _mixed(_config(df), df.model):
         first = {f: v[0] for (f,_),v in mixed.items()}
-        raise AskError(f"these runs cannot share a table: they differ in {_in_words(mixed)}. Only model, bs, lr and "
-                       "seed may differ: "
-                       'select the runs of one, such as ', dict(where=first), '; by_setting, as bslr report, gives those of each; '
-                       'a column that is no setting is left aside by ',
+        raise AskError(f"these runs cannot share a table: they differ in {_in_words(mixed)}. "
+                       'Only model, bs, lr and seed may differ: select the runs of one, such as ', dict(where=first),
+                       '; by_setting, as bslr report, gives those of each; a column that is no setting is left aside by ',
                        dict(columns={next(iter(first)): None}))
     return df
 
@@ -201,5 +200,5 @@ def by_setting(
 def _too_many(mixed, n_sets, n_runs):
     most = max(mixed, key=lambda k: len(mixed[k]))[0]
     raise AskError(f'these {n_runs} runs have {n_sets} different settings: they differ in {_in_words(mixed)}. '
-                   'Hardly two of them share a '
-                   'table: select some with where, or leave aside what does not matter, such as ', dict(columns={most: None}))
+                   'Hardly two of them share a table: select some with where, or leave aside what does not matter, '
+                   'such as ', dict(columns={most: None}))

@@ -127,10 +127,8 @@ def say_budgets(
         if not (ends['max'] > 1.1*ends['min'].clip(lower=1)).any(): continue
         bs,(low,high) = next((k,o) for k,o in zip(ends.index, ends.to_numpy()) if o[1] > 1.1*max(o[0], 1))
         return warnings.warn(f'runs of batch size {bs:g} are from {low:g} to {high:g} long by their column {c}: if '
-                             'the short ones were '
-                             "stopped early, their results are not those of finished runs; leave them out with "
-                             "where, such as "
-                             f"where={{{c!r}: '{high:g}..'}}", stacklevel=5)
+                             'the short ones were stopped early, their results are not those of finished runs; leave '
+                             f"them out with where, such as where={{{c!r}: '{high:g}..'}}", stacklevel=5)
 
 # %% ../../nbs/readers/07_table.ipynb #a009c980
 _ENV = ('n_train', 'n_valid', 'engine', 'device', 'data_fingerprint') # what this project logs beside a config

@@ -21,7 +21,7 @@ from .search import FRESH, Buy, in_unit, is_open, of_search, view
 # %% ../../nbs/suggest/04_confirm.ipynb #461e41ac
 MOST,SEEDS = 6,(3, 8) # Finalists at most; fresh runs of each, at least if there is money, and at most
 
-def _ranking(lattice, runs, strategy, price):
+def _ranking(lattice, runs, strategy):
     "Cells, the most wanted finalist first; the chance of each to be the best; and their expected losses"
     may,seen = is_open(lattice, runs),view(lattice, of_search(runs), strategy.metric)
     drawn = in_unit(seen.draws(1000, np.random.default_rng(0)), strategy.metric)
@@ -62,7 +62,7 @@ def finalists(
     left=np.inf, # What may be spent on them
 ): # list of (bs, lr), and how many fresh runs of each
     "The settings to confirm"
-    leader,chance,loss = _ranking(lattice, runs, strategy, price)
+    leader,chance,loss = _ranking(lattice, runs, strategy)
     within = _within(view(lattice, of_search(runs), strategy.metric), strategy, leader)
     may = is_open(lattice, runs)
     tries = [i for o in strategy.tries if may[i := lattice.index(*o)]]

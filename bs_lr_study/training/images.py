@@ -30,7 +30,7 @@ def decode(
 # %% ../../nbs/training/02_images.ipynb #9d53f754
 def cache_key(
     path,  # Folder
-    files, # Its images, as `image_files` gives them
+    files, # Its images, as `read_folder` lists them
 ): # 16 hexadecimal digits
     "A hash of all that decoded pixels depend on"
     stats = ((o.relative_to(path).as_posix(), o.stat()) for o in files)
@@ -84,7 +84,7 @@ def _read_cache(folder, n):
 
 def cached_pixels(
     path,  # Folder
-    files, # Its images, as `image_files` gives them
+    files, # Its images, as `read_folder` lists them
     cache=None, # Folder for decoded images; in the user's cache folder by default
     n_threads=None, # Threads that decode; as many as torch uses by default
 ): # flat uint8 memory map; int array of widths and heights
