@@ -244,10 +244,11 @@ def tuned(
     for k,o in df.groupby(by, sort=False):
         everywhere = o.groupby('lr').seed.nunique() == o.seed.nunique()
         wide = o.pivot(index='seed', columns='lr', values=m.name).loc[:, everywhere]
-        gain = (m.sign*wide).fillna(-np.inf).round(12)
-        for seed in wide.index if len(wide) > 1 and everywhere.any() else []:
-            lr = gain.drop(index=seed).mean().idxmax()
-            rows.append((*k, seed, wide.loc[seed, lr], lr, lr in (wide.columns[0], wide.columns[-1]), wide.shape[1]))
+        gain = np.ascontiguousarray((m.sign*wide).fillna(-np.inf).round(12).T)
+        n_lrs = len(gain)
+        for i,seed in enumerate(wide.index if len(wide) > 1 and n_lrs else []):
+            j = np.delete(gain, i, axis=1).mean(axis=1).argmax()
+            rows.append((*k, seed, wide.iat[i, j], wide.columns[j], j in (0, n_lrs - 1), n_lrs))
     return pd.DataFrame(rows, columns=[*by, 'seed', m.name, 'lr', 'edge', 'lrs'])
 
 # %% ../../nbs/analysis/07_stats.ipynb #3c5e9a08
