@@ -21,7 +21,7 @@ from .tables import cells
 from .variances import CellSds, errors
 from .rows import line_end, row_findings
 from .wording import CERTAINTY, Finding
-from ..metrics import metric_of
+from ..metrics import about, metric_of
 from ..readers.rates import is_search
 
 # %% ../../nbs/analysis/18_findings.ipynb #367c546d
@@ -105,11 +105,11 @@ def _models(c, m, err, level):
     diff = first.gain - rest.gain
     half = pair_margins(first.v, rest.v, np.minimum(first.dof, rest.dof), len(good), level)
     alike = diff < half
-    for o,d,h in zip(rest.model[~alike], diff[~alike], half[~alike]):
-        yield Finding('models', '', 'clear', dict(a=first.model, b=o, diff=d, lo=d-h, hi=d+h))
-    if alike.sum() < 3:
-        for o,d,h in zip(rest.model[alike], diff[alike], half[alike]):
-            yield Finding('models', '', 'within noise', dict(a=first.model, b=o, diff=d, lo=d-h, hi=d+h))
+    def told(some, sure):
+        for o,d,h in zip(rest.model[some], diff[some], half[some]):
+            yield Finding('models', '', sure, dict(a=first.model, b=o, diff=d, lo=d-h, hi=d+h))
+    yield from told(~alike, 'clear')
+    if alike.sum() < 3: yield from told(alike, 'within noise')
     else: yield Finding('models alike', '', 'within noise',
         dict(a=first.model, others=rest.model[alike].tolist(), most=diff[alike].max(), hi=(diff + half)[alike].max()))
 
@@ -294,9 +294,7 @@ def findings(
     else: found += _lost_rows(c)
     found = [replace(o, metric=m) for o in found]
     rows = [(o.topic, o.model, str(o), o.certainty, o.values, o.kind) for o in found]
-    t = _Findings(rows, columns=['topic', 'model', 'sentence', 'certainty', 'evidence', 'kind'])
-    t.attrs['metric'] = m
-    return t
+    return about(_Findings(rows, columns=['topic', 'model', 'sentence', 'certainty', 'evidence', 'kind']), m)
 
 # %% ../../nbs/analysis/18_findings.ipynb #9152d064
 def findings_text(

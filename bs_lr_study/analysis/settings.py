@@ -171,10 +171,9 @@ def comparable(
     "Refuse runs that differ in anything but model, bs, lr and seed"
     if mixed := _mixed(_config(df), df.model):
         first = {f: v[0] for (f,_),v in mixed.items()}
-        raise AskError(f"these runs cannot share a table: they differ in {_in_words(mixed)}. Only model, bs, lr and "
-                       "seed may differ: "
-                       'select the runs of one, such as ', dict(where=first), '; by_setting, as bslr report, gives those of each; '
-                       'a column that is no setting is left aside by ',
+        raise AskError(f"these runs cannot share a table: they differ in {_in_words(mixed)}. "
+                       'Only model, bs, lr and seed may differ: select the runs of one, such as ', dict(where=first),
+                       '; by_setting, as bslr report, gives those of each; a column that is no setting is left aside by ',
                        dict(columns={next(iter(first)): None}))
     return df
 
@@ -201,5 +200,5 @@ def by_setting(
 def _too_many(mixed, n_sets, n_runs):
     most = max(mixed, key=lambda k: len(mixed[k]))[0]
     raise AskError(f'these {n_runs} runs have {n_sets} different settings: they differ in {_in_words(mixed)}. '
-                   'Hardly two of them share a '
-                   'table: select some with where, or leave aside what does not matter, such as ', dict(columns={most: None}))
+                   'Hardly two of them share a table: select some with where, or leave aside what does not matter, '
+                   'such as ', dict(columns={most: None}))

@@ -24,7 +24,7 @@ from .growing import growing_study
 from .ledger import Lacking
 from .noise import noise_study
 from .scaling import scaling_study
-from ..metrics import metric_of
+from ..metrics import about, metric_of
 from ..readers.load import find_record, load_runs
 from ..store import Store
 
@@ -119,9 +119,7 @@ def _gradients():
 def _texts():
     "Runs of language models, which are about the validation loss"
     both = [load_runs(o) for o in ('text', 'text-small-batches')]
-    t = pd.concat(both, ignore_index=True)
-    t.attrs['metric'] = both[0].attrs['metric']
-    return t
+    return about(pd.concat(both, ignore_index=True), metric_of(both[0]))
 
 def evidence(
     own=('digits', 'digits-updates', 'imagenette32'), # Records of own runs

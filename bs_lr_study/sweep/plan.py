@@ -12,7 +12,6 @@ __all__ = ['BASES', 'split_words', 'done_ids', 'only', 'parse_only', 'in_seconds
 # %% ../../nbs/sweep/03_plan.ipynb #c64dc67f
 import heapq, re
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -20,7 +19,7 @@ from pydantic import ValidationError
 
 from ..runs import CONFIG_DEFAULTS, CONFIG_FIELDS, Status, config, explain, flat, own_fields
 from ..files import clean
-from ..words import field_of, range_ends, read_value
+from ..words import field_of, nearest, range_ends, read_value
 from .workers import default_workers
 from ..training.options import together
 
@@ -48,14 +47,16 @@ def _check_field(study, k):
     "A ValueError unless `k` is a field of a config, or an own axis of one of the study's"
     fields = *CONFIG_FIELDS,*dict.fromkeys(f'x.{o}' for c in study.cfgs for o in c.x)
     if k in fields: return
-    hint = ''.join(f' (did you mean {o}?)' for o in get_close_matches(k, fields, n=1))
+    hint = nearest(k, fields, ' (did you mean {}?)')
     raise ValueError(f'only: no field {k!r}{hint}; choose from {", ".join(fields)}')
 
 def _typed(k, v, have):
     "A value as a field has it"
-    if v in ('None', 'none') and (CONFIG_DEFAULTS.get(k, 0) is None or None in have and v not in have): return None
+    may_lack = CONFIG_DEFAULTS.get(k, 0) is None or None in have and v not in have
+    if v in ('None', 'none') and may_lack: return None
     try: return flat(config(**_ANY | {k: v}))[k]
-    except ValueError as e: raise ValueError(f'only: {explain(e) if isinstance(e, ValidationError) else e}') from None
+    except ValidationError as e: raise ValueError(f'only: {explain(e)}') from None
+    except ValueError as e: raise ValueError(f'only: {e}') from None # of an own axis
 
 def _listed(values):
     "Values in order, numbers first, as an error names them"
@@ -64,8 +65,8 @@ def _listed(values):
 def _picked(k, v, have):
     "The values that one stands for: those within a range, else itself"
     if not (ends := range_ends(v)): return [_typed(k, read_value(v), have)]
-    low,high = map(float, ends)
-    if inside := [o for o in have if isinstance(o, (int, float)) and low <= o <= high]: return inside
+    inside = [o for o in have if isinstance(o, (int, float)) and float(ends[0]) <= o <= float(ends[1])]
+    if inside: return inside
     raise ValueError(f'only: no {k} within {v}; there are {_listed(have)}')
 
 def _wanted(study, k, values):
@@ -316,10 +317,6 @@ def _sums(forecast):
     if unknown: lines.append(f'{unknown} of the {n} runs are not in it: nothing like them is finished')
     return lines + _within(forecast)
 
-def _in_time(groups, spans, workers, budget):
-    "The groups that are begun before the time is over"
-    return groups[:sum(has_time(o, budget) for o in start_times(spans, workers))]
-
 def forecast(
     cfgs,  # `RunConfig`s that are to be trained
     known, # dict: id -> `Known`, as `Store.known` gives it
@@ -334,7 +331,8 @@ def forecast(
     all_known = all(map(times.of, cfgs))
     groups = in_order(cfgs, engine, times)
     def seconds(group): return sum(t.seconds for c in group if (t := times.of(c)))
-    if all_known and budget: groups = _in_time(groups, [*map(seconds, groups)], workers, budget)
+    if all_known and budget: # only those that are begun before the time is over
+        groups = groups[:sum(has_time(o, budget) for o in start_times(map(seconds, groups), workers))]
     cfgs,spans = [c for g in groups for c in g],[*map(seconds, groups)]
     left = n - len(cfgs) if all_known else None
     return Forecast(cfgs, [times.of(c) for c in cfgs], spans, workers, _rests_on(times, known), budget, left)

@@ -15,7 +15,7 @@ from bs_lr_study.training.row import Digits, train_row
 from bs_lr_study.analysis.laws import paper_table
 from bs_lr_study.training.models import build_model
 from bs_lr_study.lab.nqm import nqm_step
-from bs_lr_study.sweep.rules import RULES, linear, momentum, rescale, sgd_noise
+from bs_lr_study.sweep.rules import RULES, linear, momentum, rescale
 from bs_lr_study.runs import RunConfig, examples_seen, grid, run_to_dict, stages, steps_by_epoch
 from bs_lr_study.sweep import make_study
 from bs_lr_study.sweep.study import SettingsError
@@ -197,6 +197,10 @@ def test_malladis_limit(mom, beta2, k, name):
     least = 32/(1 - dict(mom=mom, beta2=beta2)[name])
     with pytest.raises(ValueError, match=f'κ = {k}, but with {name} = .*: bs below {least:.6g}'):
         rescale(cfg, 32*k, 'malladi')
+
+def sgd_noise(cfg, n_train):
+    "Smith et al.'s noise scale at the peak learning rate"
+    return cfg.lr*n_train/(cfg.bs*(1 - momentum(cfg)))
 
 @pytest.mark.parametrize('rule', ['linear', 'momentum'])
 def test_the_noise_scale_stays(rule):
