@@ -86,17 +86,17 @@ def _steps(field, low, high):
     step = (lambda i: low*_TIMES[field]**i) if field in _TIMES else (lambda i: low + i)
     return list(takewhile(lambda v: v <= high, map(step, count())))
 
-def _said(numbers): return ' '.join(f'{float(o):g}' for o in numbers)
+def _spaced(numbers): return ' '.join(f'{float(o):g}' for o in numbers)
 
 def _range(field, text, low, high):
     "The values of a range; a ValueError if its steps do not end at its end"
     by = f'factors of {_TIMES[field]}' if field in _TIMES else 'ones'
     if field in _TIMES and low <= 0:
-        raise ValueError(f'{text}: by {by} nothing is reached from {_said([low])}; list the values')
+        raise ValueError(f'{text}: by {by} nothing is reached from {_spaced([low])}; list the values')
     values = _steps(field, low, high)
     if values[-1] == high: return [_plain(o) for o in values]
-    raise ValueError(f'{text}: by {by} from {_said([low])} one does not arrive at {_said([high])}; list the values, '
-                     f'or say {_said([low])}..{_said([values[-1]])} for {_said(values)}')
+    raise ValueError(f'{text}: by {by} from {_spaced([low])} one does not arrive at {_spaced([high])}; list the values, '
+                     f'or say {_spaced([low])}..{_spaced([values[-1]])} for {_spaced(values)}')
 
 def _of_text(field, text):
     "The values that a word of settings is"

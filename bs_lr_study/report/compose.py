@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np, pandas as pd
+from fastcore.basics import chunked
 
 from ..analysis.findings import findings, findings_text
 from ..analysis.search import lr_rows, search_in_words, searched
@@ -239,9 +240,8 @@ def _pictures(df, agg, found, sets=None, drawn=True):
     big = {m for m in models if df[df.model == m].groupby(['lr', 'bs']).ngroups > _MOST['cells']}
     random = {*searched(df)}
     if sets is not None: sets = sets.assign(model=sets.model.map(dict(zip(df.model, draw.model))))
-    for i in range(0, len(models)*drawn, 4):
-        some = draw[df.model.isin({*models[i:i+4]} - big - random)]
-        body += _lines(some, i//4 + 1, agg, sets)
+    for i,some in enumerate(chunked(models*drawn, 4), 1):
+        body += _lines(draw[df.model.isin({*some} - big - random)], i, agg, sets)
     for i,m in enumerate(models, 1):
         if len(models) > 1: body += [Heading(clean(m))]
         if m in random: body += _points(draw[df.model == m], i)[:None if drawn else 1]

@@ -181,13 +181,13 @@ def make_study(
 # %% ../../nbs/sweep/01_study.ipynb #120b8486
 _SENSE = dict(lower=True, higher=False)
 
-def _said(metric): return metric.split() if isinstance(metric, str) else _listed(metric or [])
+def _metric_words(metric): return metric.split() if isinstance(metric, str) else _listed(metric or [])
 
 def study_metric(
     said, # Words of settings: a name, perhaps `lower` or `higher`, perhaps a unit
 ): # `Metric`; None if nothing is said
     "The metric that a study names"
-    words = _said(said)
+    words = _metric_words(said)
     if not words or isinstance(words[0], Metric): return words[0] if words else None
     name,*rest = words
     sense = [o for o in rest if o in _SENSE]
@@ -201,7 +201,7 @@ def recorded_metrics(
     said, # As for `study_metric`
 ): # dict: name = function, or its name; empty if nothing has to be recorded for it
     "The function of the reader's own behind a study's metric"
-    name = (_said(said) or [''])[0]
+    name = (_metric_words(said) or [''])[0]
     if not isinstance(name, str) or not (name in METRICS or ':' in name): return {}
     return {name.rpartition(':')[2]: METRICS.find(name)}
 
