@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np, psutil, pytest
 
 # These start processes that they wait for: first in line, so that the rest fills the gaps
-PROCESSES = ('sweep/test_cluster', 'test_faults', 'test_site', 'test_benchmarks', 'tracking/test_send', 'training/test_devices', 'test_rerun',
-             'sweep/test_runner', 'test_cli', 'sweep/test_workers', 'report/test_browser', 'explore/test_explorer',
+PROCESSES = ('sweep/test_cluster', 'test_faults', 'test_site', 'test_benchmarks', 'tracking/test_send', 'training/test_devices',
+             'test_rerun', 'sweep/test_runner', 'test_cli', 'sweep/test_workers', 'report/test_browser', 'explore/test_explorer',
              'training/test_checkpoint', 'test_package', 'test_safety', 'test_needs', 'test_own', 'test_commands')
 TESTS = Path(__file__).parent
 
