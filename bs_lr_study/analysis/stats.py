@@ -140,8 +140,9 @@ def winners_curse(
     there = ~np.isnan(acc)
     n,sd,acc = (np.broadcast_to(np.ravel(o), acc.shape)[there] for o in (n, getattr(sd, 'sd', sd), acc))
     if np.isinf(sd).any(): return dict.fromkeys(('found', 'flattery', 'regret'), np.nan)
-    noise = np.random.default_rng(seed).standard_normal((draws, len(acc)))
-    seen = acc + sd/np.sqrt(n)*noise
+    seen = np.random.default_rng(seed).standard_normal((draws, len(acc)))
+    seen *= sd/np.sqrt(n) # in place, since there may be millions
+    seen += acc
     won = seen.argmax(1)
     found = float((won == acc.argmax()).mean())
     if of is not None and (won == of).any(): seen,won = seen[won == of],won[won == of]

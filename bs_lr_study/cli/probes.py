@@ -242,4 +242,3 @@ def try_(
     if not run_: return
     left = max(limit - (time.monotonic() - began), 1)
     run(study, settings=settings, budget=f'{left:.0f}s', device=device)
-

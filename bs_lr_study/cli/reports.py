@@ -141,7 +141,6 @@ def explore(
         found += studies(read_runs([src], **kwargs), Path(src).stem, curves_of(src))
     print(f'Wrote {save_explorer(found, out, "Batch size and learning rate: explorer")}')
 
-
 # %% ../../nbs/cli/03_reports.ipynb #3c954d9d
 TABLES = ['runs', 'crosstab', 'inflection-points', 'best-learning-rates', 'best-runs', 'cells', 'findings']
 

@@ -93,7 +93,6 @@ def check_header(
                          'project as wandb:ENTITY/PROJECT')
     check_columns(names, path)
 
-
 # %% ../../nbs/readers/12_wandb_table.ipynb #94fbf46e
 def need_wandb(): # the package
     "W&B's own package; an ImportError says how to install it"

@@ -17,7 +17,7 @@ from ..analysis.findings import findings
 from ..analysis.search import searched
 from ..analysis.tables import crosstab
 from ..files import clean
-from ..metrics import about, metric_of
+from ..metrics import metric_of
 from .answer import answer
 from .compose import how_ended, tables
 from .files import to_html
@@ -47,4 +47,6 @@ def summary(
 ): # `Summary`
     "The answer that a set of runs gives, and its crosstabs, for a notebook"
     if df.empty: raise ValueError('there are no runs to sum up')
-    return Summary(about(df.copy(), metric_of(df, metric)))
+    df = df.copy()
+    df.attrs['metric'] = metric_of(df, metric)
+    return Summary(df)

@@ -52,11 +52,9 @@ def _check_field(study, k):
 
 def _typed(k, v, have):
     "A value as a field has it"
-    may_lack = CONFIG_DEFAULTS.get(k, 0) is None or None in have and v not in have
-    if v in ('None', 'none') and may_lack: return None
+    if v in ('None', 'none') and (CONFIG_DEFAULTS.get(k, 0) is None or None in have and v not in have): return None
     try: return flat(config(**_ANY | {k: v}))[k]
-    except ValidationError as e: raise ValueError(f'only: {explain(e)}') from None
-    except ValueError as e: raise ValueError(f'only: {e}') from None # of an own axis
+    except ValueError as e: raise ValueError(f'only: {explain(e) if isinstance(e, ValidationError) else e}') from None
 
 def _listed(values):
     "Values in order, numbers first, as an error names them"
@@ -65,8 +63,8 @@ def _listed(values):
 def _picked(k, v, have):
     "The values that one stands for: those within a range, else itself"
     if not (ends := range_ends(v)): return [_typed(k, read_value(v), have)]
-    inside = [o for o in have if isinstance(o, (int, float)) and float(ends[0]) <= o <= float(ends[1])]
-    if inside: return inside
+    low,high = map(float, ends)
+    if inside := [o for o in have if isinstance(o, (int, float)) and low <= o <= high]: return inside
     raise ValueError(f'only: no {k} within {v}; there are {_listed(have)}')
 
 def _wanted(study, k, values):

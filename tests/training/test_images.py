@@ -165,7 +165,7 @@ def _load(pics, cache, queue): queue.put(load_images(pics, 32, cache).map.tobyte
 def test_several_processes_share_one_decoding(pics, tmp_path):
     ctx = multiprocessing.get_context('spawn')
     queue = ctx.Queue()
-    ps = [ctx.Process(target=_load, args=(pics, tmp_path/'cache', queue)) for _ in range(3)]
+    ps = [ctx.Process(target=_load, args=(pics, tmp_path/'cache', queue)) for _ in range(2)]
     for p in ps: p.start()
     got = {queue.get(timeout=300) for _ in ps}
     for p in ps: p.join()
