@@ -5,6 +5,7 @@ small JSON file, from which the notebook `nbs/suggest/10_proof.ipynb` is made; i
 Optuna's samplers run where Optuna is installed: `--only tpe,gp`, with the Python of such an environment.
 """
 import json, time, zlib
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from bs_lr_study.readers.load import load_runs
 from bs_lr_study.store import Store
 from bs_lr_study.suggest.confirm import finalists, fresh_buys, judge
 from bs_lr_study.suggest.answer import answer
-from bs_lr_study.suggest.search import Strategy
-from bs_lr_study.suggest.tables import Remake, Replay, delivered, favourite, grid_of, play
+from bs_lr_study.suggest.search import Strategy, view
+from bs_lr_study.suggest.tables import Grid, Remake, delivered, grid_of, play
 
 ROOT = Path(__file__).parents[1]
 MARKS = 10,20
@@ -44,11 +45,36 @@ def own():
     parts['digits/120 runs'] = load_runs('digits-fast')
     return [_rectangle(d.drop_duplicates(['bs', 'lr', 'seed']), k) for k,d in parts.items()]
 
+# A shop that sells what was recorded
+
+@dataclass
+class Replay:
+    "Sells recorded runs of some seeds, in random order and again from the first; the others score"
+    grid: Grid
+    rng: np.random.Generator
+    share: float = .5 # Of the seeds, for the search
+    order: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        n = self.grid.values.shape[1]
+        seeds = self.rng.permutation(n)
+        n_search = int(np.ceil(self.share*n))
+        self.for_search,self.for_scores = seeds[:n_search],seeds[n_search:]
+
+    def value(self, cell, seed):
+        order = self.order.setdefault(cell, self.rng.permutation(self.for_search))
+        return self.grid.values[cell, order[seed % len(order)]]
+
+    @property
+    def truth(self):
+        "Score of each cell, by the seeds that the search does not see"
+        return self.grid.scores[:, self.for_scores].mean(1)
+
 # Ways to choose, each a function of a shop and a random generator that gives the cell it recommends after so many runs
 
 def ours(shop, rng):
     runs = play(shop, max(MARKS))
-    return {n: favourite(shop.grid, runs[:n]) for n in MARKS}
+    return {n: view(shop.grid.lattice, runs[:n], shop.grid.metric).leader for n in MARKS}
 
 def _seen(shop, cells):
     "Values of cells in the order in which they are run, the more the better; seeds are used up one by one"

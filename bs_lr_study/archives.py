@@ -27,14 +27,10 @@ def _unpack_zip(path, to):
     with zipfile.ZipFile(path) as z:
         _check_size(path, sum(o.file_size for o in z.infolist()))
         for entry in z.infolist():
-            _use_slashes(entry)
+            if '/' not in entry.filename: entry.filename = entry.filename.replace('\\', '/') # as some programs of Windows write
             if not (to/entry.filename).resolve().is_relative_to(to.resolve()):
                 raise DataError(f'{path}: entry {entry.filename!r} would leave the folder')
             z.extract(entry, to)
-
-def _use_slashes(entry):
-    "Some programs of Windows part the folders of an entry by backslashes"
-    if '/' not in entry.filename: entry.filename = entry.filename.replace('\\', '/')
 
 def _unpack_tar(path, to):
     size = 0

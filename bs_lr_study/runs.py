@@ -23,6 +23,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as checked_dataclass
 
+from .files import json_values
+
 # %% ../nbs/00_runs.ipynb #bbb662ad
 Word = Annotated[str, StringConstraints(pattern=r'^[A-Za-z][A-Za-z0-9_.]*$')]
 ModelName = Annotated[str, StringConstraints(pattern=r'^[A-Za-z][A-Za-z0-9_.:-]*$')]
@@ -326,17 +328,12 @@ class Run:
         return self.metrics[-1].get('acc') if self.status == 'ok' and self.metrics else None
 
 # %% ../nbs/00_runs.ipynb #fda2a1c7
-def _finite(o):
-    if isinstance(o, float) and not math.isfinite(o): return None
-    if isinstance(o, dict): return {k: _finite(v) for k,v in o.items()}
-    return [_finite(v) for v in o] if isinstance(o, (list, tuple)) else o
-
 def run_to_dict(
     run, # `Run`
 ): # dict of JSON values
     "A run as the store writes it"
     rest = {k: v for k,v in vars(run).items() if k != 'cfg' and (v or k != 'updates')}
-    return _finite(dict(schema=SCHEMA, id=run.id, config=flat(run.cfg)) | rest)
+    return json_values(dict(schema=SCHEMA, id=run.id, config=flat(run.cfg)) | rest)
 
 def run_from_dict(
     d, # As `run_to_dict` makes it

@@ -1,12 +1,12 @@
 """What several test modules need, and the care that none leaves something behind for the next."""
-import os, signal, sys
+import gc, os, signal, sys
 from pathlib import Path
 
 import numpy as np, psutil, pytest
 
 # These start processes that they wait for: first in line, so that the rest fills the gaps
-PROCESSES = ('sweep/test_cluster', 'test_faults', 'tracking/test_send', 'training/test_devices', 'test_rerun', 'test_site',
-             'sweep/test_runner', 'test_cli', 'sweep/test_workers', 'report/test_browser', 'explore/test_explorer',
+PROCESSES = ('sweep/test_cluster', 'test_faults', 'test_site', 'test_benchmarks', 'tracking/test_send', 'training/test_devices',
+             'test_rerun', 'sweep/test_runner', 'test_cli', 'sweep/test_workers', 'report/test_browser', 'explore/test_explorer',
              'training/test_checkpoint', 'test_package', 'test_safety', 'test_needs', 'test_own', 'test_commands')
 TESTS = Path(__file__).parent
 
@@ -25,14 +25,19 @@ def pytest_collection_modifyitems(config, items):
     shuffled = not config.getoption('random_order_bucket', 'default:').startswith('default:')
     if not shuffled: items.sort(key=turn)
 
+def pytest_collection_finish(session):
+    "What was imported stays: the garbage collector, which tests of memory call often, need not visit all of it each time"
+    gc.freeze()
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    "A file's tests stay with one worker, since they share what was dear to make; a notebook is a unit of its own"
+    "What shares what was dear to make stays with one worker: a file, and all files of the ledger or of reports; a notebook is a unit"
     from xdist.scheduler import LoadScopeScheduling
     class ByFileAndNotebook(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             file = nodeid.split('::')[0]
-            return nodeid if file.endswith('test_notebooks.py') else file
+            if file.endswith('test_notebooks.py'): return nodeid
+            return next((o for o in ('tests/lab/', 'tests/report/') if file.startswith(o)), file)
     return ByFileAndNotebook(config, log)
 
 def turn(item):

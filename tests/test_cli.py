@@ -121,6 +121,24 @@ def test_the_name_may_stand_anywhere(line, settings, monkeypatch, capsys):
     assert bslr_here(monkeypatch, 'run', *line.split()) is None
     assert capsys.readouterr().out.startswith('fresh: 0 of')
 
+@pytest.mark.parametrize('only,n', [('x.tokens=1024', 4), ('x.tokens=1000..5000,bs=8', 4), ('x.width=none', 4), ('x.width=8 bs=16', 2)])
+def test_own_axes_tell_runs_apart(only, n, tmp_path, monkeypatch, capsys):
+    "As any other field does; a part of a study that lacks the axis has none"
+    (tmp_path/'settings.ini').write_text(SETTINGS.replace('digits', 'python').replace('small', 'gpt') + '[s.short]\nx.tokens = 1024\n'
+                                         '[s.long]\nx.tokens = 4096\nx.width = 8\n')
+    monkeypatch.chdir(tmp_path)
+    assert bslr_here(monkeypatch, 'run', 's', '--dry-run', '--only', *only.split()) is None
+    assert capsys.readouterr().out.startswith(f's: 0 of 8 runs are done, in runs/s.jsonl; {n} of them now')
+
+@pytest.mark.parametrize('data,model,told', [('python', 'small', 'is for images, and the data are text: choose from gpt, gpt_wide, lstm,'),
+                                             ('digits', 'lstm', 'is for text, and the data are images: choose from small, xresnet18,')])
+def test_a_model_for_other_data_is_refused_before_the_first_run(data, model, told, tmp_path, monkeypatch):
+    (tmp_path/'settings.ini').write_text(SETTINGS.replace('digits', data).replace('small', model))
+    monkeypatch.chdir(tmp_path)
+    assert bslr_here(monkeypatch, 'run', 's') == f'bslr: model {model} {told} or name your own as package.module:function'.replace(
+        'xresnet18,', 'xresnet18, xresnet34, xse_resnext50, narrow,')
+    assert n_kept() == 0
+
 def test_the_only_study_need_not_be_named(tmp_path, monkeypatch, capsys):
     (tmp_path/'settings.ini').write_text(SETTINGS + '[s.part]\nepochs = 2\n')
     monkeypatch.chdir(tmp_path)
@@ -188,6 +206,10 @@ MISTAKES = [ # what was typed, and what the one line of the answer says to type 
     ('run s --retry faild', 'choose from ok, diverged, oom, failed'),
     ('run s --only bs=7', 'there are 8, 16'),
     ('run s --only batch=8..9x', 'only: bs ='),
+    ('run s --only x.tokens=512', "no field 'x.tokens'; choose from data, model, bs"),
+    ('run text --only x.tokens=512', 'no run of text has x.tokens 512; there are 1024, 4096'),
+    ('run text --only tokens=1024', "no field 'tokens' (did you mean x.tokens?)"),
+    ('run text --only x.tokens=1024,x.width=2', "no field 'x.width'; choose from data, model, bs"),
     ('run s --show lins', 'did you mean lines?'),
     ('run s fresh', "takes STUDY; what is 'fresh'?"),
     ('run range', "list the values, or say 0.0001..0.01"),
@@ -203,6 +225,9 @@ MISTAKES = [ # what was typed, and what the one line of the answer says to type 
     ('fit s --memory lots', 'such as 4GB or 500MB'),
     ('try', 'bslr try photos --model xresnet18'),
     ('try letters.txt', 'for a text: bslr suggest letters.txt'),
+    ('suggest letters.txt --model xresnet18', 'model xresnet18 is for images, and the data are text: choose from gpt, gpt_wide, lstm, or'),
+    ('suggest letters.txt --model timm:resnet18', 'is for images, and the data are text'),
+    ('suggest digits --model gpt', 'model gpt is for text, and the data are images: choose from small, xresnet18'),
     ('suggest runs.csv --model small', 'runs.csv: neither a folder nor a whole zip or tar archive'),
     ('run pictures', 'did you mean bslr try pictures --run?'),
     ('run s --micro some', 'say auto, or how many examples at once'),
@@ -214,6 +239,7 @@ def test_typical_mistakes_are_answered_by_what_to_type(line, told, settings, mon
     with open('settings.ini', 'a') as f:
         f.write(''.join(f'[{name}]\ndata = digits\nmodels = small\nbatch_sizes = 8\n{lrs}\n'
                         for name,lrs in dict(range='lrs = 1e-4..5e-2', comma='lrs = 0,01', twice='lr = 1\nlrs = 1').items()))
+        f.write('[text]\ndata = python\nmodels = gpt\nbatch_sizes = 8\nlrs = 1e-3\nx.tokens = 1024 4096\n')
     with open('runs.csv', 'w') as f: f.write('run,acc,model,bs,lr,wd\na,.5,m,8,.1,0\nb,.6,m,8,.1,.1\n')
     os.mkdir('pictures')
     with open('letters.txt', 'w') as f: f.write('dear all')

@@ -10,8 +10,8 @@ PACKAGE = ROOT/'bs_lr_study'
 # A room and the rooms it may import. What stands for a folder stands for all modules in it.
 GROUND = {'runs', 'files', 'archives', 'register', 'metrics', 'needs', 'words'}
 MAY_IMPORT = {
-    'runs': set(),
     'files': set(),
+    'runs': {'files'},
     'archives': {'files'},
     'register': set(),
     'needs': set(),

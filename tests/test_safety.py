@@ -221,9 +221,9 @@ class Bomb:
 
 def test_a_cache_with_a_bomb_in_it(tmp_path, colours):
     "Decoded images that are a pickle are not read as one, and made anew"
-    from bs_lr_study.training.data import image_files
+    from bs_lr_study.training.folders import read_folder
     from bs_lr_study.training.images import cached_pixels
-    files = image_files(colours)
+    files = read_folder(colours).files
     want = cached_pixels(colours, files, tmp_path/'cache')[0].copy() # it is a map of the file
     for o in [p for p in (tmp_path/'cache').rglob('*') if p.is_file()]:
         whole = o.read_bytes()

@@ -24,20 +24,35 @@ FRONT = {o: notebooks.front_matter(notebooks.read_nb(o)) for o in POSTS}
 POST_PAGES = [f'nbs/posts/{o.stem}.html' for o in POSTS]
 SHOWN = ('index.html', 'nbs/posts/index.html', POST_PAGES[0], 'nbs/analysis/tables.html', 'nbs/lab/verdicts.html', 'nbs/glossary.html')
 LIKE_THEM = (*POST_PAGES[1:], 'nbs/notebooks.html', 'nbs/analysis/index.html', 'nbs/lab/records.html', 'nbs/guides/commands.html')
-AGAIN = 'a-crosstab' # the post that is run again with the site; all are, by themselves, below
 
 def code_cell(source, *outputs): return dict(cell_type='code', metadata={}, execution_count=None, source=source, outputs=[*outputs])
 
 def notebook(*cells): return dict(cells=[*cells], metadata={}, nbformat=4, nbformat_minor=5)
 
-@pytest.fixture(scope='module')
-def site(tmp_path_factory):
-    "The whole site as `make site` builds it, typed as there, but for most posts, which are not run again"
-    out = tmp_path_factory.mktemp('site')/'_docs'
-    r = subprocess.run([sys.executable, 'tools/pages.py', '--run', AGAIN, '--out', out], cwd=ROOT, capture_output=True, text=True)
+def built(folder, *args):
+    "The whole site as `make site` builds it, typed as there"
+    r = subprocess.run([sys.executable, 'tools/pages.py', *args, '--out', folder/'_docs'], cwd=ROOT, capture_output=True, text=True)
     assert r.returncode == 0, r.stdout + r.stderr
     assert re.search(r'\d+ pages in _docs; 0 things to mend', r.stdout)
-    return out
+    return folder/'_docs'
+
+@pytest.fixture(scope='module')
+def site(tmp_path_factory):
+    "The site, but for what it runs again, which other tests here run and compare"
+    return built(tmp_path_factory.mktemp('site'), '--no-run')
+
+@pytest.mark.slow
+def test_the_site_runs_posts_and_summaries_again(tmp_path): built(tmp_path)
+
+def test_a_page_shows_what_its_code_gives_now(tmp_path):
+    "Where a cell asks to be run, unless nothing is to be run again; the functions of the program stay those that a worker can be sent"
+    old = dict(output_type='stream', name='stdout', text='old\n')
+    path,main = tmp_path/'t.ipynb',sys.modules['__main__']
+    path.write_text(json.dumps(notebook(code_cell('a = 6'), code_cell('#| exec_doc\nprint(7*a)', old))))
+    def shown(run): return [''.join(o['text']) for c in pages.process(path, run)[0].cells for o in c.get('outputs', [])]
+    assert shown(run=True) == ['42\n'] and shown(run=False) == ['old\n'] and sys.modules['__main__'] is main
+    path.write_text(json.dumps(notebook(code_cell('#| exec_doc\n1/0', old))))
+    with pytest.raises(ZeroDivisionError): pages.process(path, run=True)
 
 def test_what_was_run_leaves_nothing_behind(tmp_path):
     "After a notebook has run, functions of the program can still be sent to other processes"

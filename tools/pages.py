@@ -290,7 +290,7 @@ def main(
     quarto:bool=False, # Render with Quarto, which has to be installed
     save:bool=False,   # Run posts and summaries again and save them; render nothing
     run:str='',        # Run only the posts again whose name holds this; by default all
-    no_run:bool=False, # Run no post again
+    no_run:bool=False, # Run nothing again: posts and summaries are as they were saved
     out:str=None,      # Folder for the site; by default the one that _quarto.yml names
 ):
     "Make the site from the notebooks and check it: a preview, without Quarto, unless asked otherwise"
@@ -299,7 +299,7 @@ def main(
     out = Path(out or config()['project']['output-dir']).resolve()
     pages = out.with_name('_pages')
     shutil.rmtree(pages, ignore_errors=True)
-    stage(pages, out=out)
+    stage(pages, not no_run, out)
     if quarto: return render_quarto(pages, out)
     wrong = render(pages, out) + [*faults(None if no_run else run)]
     for o in wrong: print(o, file=sys.stderr)

@@ -14,7 +14,7 @@ import warnings
 import numpy as np, pandas as pd
 
 from .tables import best_rows, cells, comparable, pick_model
-from ..metrics import metric_of
+from ..metrics import about, metric_of
 
 # %% ../../nbs/analysis/13_budgets.ipynb #61db2f45
 def updates_plan(
@@ -161,9 +161,7 @@ def cell_costs(
     ended = runs[runs.status == 'ok'] if 'status' in runs else runs
     costs = ended.groupby(['model', 'lr', 'bs'])[list(known)].agg(known).reset_index()
     c = cells(runs)
-    t = c.merge(costs, how='left', on=['model', 'lr', 'bs'])
-    t.attrs['metric'] = c.attrs['metric']
-    return t
+    return about(c.merge(costs, how='left', on=['model', 'lr', 'bs']), metric_of(c))
 
 def pareto(
     table, # A row a choice: the metric and its costs, as `cell_costs` gives them

@@ -71,16 +71,15 @@ def peaks(
 
 # %% ../../nbs/analysis/09_curves.ipynb #bebc5688
 def tapers(
-    curves, # Array (draws, batch sizes)
+    curves, # Array (draws, batch sizes a doubling apart)
     doublings, # Over how many doublings past the peak
-    per=1, # Batch sizes a doubling
     lowest=False, # Is the lowest value the best?
 ): # Array (draws): what is lost per doubling; NaN where the best is the last point
     "How fast each curve gets worse past its best"
     curves = -curves if lowest else curves
     peak,last = curves.argmax(1),curves.shape[1] - 1
-    end,draw = np.minimum(peak + round(per*doublings), last),np.arange(len(curves))
-    with np.errstate(invalid='ignore'): return (curves[draw, peak] - curves[draw, end])*per/(end - peak)
+    end,draw = np.minimum(peak + round(doublings), last),np.arange(len(curves))
+    with np.errstate(invalid='ignore'): return (curves[draw, peak] - curves[draw, end])/(end - peak)
 
 # %% ../../nbs/analysis/09_curves.ipynb #39374c11
 def row_curves(

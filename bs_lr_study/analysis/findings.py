@@ -21,7 +21,7 @@ from .tables import cells
 from .variances import CellSds, errors
 from .rows import line_end, row_findings
 from .wording import CERTAINTY, Finding
-from ..metrics import metric_of
+from ..metrics import about, metric_of
 from ..readers.rates import is_search
 
 # %% ../../nbs/analysis/18_findings.ipynb #367c546d
@@ -105,11 +105,11 @@ def _models(c, m, err, level):
     diff = first.gain - rest.gain
     half = pair_margins(first.v, rest.v, np.minimum(first.dof, rest.dof), len(good), level)
     alike = diff < half
-    for o,d,h in zip(rest.model[~alike], diff[~alike], half[~alike]):
-        yield Finding('models', '', 'clear', dict(a=first.model, b=o, diff=d, lo=d-h, hi=d+h))
-    if alike.sum() < 3:
-        for o,d,h in zip(rest.model[alike], diff[alike], half[alike]):
-            yield Finding('models', '', 'within noise', dict(a=first.model, b=o, diff=d, lo=d-h, hi=d+h))
+    def told(some, sure):
+        for o,d,h in zip(rest.model[some], diff[some], half[some]):
+            yield Finding('models', '', sure, dict(a=first.model, b=o, diff=d, lo=d-h, hi=d+h))
+    yield from told(~alike, 'clear')
+    if alike.sum() < 3: yield from told(alike, 'within noise')
     else: yield Finding('models alike', '', 'within noise',
         dict(a=first.model, others=rest.model[alike].tolist(), most=diff[alike].max(), hi=(diff + half)[alike].max()))
 
@@ -123,23 +123,38 @@ def _lost_rows(c):
         yield Finding('lost row', model, 'fact', dict(lr=lr, how=how, bss=sorted(line.bs)))
 
 # %% ../../nbs/analysis/18_findings.ipynb #6302cfbb
-def _apart(sets, along):
-    "By 'grows' and 'shrinks' the two rows or columns furthest apart between which the best does so beyond noise"
-    by = 'lr' if along == 'bs' else 'bs'
+def _apart(sets, by):
+    "By 'grows' and 'shrinks' all pairs of rows or columns between which the best does so beyond noise, the furthest first"
     pairs = list(combinations(sets.sort_values(by).itertuples(), 2))
     def below(a, b): return max(a.candidates) < min(b.candidates) and not a.high_edge and not b.low_edge
     def furthest(pairs): return sorted(((getattr(a, by), getattr(b, by)) for a,b in pairs), key=lambda o: o[0]/o[1])
     grows,shrinks = [o for o in pairs if below(*o)],[o for o in pairs if below(*o[::-1])]
-    ways = {way: furthest(o) for way,o in dict(grows=grows, shrinks=shrinks).items() if o}
+    return {way: furthest(o) for way,o in dict(grows=grows, shrinks=shrinks).items() if o}
+
+def _furthest(ways):
+    "Of each way the pair to be named"
     if len(ways) < 2: return {way: o[0] for way,o in ways.items()}
     (way,(main,*_)),(other,rest) = sorted(ways.items(), key=lambda o: o[1][0][0]/o[1][0][1])
     beside = [o for o in rest if o[0] >= main[1] or o[1] <= main[0]] # not where the best goes the main way, if it can be
     return {way: main, other: (beside or rest)[0]}
 
+def _common(sets): return sorted(set.intersection(*map(set, sets.candidates)))
+
+def _alone(ways, sets, by):
+    "The one row or column that all pairs share, and what may be the best of the others, if those are three or more"
+    pairs = [set(o) for pairs in ways.values() for o in pairs]
+    shared = set.intersection(*pairs) if pairs else set()
+    others = sets[~sets[by].isin(shared)]
+    if len(shared) > 1 or len(others) < 3 or not _common(others): return None
+    return dict(at=shared.pop(), others=len(others), common=_common(others)) if shared else None
+
 def _movement(sets, along, model):
     "Whether the best moves from row to row, or from column to column"
-    moves,common = _apart(sets, along),sorted(set.intersection(*map(set, sets.candidates)))
-    values = dict(moves=moves, common=common, lines=len(sets), edges=int((~sets.inside).sum()))
+    by = 'lr' if along == 'bs' else 'bs'
+    ways = _apart(sets, by)
+    moves,alone = _furthest(ways),_alone(ways, sets, by)
+    values = dict(moves=moves, common=_common(sets), lines=len(sets), edges=int((~sets.inside).sum()))
+    if alone: values['alone'] = alone
     return Finding(f'{along} moves', model, 'clear' if moves else 'within noise', values)
 
 def _steady(found):
@@ -279,9 +294,7 @@ def findings(
     else: found += _lost_rows(c)
     found = [replace(o, metric=m) for o in found]
     rows = [(o.topic, o.model, str(o), o.certainty, o.values, o.kind) for o in found]
-    t = _Findings(rows, columns=['topic', 'model', 'sentence', 'certainty', 'evidence', 'kind'])
-    t.attrs['metric'] = m
-    return t
+    return about(_Findings(rows, columns=['topic', 'model', 'sentence', 'certainty', 'evidence', 'kind']), m)
 
 # %% ../../nbs/analysis/18_findings.ipynb #9152d064
 def findings_text(

@@ -60,8 +60,8 @@ def search_in_words(
     "What was searched, and how to get a table of it"
     d = df[df.model == model]
     return (f'{model}: a random search, {d.lr.nunique()} learning rates in {len(d)} runs. Hardly two runs share '
-            'one, so there '
-            'is no table of them; bin_rates(df, bins=8), in a shell --bins 8, puts them into bins that have one')
+            'one, so there is no table of them; bin_rates(df, bins=8), in a shell --bins 8, puts them into bins that '
+            'have one')
 
 # %% ../../nbs/analysis/12_search.ipynb #5f0e77a1
 def lr_rows(

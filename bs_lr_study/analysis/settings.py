@@ -13,7 +13,7 @@ import numpy as np, pandas as pd
 from ..metrics import known_metric, told_metric
 from ..readers.ask import AskError
 from ..readers.columns import ACCUMULATION, is_parameter, plain_key
-from ..runs import CONFIG_DEFAULTS, CONFIG_FIELDS
+from ..runs import CONFIG_DEFAULTS, CONFIG_FIELDS, is_config
 
 # %% ../../nbs/analysis/01_settings.ipynb #148add01
 _KEYS = {'run', 'model', 'bs', 'lr', 'seed', 'lr_exact', 'in_micro_bs', 'status', 'message', 'acc'}
@@ -67,11 +67,6 @@ _SETTING_ENDS = set('''decay dropout rate momentum beta beta1 beta2 eps epsilon 
 
 _COUNTS = {'steps', 'iters', 'warmup', 'accum'} # what a batch size may well determine
 
-def _may_follow_bs(key):
-    "Whether a column is called what a batch size may determine: a count of updates, or another batch size"
-    words = key.split('_')
-    return key in ACCUMULATION or words[-1] in _COUNTS or bool({'bs', 'batch', 'batchsize'} & {*words})
-
 def _is_setting_name(key): return key in _SETTINGS or key.rpartition('_')[2] in _SETTING_ENDS
 
 # %% ../../nbs/analysis/01_settings.ipynb #cdd705ff
@@ -111,24 +106,17 @@ def _is_measured(s, lr):
     searched = lr.nunique() > len(lr)/2
     return many > n/2 and not searched and not _is_round(s)
 
-def _follows_bs(s, key, df):
-    "Whether a column holds what the batch size determines, as the part of it that a device sees"
-    numbers = pd.to_numeric(s, errors='coerce') # some tools write parameters as text
-    return _may_follow_bs(key) and _follows(numbers, df.bs, df.model)
-
 def _is_setting(df, c):
     "Whether a column that varies is a setting, by the rules above"
     s,key = df[c],plain_key(c)
-    if c in CONFIG_FIELDS: return True
-    if _follows_bs(s, key, df): return False
-    if is_parameter(c): return True
+    if is_config(c) or is_parameter(c): return True
     if _is_label(key, c): return False
     bools = pd.api.types.is_bool_dtype(s)
     if bools or not pd.api.types.is_numeric_dtype(s):
         if bools and {*key.split('_')} & _STATES: return False
         return _is_setting_name(key) or not (_is_own_text(s) or _describes_model(s, df.model))
     if _is_measure(key, c) or any((s == df[o]).all() for o in ('bs', 'lr')): return False # these by another name
-    if _is_setting_name(key) and not _may_follow_bs(key): return True
+    if _is_setting_name(key) and not (key in ACCUMULATION or key.rpartition('_')[2] in _COUNTS): return True
     if any(_follows(s, df[o], df.model) for o in ('bs', 'lr')): return False
     return _is_setting_name(key) or not (_describes_model(s, df.model) or _is_measured(s, df.lr))
 
@@ -138,7 +126,7 @@ def settings_of(
     "The columns beside model, bs, lr and seed that hold settings which vary between the runs"
     told = {getattr(told_metric(df), 'name', None), *df.attrs.get('measured', ())} # by a tool that knows
     ours = _OURS <= set(df)
-    cols = [c for c in df if c not in _KEYS and c not in told and (c in CONFIG_FIELDS or not ours)]
+    cols = [c for c in df if c not in _KEYS and c not in told and (is_config(c) or not ours)]
     return [c for c in cols if _varies(df[c]) and _is_setting(df, c)]
 
 # %% ../../nbs/analysis/01_settings.ipynb #9fdb356c
@@ -183,10 +171,9 @@ def comparable(
     "Refuse runs that differ in anything but model, bs, lr and seed"
     if mixed := _mixed(_config(df), df.model):
         first = {f: v[0] for (f,_),v in mixed.items()}
-        raise AskError(f"these runs cannot share a table: they differ in {_in_words(mixed)}. Only model, bs, lr and "
-                       "seed may differ: "
-                       'select the runs of one, such as ', dict(where=first), '; by_setting, as bslr report, gives those of each; '
-                       'a column that is no setting is left aside by ',
+        raise AskError(f"these runs cannot share a table: they differ in {_in_words(mixed)}. "
+                       'Only model, bs, lr and seed may differ: select the runs of one, such as ', dict(where=first),
+                       '; by_setting, as bslr report, gives those of each; a column that is no setting is left aside by ',
                        dict(columns={next(iter(first)): None}))
     return df
 
@@ -213,5 +200,5 @@ def by_setting(
 def _too_many(mixed, n_sets, n_runs):
     most = max(mixed, key=lambda k: len(mixed[k]))[0]
     raise AskError(f'these {n_runs} runs have {n_sets} different settings: they differ in {_in_words(mixed)}. '
-                   'Hardly two of them share a '
-                   'table: select some with where, or leave aside what does not matter, such as ', dict(columns={most: None}))
+                   'Hardly two of them share a table: select some with where, or leave aside what does not matter, '
+                   'such as ', dict(columns={most: None}))

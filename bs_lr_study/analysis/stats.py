@@ -18,7 +18,7 @@ from scipy.stats import permutation_test, t as t_dist
 from .simultaneous import best_p, range_ppf, range_sf
 from .variances import cell_sds
 from .tables import best_rows, cells, pick_model, rounded
-from ..metrics import Metric, metric_of
+from ..metrics import Metric, about, metric_of
 
 # %% ../../nbs/analysis/07_stats.ipynb #0190dc09
 def _some_value(values, name, one):
@@ -60,9 +60,7 @@ def best_sets(
     t = keys.assign(**{along: x[line, best], m.name: y[line, best]}, inside=(best > 0) & (best < last))
     t = t.assign(lo=x[line, lo], hi=x[line, hi], low_edge=lo == 0, high_edge=hi == last)
     t = t.assign(candidates=[tuple(a[b].tolist()) for a,b in zip(x, keep)], sd=sds[line, best], sd_from=err.how)
-    t = t.astype(dict(bs=int, lo=int, hi=int) if along == 'bs' else {}).reset_index(drop=True)
-    t.attrs['metric'] = m
-    return t
+    return about(t.astype(dict(bs=int, lo=int, hi=int) if along == 'bs' else {}).reset_index(drop=True), m)
 
 # %% ../../nbs/analysis/07_stats.ipynb #ce0ffd3e
 def margin(
@@ -142,8 +140,9 @@ def winners_curse(
     there = ~np.isnan(acc)
     n,sd,acc = (np.broadcast_to(np.ravel(o), acc.shape)[there] for o in (n, getattr(sd, 'sd', sd), acc))
     if np.isinf(sd).any(): return dict.fromkeys(('found', 'flattery', 'regret'), np.nan)
-    noise = np.random.default_rng(seed).standard_normal((draws, len(acc)))
-    seen = acc + sd/np.sqrt(n)*noise
+    seen = np.random.default_rng(seed).standard_normal((draws, len(acc)))
+    seen *= sd/np.sqrt(n) # in place, since there may be millions
+    seen += acc
     won = seen.argmax(1)
     found = float((won == acc.argmax()).mean())
     if of is not None and (won == of).any(): seen,won = seen[won == of],won[won == of]
@@ -246,10 +245,11 @@ def tuned(
     for k,o in df.groupby(by, sort=False):
         everywhere = o.groupby('lr').seed.nunique() == o.seed.nunique()
         wide = o.pivot(index='seed', columns='lr', values=m.name).loc[:, everywhere]
-        gain = (m.sign*wide).fillna(-np.inf).round(12)
-        for seed in wide.index if len(wide) > 1 and everywhere.any() else []:
-            lr = gain.drop(index=seed).mean().idxmax()
-            rows.append((*k, seed, wide.loc[seed, lr], lr, lr in (wide.columns[0], wide.columns[-1]), wide.shape[1]))
+        gain = np.ascontiguousarray((m.sign*wide).fillna(-np.inf).round(12).T)
+        n_lrs = len(gain)
+        for i,seed in enumerate(wide.index if len(wide) > 1 and n_lrs else []):
+            j = np.delete(gain, i, axis=1).mean(axis=1).argmax()
+            rows.append((*k, seed, wide.iat[i, j], wide.columns[j], j in (0, n_lrs - 1), n_lrs))
     return pd.DataFrame(rows, columns=[*by, 'seed', m.name, 'lr', 'edge', 'lrs'])
 
 # %% ../../nbs/analysis/07_stats.ipynb #3c5e9a08

@@ -12,7 +12,8 @@ __all__ = ['printable', 'went_well', 'top_runs', 'best_run', 'cells', 'pick_mode
 import numpy as np, pandas as pd
 
 from .settings import comparable, different
-from ..metrics import Metric, metric_of
+from ..metrics import Metric, about, metric_of
+from ..readers.states import UNFINISHED
 from ..runs import CONFIG_FIELDS, fmt_lr
 
 # %% ../../nbs/analysis/02_tables.ipynb #98475f50
@@ -31,8 +32,6 @@ def printable(
     return t.assign(**t[whole].astype(object).where(t[whole].notna(), '–'))
 
 # %% ../../nbs/analysis/02_tables.ipynb #0c235461
-_UNFINISHED = ('pruned', 'stopped', 'running') # Statuses of runs that were not trained to their end
-
 def went_well(
     df, # Runs
     m, # `Metric`
@@ -45,15 +44,10 @@ def _outcome(df, m):
     "`df` with a value only where the run went well, and columns `diverged`, `unfinished`, `failed` and `tested`"
     good = went_well(df, m)
     if 'status' not in df: return df.assign(diverged=False, unfinished=False, failed=False, tested=good)
-    diverged,unfinished = df.status == 'diverged',df.status.isin(_UNFINISHED)
+    diverged,unfinished = df.status == 'diverged',df.status.isin(UNFINISHED)
     failed = ~good & ~diverged & ~unfinished & df.status.notna()
     value = {m.name: df[m.name].where(good)}
     return df.assign(**value, diverged=diverged, unfinished=unfinished, failed=failed, tested=good | diverged)
-
-def _about(table, m):
-    "A table that says which metric it is about"
-    table.attrs['metric'] = m
-    return table
 
 # %% ../../nbs/analysis/02_tables.ipynb #00e418ff
 def top_runs(
@@ -101,7 +95,7 @@ def cells(
     order = {model: i for i,model in enumerate(df.model.unique())}
     m = metric_of(df, metric)
     c = _by_cell(df, agg, m).reset_index()
-    return _about(c.sort_values('model', key=lambda s: s.map(order), kind='stable', ignore_index=True), m)
+    return about(c.sort_values('model', key=lambda s: s.map(order), kind='stable', ignore_index=True), m)
 
 # %% ../../nbs/analysis/02_tables.ipynb #adbeb049
 def pick_model(
@@ -132,7 +126,7 @@ def crosstab(
     "A metric by learning rate and batch size"
     _check_agg(agg)
     m,df = metric_of(df, metric),comparable(_of_model(df, model))
-    return _about(df[m.name].where(went_well(df, m)).groupby([df.lr, df.bs]).agg(agg).unstack(), m)
+    return about(df[m.name].where(went_well(df, m)).groupby([df.lr, df.bs]).agg(agg).unstack(), m)
 
 # %% ../../nbs/analysis/02_tables.ipynb #e04e35b4
 def crosstab_acc(
@@ -188,7 +182,7 @@ def optima(
     best = best_rows(c[c.tested], along, by, m)[[*by, along, m.name, 'where']]
     t = c.groupby(by, sort=False, as_index=False).tested.any().merge(best, 'left', by)
     without = t.tested.map({True: 'diverged', False: 'not tested'})
-    return _about(t.assign(where=t['where'].fillna(without)).drop(columns='tested').assign(bs=lambda d: _whole(d.bs)), m)
+    return about(t.assign(where=t['where'].fillna(without)).drop(columns='tested').assign(bs=lambda d: _whole(d.bs)), m)
 
 # %% ../../nbs/analysis/02_tables.ipynb #4be64090
 _LOST_SIGNS = dict(diverged='×', failed='!', unfinished='…') # How runs of a cell were lost = its sign
@@ -287,4 +281,4 @@ def best_by(
     m = metric_of(df, metric)
     by = cells(df, agg, m).groupby(key)[m.name] # sorted by key: ties go to the smaller
     best = by.min() if m.lower else by.max()
-    return _about(best.sort_values(ascending=m.lower, kind='stable', key=rounded), m)
+    return about(best.sort_values(ascending=m.lower, kind='stable', key=rounded), m)

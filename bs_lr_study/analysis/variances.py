@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np, pandas as pd
 from scipy.special import digamma, polygamma
 
-from .replicates import CELL, RunSd, replicated, run_error, run_sd
+from .replicates import CELL, RunSd, exact_cell, replicated, run_error, run_sd
 from .seeds import seed_effects, without_effects
 from .tables import cells
 from ..metrics import metric_of
@@ -154,9 +154,8 @@ def _even(metric, y):
 
 def _own(c, runs):
     "Variances that cells show themselves, NaN without a second run, and their degrees of freedom"
-    exact = [*CELL, *(o for o in ['lr_exact'] if o in runs)] # learning rates that share a bin are no replicates
     by = runs.assign(squares=runs.dev**2).groupby(CELL)
-    dof = by.size() - runs[exact].drop_duplicates().groupby(CELL).size()
+    dof = by.size() - runs[exact_cell(runs)].drop_duplicates().groupby(CELL).size()
     t = pd.DataFrame(dict(var=by.squares.sum()/dof, dof=dof)).reindex(pd.MultiIndex.from_frame(c[CELL]))
     return t['var'].to_numpy(),t.dof.fillna(0).to_numpy(float)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..metrics import Metric, known_metric
+from ..register import Register
 from ..runs import fmt_lr
 
 # %% ../../nbs/analysis/15_wording.ipynb #46ba6f98
@@ -50,20 +51,13 @@ def ranges(
     return listed([o for g in groups for o in text(g)])
 
 # %% ../../nbs/analysis/15_wording.ipynb #dcc0046f
-WORDS = {} # Kind of finding = function that words it
-
-def _words(kind):
-    "Enter a function as what words a kind of finding"
-    def enter(f):
-        WORDS[kind] = f
-        return f
-    return enter
+WORDS = Register('kind of finding') # Kind = function that words it
 
 def _within(m, lo, hi):
     "An interval in brackets; nothing if nothing is known"
     return f' ({m.span(lo, hi)})' if np.isfinite([lo, hi]).all() else ''
 
-@_words('noise')
+@WORDS.add('noise')
 def _noise(m, _, sd, dof, lo, hi, how, assumed, least=None, most=None, top=None):
     if np.isinf(sd): return ('Nothing says how far a run moves, for no two runs of a cell differ, so no two cells '
                              'can be told apart: make some runs again with another seed, or give what to assume as sd')
@@ -73,12 +67,12 @@ def _noise(m, _, sd, dof, lo, hi, how, assumed, least=None, most=None, top=None)
     source = f'. That is {how}' if assumed else f', from {how}'
     return f'Made again, a run moves by {m.points(sd)} (one standard deviation{known}){source}'
 
-@_words('seeds')
+@WORDS.add('seeds')
 def _seeds(m, _, shares):
     of = listed(f'{model} ({100*share:.0f} % of the variance of its runs)' for model,share in shares.items())
     return f'Seeds move all cells together, of {of}: they are the same for every cell, so that is taken out of differences'
 
-@_words('runs')
+@WORDS.add('runs')
 def _runs(m, _, runs, cells, least, most, models, bss, lrs):
     each = f'{least}' if least == most else f'{least} to {most}'
     def over(one, many, values):
@@ -86,7 +80,7 @@ def _runs(m, _, runs, cells, least, most, models, bss, lrs):
     tried = f"{over('bs', 'batch sizes', bss)} and {over('lr', 'learning rates', [fmt_lr(o) for o in lrs])}"
     return f"{counted(runs, 'run')} of {listed(models)}, {each} a cell: {tried}"
 
-@_words('missing')
+@WORDS.add('missing')
 def _missing(m, model, missing, cells, holes, bss, lrs):
     def hole(at_lrs, at_bss):
         at = 'every bs' if len(at_bss) == len(bss) else f'bs {ranges(at_bss, bss)}'
@@ -99,7 +93,7 @@ def _how_lost(m, how, runs):
     if how == 'blank': return f"{'has' if runs == 1 else 'have'} no {m.title}"
     return f"{'was' if runs == 1 else 'were'} not trained to the end" if how == 'unfinished' else how
 
-@_words('lost')
+@WORDS.add('lost')
 def _lost(m, model, how, lost, runs, share, in_part, at, bss, lrs):
     did = _how_lost(m, how, lost)
     where = f"at {listed(f'bs {bs}, lr {fmt_lr(lr)} ({n} of {of})' for bs,lr,n,of in at)}"
@@ -110,7 +104,7 @@ def _lost(m, model, how, lost, runs, share, in_part, at, bss, lrs):
     flattered = f". {counted(in_part, 'cell')} still {has} {m.one}, which is of the survivors and flatters"
     return f"{lost} of {counted(runs, 'run')} of {model} {did}, {where}" + flattered*bool(in_part)
 
-@_words('budget')
+@WORDS.add('budget')
 def _budget(m, _, updates):
     (small,most),*_,(large,least) = updates.items()
     return (f'A run made {most:,.0f} updates at bs {small} and {least:,.0f} at bs {large}: '
@@ -136,7 +130,7 @@ def _luck(m, flattery):
     little = m.in_points and m.factor*flattery < .05
     return f", by luck {'less than 0.1 points' if little else f'about {m.points(flattery)}'} {m.too_good}"
 
-@_words('best cell')
+@WORDS.add('best cell')
 def _best_cell(m, model, winner, bs, lr, value, cells, rival_cells, flattery, ends, **_):
     of,at = (f' of {model}', '') if model else ('', f'{winner} at ')
     best = f'{at}bs {bs}, lr {fmt_lr(lr)} ({m.text(value)}{_luck(m, flattery)})'
@@ -144,12 +138,12 @@ def _best_cell(m, model, winner, bs, lr, value, cells, rival_cells, flattery, en
     at_ends = [f'its {names[along]} is {_end(m, *end)}' for along,end in ends.items()]
     return f"The best of {counted(cells, 'cell')}{of} is {'; '.join([best, _rivals(rival_cells, model), *at_ends])}"
 
-@_words('models')
+@WORDS.add('models')
 def _models(m, _, a, b, diff, lo, hi):
     end = 'they cannot be told apart' if lo < 0 else 'it is better'
     return f'The best of {a} is {m.points(diff)} {m.above} that of {b}{_within(m, lo, hi)}: {end}'
 
-@_words('models alike')
+@WORDS.add('models alike')
 def _models_alike(m, _, a, others, most, hi):
     return (f'The best of {listed(others)} cannot be told from that of {a}, '
             f'which is at most {m.points(most)} {m.above} them here (with the error {m.points(hi)})')
@@ -177,7 +171,7 @@ def _alike(bs, candidates, tried):
     rivals = next(str(o) for o in some if o != bs) if len(some) == 2 else ranges(some, tried)
     return f'bs {rivals} cannot be told from {bs}'
 
-@_words('row')
+@WORDS.add('row')
 def _row(m, model, lr, bs, low_edge, high_edge, candidates, back, diverges, end, tried, doubt='', **_):
     some = f'bs {bs}' if len(candidates) == 1 else f'one of bs {ranges(map(int, candidates), tried)}'
     parts = [_course(m, bs, not low_edge, not high_edge, diverges, end, some)]
@@ -185,12 +179,12 @@ def _row(m, model, lr, bs, low_edge, high_edge, candidates, back, diverges, end,
     if back: parts += [f'not in one sweep, for bs {back[1]} is {m.points(back[0])} {m.above} bs {back[2]}']
     return f'At lr {fmt_lr(lr)} the {m.title} of {model} ' + '; '.join([*parts, _alike(bs, candidates, tried)])
 
-@_words('flat rows')
+@WORDS.add('flat rows')
 def _flat_rows(m, model, lrs, of):
     which = 'every learning rate' if len(lrs) == len(of) else f'lr {ranges(lrs, of, fmt_lr)}'
     return f'At {which} any of the batch sizes tried may be the best of {model}'
 
-@_words('rows alike')
+@WORDS.add('rows alike')
 def _rows_alike(m, model, lrs, of, low_edge, high_edge, end, doubt, candidates, tried):
     which,some = f'lr {ranges(lrs, of, fmt_lr)}',f'one of bs {ranges(candidates, tried)}'
     betters,worsens = not low_edge,not high_edge
@@ -201,60 +195,64 @@ def _rows_alike(m, model, lrs, of, low_edge, high_edge, end, doubt, candidates, 
     if end: does += f'; each is best at {_end(m, *end)}'
     return f'At {which} the {m.title} of {model} {does}' + (f'; {_DOUBTS[doubt]}' if doubt else '')
 
-@_words('one cell')
+@WORDS.add('one cell')
 def _one_cell(m, model, lr, bs, value, tried):
     did = 'was run' if tried == 1 else f'has {m.one}'
     return f'At lr {fmt_lr(lr)} {model} {did} at bs {bs} only ({m.text(value)})'
 
-@_words('single cells')
+@WORDS.add('single cells')
 def _single_cells(m, _, rows): return f'{rows} rows were run at one batch size only: they say nothing of the best one'
 
-@_words('lost row')
+@WORDS.add('lost row')
 def _lost_row(m, model, lr, how, bss):
     at = 'any' if how == 'blank' else 'every'
     return f'At lr {fmt_lr(lr)} {model} {_how_lost(m, how, 1)} at {at} batch size tried (bs {ranges(bss, bss)})'
 
 # %% ../../nbs/analysis/15_wording.ipynb #7c9f4f44
-@_words('best batch size')
+@WORDS.add('best batch size')
 def _best_bs(m, model, best, lines=None):
     rows = '' if lines in (None, len(best)) else f' ({len(best)} of {lines} learning rates; the others do not tell)'
     return f"The best batch size of {model} is {listed(f'{bs} at lr {fmt_lr(lr)}' for lr,bs in best.items())}{rows}"
 
-@_words('best learning rate')
+@WORDS.add('best learning rate')
 def _best_lr(m, model, best):
     at = {lr: [bs for bs in best if best[bs] == lr] for lr in sorted(set(best.values()))}
     where = ', '.join(f'{fmt_lr(lr)} (bs {ranges(bss, best)})' for lr,bss in at.items())
     return f'The best learning rate of {model} is {where}'
 
-def _moves(moves, by, common, lines, edges):
+_BS,_LR = ('bs', lambda o: f'{o:g}'), ('lr', fmt_lr)
+
+def _moves(line, found, moves, common, lines, edges, alone):
     "Whether the best moves from row to row, or from column to column, and how many of them are best at an edge"
+    (by,name),(of,best) = line,found
     at_edge = f' (in {edges} of {lines} the best lies at the edge of what was tried)'*bool(edges)
-    if moves: return listed(f'{way} from {by} {a} to {b}' for way,(a,b) in moves.items()) + at_edge
-    return (f'may be the same for all {lines}, {common}' if common else 'moves nowhere beyond noise') + at_edge
+    if not moves and not common: return 'moves nowhere beyond noise' + at_edge
+    if not moves: return f"may be the same for all {lines}, {of} {listed(map(best, common))}" + at_edge
+    ways = listed(f'{way} from {by} {name(a)} to {name(b)}' for way,(a,b) in moves.items()) + at_edge
+    if not alone: return ways
+    elsewhere = f"at the other {alone['others']} it may be {' or '.join(map(best, alone['common']))}"
+    return f"{ways}; only {by} {name(alone['at'])} shows it: {elsewhere}"
 
-@_words('bs moves')
-def _bs_moves(m, model, moves, common, lines, edges):
-    rows = {way: map(fmt_lr, o) for way,o in moves.items()}
-    same = common and f'bs {listed(map(int, common))}'
-    return f"The best batch size of {model} {_moves(rows, 'lr', same, lines, edges)}"
+@WORDS.add('bs moves')
+def _bs_moves(m, model, moves, common, lines, edges, alone=None):
+    return f"The best batch size of {model} {_moves(_LR, _BS, moves, common, lines, edges, alone)}"
 
-@_words('lr moves')
-def _lr_moves(m, model, moves, common, lines, edges):
-    same = common and f'lr {listed(map(fmt_lr, common))}'
-    return f"The best learning rate of {model} {_moves(moves, 'bs', same, lines, edges)}"
+@WORDS.add('lr moves')
+def _lr_moves(m, model, moves, common, lines, edges, alone=None):
+    return f"The best learning rate of {model} {_moves(_BS, _LR, moves, common, lines, edges, alone)}"
 
-@_words('edge')
+@WORDS.add('edge')
 def _edge(m, model, bss, of, edge, end, tried):
     where = f'bs {tried[0]}' if of == 1 else f'{len(bss)} of {of} batch sizes ({ranges(bss, tried)})'
     beyond = 'larger' if edge == 'max' else 'smaller'
     return f'At {where} the best learning rate of {model} is {_end(m, *end)}: a {beyond} one may be better'
 
-@_words('spread')
+@WORDS.add('spread')
 def _spread(m, model, lrs, least_bs, least, least_lo, least_hi, most_bs, most, most_lo, most_hi):
     return (f'The best and the worst learning rate of {model}, from {fmt_lr(lrs[0])} to {fmt_lr(lrs[-1])}, '
             f'lie between {m.points(least)}{_within(m, least_lo, least_hi)} apart, at bs {least_bs}, '
             f'and {m.points(most)}{_within(m, most_lo, most_hi)}, at bs {most_bs}')
-@_words('spreads alike')
+@WORDS.add('spreads alike')
 def _spreads_alike(m, _, models):
     return f'Whether the learning rate matters more at some batch sizes than at others is within noise for {listed(models)}'
 
@@ -265,7 +263,7 @@ def _steady(models, where):
         return some + f'; in {edges} of {lines} best at the edge'*bool(edges)
     return f'may be the same at all {where} for ' + listed(f'{k} ({of(**v)})' for k,v in models.items())
 
-@_words('next')
+@WORDS.add('next')
 def _next(m, _, runs, models):
     def one(model, lr, bs, new, runs, **_):
         times = 'once' if runs == 1 else f'{runs} times'
@@ -275,12 +273,12 @@ def _next(m, _, runs, models):
     return (f"To be surer, run {'; '.join(one(**o) for o in runs)}: each by itself is expected to shrink "
             f"the sets of what may be best, by {steps} steps of the grid")
 
-@_words('bs steady')
+@WORDS.add('bs steady')
 def _bs_steady(m, _, models):
     models = {k: v | dict(common=[f'{o:g}' for o in v['common']]) for k,v in models.items()}
     return f"The best batch size {_steady(models, 'learning rates')}"
 
-@_words('lr steady')
+@WORDS.add('lr steady')
 def _lr_steady(m, _, models):
     models = {k: v | dict(common=list(map(fmt_lr, v['common']))) for k,v in models.items()}
     return f"The best learning rate {_steady(models, 'batch sizes')}"

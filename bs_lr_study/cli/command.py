@@ -16,13 +16,14 @@ from fastcore.script import CliError
 import bs_lr_study.probe # noqa: F401, so that settings can name its measurements
 from .. import __version__
 from .common import study_words
-from .parser import complete, nearest, parse
+from .parser import complete, parse
 from .probes import fit, lr_find, noise, try_
 from .reports import cite, compare, explore, export, report
 from .suggest import suggest
 from .sweeps import merge, run, studies, sync
 from ..files import SteadyFile, UserError, clean, without_secrets
 from ..needs import extra_of, missing_text
+from ..words import nearest
 
 # %% ../../nbs/cli/09_command.ipynb #f6f9b14b
 def show_help(
@@ -120,7 +121,7 @@ def _no_verb(verb):
     "What may be meant by what is no verb: one mistyped, a file, a study"
     if os.path.exists(verb): hint = f'; did you mean bslr report {verb}?'
     elif verb in study_words(): hint = f'; did you mean bslr run {verb}?'
-    else: hint = nearest(verb, VERBS, 'bslr {}')
+    else: hint = nearest(verb, VERBS, '; did you mean bslr {}?')
     raise CliError(f'no verb {verb!r}{hint}; choose from {", ".join(VERBS)}')
 
 IMPORTS_FROM_HERE = 'run','lr-find','suggest','try','fit','noise'

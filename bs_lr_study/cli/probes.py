@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+from fastcore.meta import delegates
 from fastcore.script import CliError
 
 from .common import check_budget, check_folder, memory, seconds, which_study
@@ -51,7 +52,16 @@ def lr_find(
     print(f'\nPlots: {", ".join(map(str, paths)) or "none, as there is no curve"}')
 
 # %% ../../nbs/cli/05_probes.ipynb #5a80f133
-def _task(what, data, model, learner, settings, size, device, amp=None):
+def _task(
+    what, # As `fit` has it
+    data:str=None,     # Folder or archive of the images
+    model:str=None,    # A model by name, or package.module:function
+    learner:str=None,  # Your own Learners: a function of a config
+    settings:str=None, # By default settings.ini here, else the package's
+    size:int=None,     # Image side in pixels; by default 128
+    device:str=None,   # torch device, such as cpu or cuda:1
+    amp:Annotated[str, dict(choices=['fp16', 'bf16'])]=None, # Mixed precision
+):
     "What a user means, and a function of a batch size that makes its Learner"
     from bs_lr_study.suggest.task import task_of
     from bs_lr_study.training.options import TrainOptions
@@ -62,20 +72,15 @@ def _task(what, data, model, learner, settings, size, device, amp=None):
         return make_learner(replace(task.base, bs=bs, lr=lr), replace(task.how, path=task.path))
     return task,make
 
+@delegates(_task)
 def fit(
     what:str=None, /,  # A folder of images, a text file, a study, or digits
-    data:str=None,     # Folder or archive of the images
-    model:str=None,    # A model by name, or package.module:function
-    learner:str=None,  # Your own Learners: a function of a config
-    settings:str=None, # By default settings.ini here, else the package's
-    size:int=None,     # Image side in pixels; by default 128
     memory:Annotated[memory, {}]=None, # Such as 4GB; by default all that a GPU has free
-    device:str=None,   # torch device, such as cpu or cuda:1
-    amp:Annotated[str, dict(choices=['fp16', 'bf16'])]=None, # Mixed precision
+    **kwargs,          # What is trained, and how
 ):
     "Find how many examples at once can be trained in memory"
     from bs_lr_study.probe.micro_bs import DoesNotFit, find_micro_bs
-    task,make = _task(what, data, model, learner, settings, size, device, amp)
+    task,make = _task(what, **kwargs)
     learn = make(8)
     try: n = find_micro_bs(learn, memory)
     except DoesNotFit as e: raise CliError(str(e)) from None
@@ -85,22 +90,18 @@ def fit(
     print(f'{clean(task.base.model)}: {n:,} examples at once can be trained. {rest}')
 
 # %% ../../nbs/cli/05_probes.ipynb #6d8880fe
+@delegates(_task, but=['amp'])
 def noise(
     what:str=None, /,  # A folder of images, a text file, a study, or digits
-    data:str=None,     # Folder or archive of the images
-    model:str=None,    # A model by name, or package.module:function
-    learner:str=None,  # Your own Learners: a function of a config
-    settings:str=None, # By default settings.ini here, else the package's
-    size:int=None,     # Image side in pixels; by default 128
     bs:int=64,         # Batch size of the run in which it is measured
     lr:float=1e-3,     # Its learning rate
     updates:int=100,   # Its length
-    device:str=None,   # torch device, such as cpu or cuda:1
+    **kwargs,          # What is trained, and how
 ):
     "Estimate a batch size from the gradient noise of a short run"
     from textwrap import fill
     from bs_lr_study.probe.noise import bs_find
-    task,make = _task(what, data, model, learner, settings, size, device)
+    task,make = _task(what, **kwargs)
     print(fill(f'{clean(task.base.model)}: {bs_find(make(bs, lr), lr, updates)}', 79))
 
 # %% ../../nbs/cli/05_probes.ipynb #47478a27
@@ -241,4 +242,3 @@ def try_(
     if not run_: return
     left = max(limit - (time.monotonic() - began), 1)
     run(study, settings=settings, budget=f'{left:.0f}s', device=device)
-

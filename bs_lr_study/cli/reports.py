@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
+from fastcore.meta import delegates
 from fastcore.script import CliError
 
 from .. import __version__
@@ -21,6 +22,7 @@ from ..files import clean, file_name
 from ..needs import REPOSITORY
 
 # %% ../../nbs/cli/03_reports.ipynb #aadd9049
+_YES = dict(choices=['true', 'false'], nargs='?', const='true')
 UNITS = {'percent': 'per cent', 'per-cent': 'per cent', '%': 'per cent'}
 
 def _source(name):
@@ -32,9 +34,13 @@ def _source(name):
 
 def read_runs(
     files, # As they were typed
-    columns=None, model=None, where=None, # Texts, as options have them
-    metric=None, lower=None, unit=None,   # As for `load_runs`, `lower` as text
-    bins=None, # Learning rates of a random search in so many bins; as they are if left out
+    metric:str=None,  # What counts, as val_loss; or it names itself
+    lower:Annotated[str, _YES]=None, # Less of it is better; --lower false: more is
+    unit:str=None,    # share, percent, plain or log
+    columns:Annotated[pair, dict(nargs='+')]=None, # Which column is what: bs=batch,lr=params_lr
+    model:str=None,   # Column of the models; none: there is one model
+    where:Annotated[pair, dict(nargs='+')]=None, # Only runs with these values: optimizer=adam
+    bins:int=None,    # Learning rates of a random search in so many bins
 ): # DataFrame
     "Runs as a command line asks for them"
     if not files: raise CliError('which runs? Name a store (.jsonl), a CSV file, or a set that ships with the package')
@@ -50,27 +56,21 @@ def read_runs(
 
 # %% ../../nbs/cli/03_reports.ipynb #7cc466d9
 FORMATS = ['png', 'svg', 'pdf']
-_YES = dict(choices=['true', 'false'], nargs='?', const='true')
 
+@delegates(read_runs)
 def report(
     *files:str,       # Stores (.jsonl), CSV files of runs, or sets that ship with the package
-    metric:str=None,  # What counts, as val_loss; or it names itself
-    lower:Annotated[str, _YES]=None, # Less of it is better; --lower false: more is
-    unit:str=None,    # share, percent, plain or log
-    columns:Annotated[pair, dict(nargs='+')]=None, # Which column is what: bs=batch,lr=params_lr
-    model:str=None,   # Column of the models; none: there is one model
-    where:Annotated[pair, dict(nargs='+')]=None, # Only runs with these values: optimizer=adam
-    bins:int=None,    # Learning rates of a random search in so many bins
     out:str='plots',  # Folder for the plots
     fmt:Annotated[str, dict(choices=FORMATS)]='png', # Format of the plots
     dark:bool=False,  # Draw for a dark page
     html:str=None,    # File for the page; by default report.html
     md:str=None,      # Write it as Markdown too, to this file
+    **kwargs,         # Which runs, as `read_runs` takes it
 ):
     "Print the tables of any runs, draw their plots, write one page"
     from bs_lr_study.lab.verdicts import report_parts
     check_folder(out)
-    df = read_runs(files, columns, model, where, metric, lower, unit, bins)
+    df = read_runs(files, **kwargs)
     show_report(df, out, ', '.join(map(str, files)), fmt, dark, report_parts, html, md)
 
 # %% ../../nbs/cli/03_reports.ipynb #49264c3d
@@ -127,25 +127,19 @@ def _report_one(df, out, title, fmt, dark, parts, html, md):
     print(f'Report: {", ".join(str(page.save(o)[0]) for o in (html, md) if o)}; explorer: {beside}')
 
 # %% ../../nbs/cli/03_reports.ipynb #ac51e0f2
+@delegates(read_runs, but=['bins'])
 def explore(
     *files:str,       # As for `report`; each is a study of its own; by default what is published
-    metric:str=None,  # What counts, as val_loss; or it names itself
-    lower:Annotated[str, _YES]=None, # Less of it is better; --lower false: more is
-    unit:str=None,    # share, percent, plain or log
-    columns:Annotated[pair, dict(nargs='+')]=None, # Which column is what: bs=batch,lr=params_lr
-    model:str=None,   # Column of the models; none: there is one model
-    where:Annotated[pair, dict(nargs='+')]=None, # Only runs with these values: optimizer=adam
     out:Annotated[str, dict(short='-o', metavar='FILE')]='explorer.html', # File for the page
+    **kwargs,         # Which runs, as `read_runs` takes it
 ):
     "Write a page on which to explore runs, offline too"
     from bs_lr_study.explore.embed import curves_of, studies
     from bs_lr_study.explore.page import SHIPPED, save_explorer
     found = []
     for src in map(_source, files or SHIPPED):
-        df = read_runs([src], columns, model, where, metric, lower, unit)
-        found += studies(df, Path(src).stem, curves_of(src))
+        found += studies(read_runs([src], **kwargs), Path(src).stem, curves_of(src))
     print(f'Wrote {save_explorer(found, out, "Batch size and learning rate: explorer")}')
-
 
 # %% ../../nbs/cli/03_reports.ipynb #3c954d9d
 TABLES = ['runs', 'crosstab', 'inflection-points', 'best-learning-rates', 'best-runs', 'cells', 'findings']
@@ -171,22 +165,17 @@ def _apart(path, title, several):
     path = Path(path)
     return path.with_name(f'{path.stem}-{file_name(title)}{path.suffix}') if several and title else path
 
+@delegates(read_runs)
 def export(
     *files:str,       # As for `report`
     to:Annotated[str, dict(action='append')]=None, # Such as tidy.csv, table.tex, table.md, page.html, plot.pdf
     table:Annotated[str, dict(choices=TABLES)]=None, # crosstab, runs, inflection-points, cells, best-runs …
-    metric:str=None,  # What counts, as val_loss; or it names itself
-    lower:Annotated[str, _YES]=None, # Less of it is better; --lower false: more is
-    unit:str=None,    # share, percent, plain or log
-    columns:Annotated[pair, dict(nargs='+')]=None, # Which column is what: bs=batch,lr=params_lr
-    model:str=None,   # Column of the models; none: there is one model
-    where:Annotated[pair, dict(nargs='+')]=None, # Only runs with these values: optimizer=adam
-    bins:int=None,    # Learning rates of a random search in so many bins
+    **kwargs,         # Which runs, as `read_runs` takes it
 ):
     "Write a table of runs as CSV, LaTeX or Markdown, or a heatmap"
     from bs_lr_study.report.files import TABLE_SUFFIXES
     _check_to(to, files, (*TABLE_SUFFIXES, *(f'.{o}' for o in FORMATS)))
-    df = read_runs(files, columns, model, where, metric, lower, unit, bins)
+    df = read_runs(files, **kwargs)
     for path in to: print(f'Wrote {", ".join(map(str, _export_one(df, path, table)))}')
 
 def _export_one(df, path, table):
@@ -204,19 +193,15 @@ def _export_one(df, path, table):
     return [save_table(t, _apart(path, k, len(frames) > 1), k) for k,t in frames.items()]
 
 # %% ../../nbs/cli/03_reports.ipynb #ce43169f
+@delegates(read_runs, but=['bins'])
 def compare(
     *files:str,       # As for `report`, or a study that has a store here
     by:str=None,      # The setting whose values are compared, as wd
     against:str=None, # Its value to compare with; by default the usual
-    paired:str='seed', # Column of what pairs runs; none: compare means
+    paired:str='seed', # Column of what pairs runs
     level:float=.9,   # Probability that all intervals hold at once
     to:Annotated[str, dict(action='append')]=None, # Write it: diff.tex, diff.md, diff.csv, diff.pdf
-    metric:str=None,  # What counts, as val_loss; or it names itself
-    lower:Annotated[str, _YES]=None, # Less of it is better; --lower false: more is
-    unit:str=None,    # share, percent, plain or log
-    columns:Annotated[pair, dict(nargs='+')]=None, # Which column is what: bs=batch,lr=params_lr
-    model:str=None,   # Column of the models; none: there is one model
-    where:Annotated[pair, dict(nargs='+')]=None, # Only runs with these values: optimizer=adam
+    **kwargs,         # Which runs, as `read_runs` takes it
 ):
     "Compare settings in every cell, seed by seed: a crosstab"
     from bs_lr_study.analysis.pairs import paired_grid, pairs_text
@@ -225,8 +210,8 @@ def compare(
     from bs_lr_study.report.pairs import pairs_crosstabs, pairs_note
     if to: _check_to(to, files, (*TABLE_SUFFIXES, *(f'.{o}' for o in FORMATS)))
     if not 0 < level < 1: raise CliError(f'--level {level}: expected a probability between 0 and 1, such as 0.9')
-    df = answer_oom(read_runs(files, columns, model, where, metric, lower, unit))
-    t = paired_grid(df, by, against, None if paired == 'none' else paired, level)
+    df = answer_oom(read_runs(files, **kwargs))
+    t = paired_grid(df, by, against, paired, level)
     for title,table in pairs_crosstabs(t).items(): print(f'{clean(title)}\n{printable(table).to_string(line_width=79)}\n')
     print(_wrapped(f'{pairs_note(t)}.\n{clean(pairs_text(t))}'))
     for path in to or (): print(f'Wrote {", ".join(map(str, _save_pairs(t, path)))}')

@@ -10,6 +10,7 @@ __all__ = ['suggest']
 # %% ../../nbs/cli/06_suggest.ipynb #82c604d5
 import sys
 from contextlib import nullcontext, redirect_stdout
+from functools import partial
 from typing import Annotated
 
 from .common import memory
@@ -42,8 +43,6 @@ def suggest(
     how = dict(device=device, amp=amp, num_workers=num_workers)
     with redirect_stdout(sys.stderr) if json else nullcontext():
         found = find(what, budget, data, model, learner, metric, within, try_ or (), settings, store, memory,
-                     epochs=epochs, size=size, html=html, tell=_say, **how)
+                     epochs=epochs, size=size, html=html, tell=partial(print, flush=True), **how)
         if not json: print(f'\n{found}\n\nReport: {html}')
     if json: print(found.json())
-
-def _say(text): print(text, flush=True)

@@ -18,13 +18,12 @@ from ..analysis.budgets import at_updates
 from ..analysis.stats import each_level, group_means, mean_interval, paired, paired_ratio, tuned
 from ..analysis.tables import best_rows
 from ..analysis.variances import errors
-from .comparisons import assumed, best_cell, cell_gap, cells_with_errors, pair_gaps, plain, span
+from .comparisons import assumed, best_cell, cell_gap, cells_with_errors, gains_by_seed, pair_gaps, plain, span
 from .evidence import digits_study
 from .generalization import gains
 from .growing import against_step
 from .ledger import Claims, Lacking, Verdict, judge, need
 from .scaling import FITTING, from_best_lr, loss_ratios, matching_bs, step_ratios
-from ..metrics import metric_of
 
 # %% ../../nbs/lab/05_claims_article.ipynb #b5efad84
 CLAIMS = Claims('05_claims_article.ipynb', '12_scaling.ipynb')
@@ -208,9 +207,7 @@ def equal_updates(
 
 def _large_less_small(runs, level):
     "How much better bs 512 is than bs 32, each at its best learning rate, seed by seed; None without two seeds"
-    t = tuned(runs, ['bs'])
-    m = metric_of(runs)
-    by = {bs: m.sign*o.set_index('seed')[m.name] for bs,o in t.groupby('bs')}
+    by = gains_by_seed(runs, ['bs'])
     if not {32, 512} <= set(by): return None
     large,small = by[512],by[32]
     return paired(large[large.index.intersection(small.index)], small, level)

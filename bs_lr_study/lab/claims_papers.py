@@ -10,10 +10,8 @@ __all__ = ['CLAIMS', 'with_beta2_rule', 'loses_nothing', 'too_small_at_level_lr'
 # %% ../../nbs/lab/07_claims_papers.ipynb #98c04948
 import numpy as np
 
-from ..analysis.stats import tuned
-from .comparisons import Ways, compare_photos, compare_ways, paired_each, whole_seeds
+from .comparisons import Ways, compare_photos, compare_ways, gains_by_seed, paired_each, whole_seeds
 from .ledger import Claims, Verdict, judge, need
-from ..metrics import metric_of
 
 # %% ../../nbs/lab/07_claims_papers.ipynb #b27a0d51
 def with_beta2_rule(
@@ -99,10 +97,9 @@ def too_small_at_level_lr(ev):
     needs = 'a text at a constant learning rate, at three batch sizes from 1 up, two seeds or more'
     t = need(ev.texts, needs)
     t = need(t[(t.schedule == 'constant') & (t.opt == 'adam') & (t.beta2 == .99)], needs)
-    y = metric_of(t).name
-    by = {bs: o.set_index('seed')[y] for bs,o in tuned(t, ['bs']).groupby('bs')}
+    by = gains_by_seed(t, ['bs'])
     small,*larger = need(sorted(by)[:-2] and sorted(by), needs)
-    more,_ = paired_each([(by[small], by[bs]) for bs in larger], ev.level)
+    more,_ = paired_each([(by[bs], by[small]) for bs in larger], ev.level)
     best = max(more, key=lambda o: o.mid)
     template = 'at bs {small} the loss is {mid:.3f} ({lo:.3f} to {hi:.3f}) above the least of larger batches, {n} seeds'
     return Verdict(judge(best.lo, best.hi, least=0), template, dict(small=small) | best._asdict())

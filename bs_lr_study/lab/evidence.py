@@ -24,7 +24,7 @@ from .growing import growing_study
 from .ledger import Lacking
 from .noise import noise_study
 from .scaling import scaling_study
-from ..metrics import metric_of
+from ..metrics import about, metric_of
 from ..readers.load import find_record, load_runs
 from ..store import Store
 
@@ -63,6 +63,9 @@ class Evidence:
     decays: pd.DataFrame = _empty()   # Of one at several weight decays
     gradients: pd.DataFrame = _empty() # Epochs of language models in which the noise scale was measured
     seesaws: pd.DataFrame = _empty()  # Of one under Seesaw, and under the schedule it is to save updates of
+    updates: pd.DataFrame = _empty()  # Of one at several batch sizes, all with as many updates
+    warmed: pd.DataFrame = _empty()   # Of one whose batch grows along training, and of some that keep theirs
+    muons: pd.DataFrame = _empty()    # Of one with Muon and with Adam
     photos: pd.DataFrame = _empty()   # Own runs on photographs, long enough to be read beside the published ones
 
     @cached_property
@@ -116,9 +119,7 @@ def _gradients():
 def _texts():
     "Runs of language models, which are about the validation loss"
     both = [load_runs(o) for o in ('text', 'text-small-batches')]
-    t = pd.concat(both, ignore_index=True)
-    t.attrs['metric'] = both[0].attrs['metric']
-    return t
+    return about(pd.concat(both, ignore_index=True), metric_of(both[0]))
 
 def evidence(
     own=('digits', 'digits-updates', 'imagenette32'), # Records of own runs
@@ -136,4 +137,5 @@ def evidence(
         sharp=sharpness.epochs_df().query('lr == 1e-3'),
         costs=epoch_costs(cost.to_df(), cost.epochs_df()), texts=_texts(), photos=load_runs('photographs'),
         budgets=load_runs('text-critical'), decays=load_runs('text-decay'), seesaws=load_runs('text-seesaw'),
-        gradients=_gradients())
+        updates=load_runs('text-updates', columns={'epochs': None, 'x.tokens': None}), # which follow bs
+        warmed=load_runs('text-grow'), muons=load_runs('text-muon'), gradients=_gradients())

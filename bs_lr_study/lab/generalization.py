@@ -11,7 +11,7 @@ __all__ = ['ARMS', 'remedies_study', 'gains']
 import pandas as pd
 
 from ..analysis.stats import each_level, paired
-from .scaling import outcome
+from .scaling import BASE_BS, outcome
 from ..readers.load import find_record
 from ..store import Store
 from ..sweep.rules import rescale
@@ -19,22 +19,19 @@ from ..sweep.rules import rescale
 # %% ../../nbs/lab/14_generalization.ipynb #f124ede2
 ARMS = dict(SB='none', LB='none', LR='sqrt', GBN='sqrt+ghost', RA='sqrt+ghost+updates') # The rule of each
 
-def _arms(runs, base_bs):
+def _arms(runs):
     "Ids of the runs that the rules make of the small batch at its tuned learning rate, and their arms"
     large = max(o.cfg.bs for o in runs.values())
-    small = [o.cfg for o in runs.values() if o.cfg.bs == base_bs]
+    small = [o.cfg for o in runs.values() if o.cfg.bs == BASE_BS]
     tuned = {c.lr for c in small if rescale(c, large, ARMS['RA']).id in runs}
-    return {rescale(c, base_bs if arm == 'SB' else large, rule).id: arm
+    return {rescale(c, BASE_BS if arm == 'SB' else large, rule).id: arm
             for arm,rule in ARMS.items() for c in small if c.lr in tuned}
 
-def remedies_study(
-    record='hoffer', # Store of runs
-    base_bs=32, # The small batch
-): # DataFrame, a row a run: `data`, `arm`, `lr`, `seed`, and its outcome
+def remedies_study(): # DataFrame, a row a run: `data`, `arm`, `lr`, `seed`, and its outcome
     "The runs that ship with the package; `arm` is one of `ARMS`, or 'SB, other lr' and 'LB, other lr'"
-    runs = Store(find_record(record)).runs()
-    arms = _arms(runs, base_bs)
-    def other(cfg): return f"{'SB' if cfg.bs == base_bs else 'LB'}, other lr"
+    runs = Store(find_record('hoffer')).runs()
+    arms = _arms(runs)
+    def other(cfg): return f"{'SB' if cfg.bs == BASE_BS else 'LB'}, other lr"
     rows = [dict(data=o.cfg.data, arm=arms.get(k, other(o.cfg)), lr=o.cfg.lr, seed=o.cfg.seed) | outcome(o)
             for k,o in runs.items()]
     return pd.DataFrame(rows)

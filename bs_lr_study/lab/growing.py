@@ -25,11 +25,9 @@ def _still(cfg): return replace(cfg, schedule='constant', factor=CONFIG_DEFAULTS
 _WAYS = dict(step=lambda cfg: cfg, grow=grow, still=_still)
 _OPT = {('sgd', 0): 'SGD', ('sgd', None): 'SGD with momentum', ('adam', None): 'Adam'}
 
-def growing_study(
-    record='grow', # Store of runs
-): # DataFrame, a row a run: `data`, `opt`, `lr`, `way` ('step', 'grow', 'still'), `seed`, and its outcome
+def growing_study(): # DataFrame, a row a run: `data`, `opt`, `lr`, `way` ('step', 'grow', 'still'), `seed`, and its outcome
     "The runs of this experiment that ship with the package"
-    runs = Store(find_record(record)).runs()
+    runs = Store(find_record('grow')).runs()
     starts = [o.cfg for o in runs.values() if o.cfg.schedule == 'step' and o.cfg.regime == 'none']
     trios = [(c, way, runs.get(change(c).id)) for c in starts for way,change in _WAYS.items()]
     return pd.DataFrame([dict(data=c.data, opt=_OPT[c.opt, c.mom], lr=c.lr, way=way, seed=c.seed) | outcome(run)

@@ -14,6 +14,7 @@ from functools import cache
 from . import claims_article, claims_cost, claims_forum, claims_grid, claims_papers, claims_text
 from .evidence import evidence
 from .ledger import SOURCES, VERDICTS, found_text, ledger_text, test_claims
+from ..readers.load import records
 from ..report.page import Part, Table, Text, Value, docs_url
 
 # %% ../../nbs/lab/90_verdicts.ipynb #ec5593b6
@@ -59,10 +60,15 @@ def _as_part(t):
     table = Table('The claims, and what came of each', ['claim', 'verdict', 'what was found', 'source'], rows, sources)
     return Part('Claims', [Text(intro), table], f'Claims, {_TESTED_ON} (worked out in nbs/lab)\n{ledger_text(t)}')
 
+def _is_shipped(run):
+    "Whether a record names a run; to load them all would keep a report of other runs waiting"
+    return any(run in o.read_text(encoding='utf-8') for o in records().values())
+
 def report_parts(
     df, # Runs, as `load_runs` gives them
 ): # list of `Part`; empty unless all runs are among those that the claims are tested on
     "What the ledger adds to a report of runs"
+    if not all(map(_is_shipped, df.run[:1])): return []
     ev = _shipped()
     known = {*ev.grid.run, *ev.first.run, *ev.own.run, *ev.photos.run}
     return [_as_part(_tested())] if set(df.run) <= known else []

@@ -79,8 +79,7 @@ def agreed(
         if len(bad) and field == 'lr' and (peak := _peak(df)):
             last = ', '.join(o for o in df if o != peak)
             warnings.warn(AskWarning(f'{peak} was read as the peak learning rate, and {last} as where schedules '
-                                     'ended: if it is '
-                                     'otherwise, say ', dict(columns=dict(lr=last))), stacklevel=6)
+                                     'ended: if it is otherwise, say ', dict(columns=dict(lr=last))), stacklevel=6)
             return plain_values(df[peak], field)
         if len(bad):
             i = bad[0]
@@ -127,13 +126,11 @@ def _product(columns):
 # %% ../../nbs/readers/05_columns.ipynb #754359bd
 _TOTAL = 'effective_batch_size effective_bs global_batch_size total_batch_size total_train_batch_size'.split()
 _PER_DEVICE = ('per_device_train_batch_size per_device_batch_size per_gpu_train_batch_size per_gpu_batch_size '
-               'device_batch_size '
-               'micro_batch_size train_micro_batch_size_per_gpu batch_size_per_device batch_size_per_gpu '
-               'local_batch_size').split()
+               'device_batch_size micro_batch_size train_micro_batch_size_per_gpu batch_size_per_device '
+               'batch_size_per_gpu local_batch_size').split()
 ACCUMULATION = ('gradient_accumulation_steps grad_accum_steps grad_accumulation_steps accumulate_grad_batches '
-                'accumulation_steps '
-                'accum_steps grad_accum gradient_accumulation grad_accumulation accum_grad accum_freq update_freq '
-                'n_acc').split()
+                'accumulation_steps accum_steps grad_accum gradient_accumulation grad_accumulation accum_grad '
+                'accum_freq update_freq n_acc').split()
 _DEVICES = 'world_size n_gpus num_gpus n_gpu ngpus gpus n_devices num_devices devices num_processes'.split()
 _UNITS = {'token': 'tokens', 'tokens': 'tokens', 'second': 'seconds', 'seconds': 'seconds', 'sec': 'seconds', 'secs': 'seconds',
           'duration': 'seconds', 'frames': 'frames'}
@@ -166,8 +163,7 @@ def _find_bs(df):
 
 def _say_effective(bs, accum):
     warnings.warn(AskWarning(f'{bs} was read as the examples of a whole update, though {accum} is not always 1: if '
-                             'it is those of '
-                             'one pass, say ', dict(columns=dict(bs=f'{bs}*{accum}'))), stacklevel=7)
+                             'it is those of one pass, say ', dict(columns=dict(bs=f'{bs}*{accum}'))), stacklevel=7)
 
 def find_column(
     frames, # dict of `own`, `config` and `summary`, frames with a row per run
@@ -217,8 +213,7 @@ def _history(df, what):
         ' of W&B', 'the table of runs (in the project: Runs, download, CSV), or read the project as '
         'wandb:ENTITY/PROJECT')
     return ValueError(f'{what} seems to be the history of one run{tool}, one row per {steps.strip("_")}, but a '
-                      'table needs one row '
-                      f'per run and a column that says its batch size: save instead {instead}')
+                      f'table needs one row per run and a column that says its batch size: save instead {instead}')
 
 def missing_field(
     frames, # dict of `own`, `config` and `summary`
@@ -231,8 +226,7 @@ def missing_field(
     alike = _alike(frames['config'].dropna(axis=1, how='all'), field)
     there = f'it may be one of {listed_columns(alike)}' if alike else f"there are {listed_columns(cols) or 'none'}"
     return AskError(f"{what}: no column with values is called {', '.join(FIELD_NAMES[field])}, and not every name "
-                    "of a run says it: "
-                    f'say which holds {_WORDS[field]}, such as ', dict(columns={field: (alike or ["COLUMN"])[0]}),
+                    f'of a run says it: say which holds {_WORDS[field]}, such as ', dict(columns={field: (alike or ["COLUMN"])[0]}),
                     f'; {there}')
 
 def run_names(
@@ -268,7 +262,8 @@ def find_fields(
     what, # Where from, for the errors
 ): # dict of field and Series; DataFrame of what the names say
     "The columns of the config fields, and what the names of the runs say"
-    named = parse_names(run)
+    left_aside = [k for k,v in columns.items() if v is None and k not in ('model', *_WORDS)]
+    named = parse_names(run).drop(columns=left_aside, errors='ignore')
     all_named = named.named.all()
     found = {f: _field(frames, f, columns, all_named) for f in CONFIG_FIELDS}
     for f in _WORDS:

@@ -21,8 +21,8 @@ _MOST = 2**28 # Bytes of a table that comes compressed
 def _gunzip(raw, path):
     with gzip.open(io.BytesIO(raw)) as f: text = f.read(_MOST + 1)
     if len(text) > _MOST:
-        raise ValueError(f'{path} unpacks to more than {_MOST >> 20} MB: if you trust it, use gunzip and read the '
-                         'result')
+        raise ValueError(f'{path} unpacks to more than {_MOST >> 20} MB: if you trust it, use gunzip and '
+                         'read the result')
     return text
 
 def read_text(
@@ -59,9 +59,8 @@ def _check_widths(txt, sep, path, n):
         raise ValueError(f'{path} is no CSV: line {lines.line_num}: {e}; is a quote left open?') from None
     if not bad: return
     number,fields = bad
-    raise ValueError(f'{path}: line {number} has {len(fields)} fields, but the header has {n}: '
-                     'each line must have as many; '
-                     f'is there a decimal comma, or was the file cut off? ({sep.join(fields)[:80]!r})')
+    raise ValueError(f'{path}: line {number} has {len(fields)} fields, but the header has {n}: each line must '
+                     f'have as many; is there a decimal comma, or was the file cut off? ({sep.join(fields)[:80]!r})')
 
 # %% ../../nbs/readers/03_csv_file.ipynb #3d679db8
 def read_csv(
@@ -116,8 +115,7 @@ def _refuse_json(txt, path):
     except ValueError: keys = []
     of = f', an object of {", ".join(map(str, keys[:5]))}' if keys else ', a list' if start == b'[' else ''
     raise ValueError(f'{path} is JSON{of}, and no table: save a CSV with a header and a row per run, or JSON lines '
-                     '(.jsonl), '
-                     'an object per run; of the logs of a tool name the folder that holds all its runs')
+                     '(.jsonl), an object per run; of the logs of a tool name the folder that holds all its runs')
 
 def check_columns(
     names, # The columns

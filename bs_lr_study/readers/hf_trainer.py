@@ -121,11 +121,9 @@ def read(
     lacking = [o for o,a in zip(folders, args) if not {'learning_rate'} <= a.keys() or batch_size(a, {})[0] is None]
     if lacking:
         raise ValueError(f'{lacking[0]/"trainer_state.json"} is JSON of the Trainer of Hugging Face, and nothing beside '
-                         'it says the batch size and learning rate of its run '
-                         f'({len(lacking)} of {len(folders)} lack them): '
-                         'trainer_state.json has only where the schedule ended. '
-                         f'Put the arguments beside it: {SAVE_ARGUMENTS}. '
-                         'Or give a CSV or JSON lines with a row per run')
+                         f'it says the batch size and learning rate of its run ({len(lacking)} of {len(folders)} lack '
+                         'them): trainer_state.json has only where the schedule ended. Put the arguments beside it: '
+                         f'{SAVE_ARGUMENTS}. Or give a CSV or JSON lines with a row per run')
     runs = [_run(n, p, a) for n,p,a in zip(folder_names(folders), states, args)]
     configs = [r['config'] for r in runs]
     shown = {k for c in configs for k in c if k in _USUAL or any(o.get(k) != c[k] for o in configs)}

@@ -115,11 +115,11 @@ def _table(src, columns, where, measured):
     df = _drop_constant(check_runs(raw, what, metric, named), raw)
     if not is_search(df): df['lr'] = join_close(df.lr)
     df.attrs['metric'] = metric
-    told = [c for c in frames['summary'] if c not in frames['config']] or _told_before(src)
+    told = [c for c in frames['summary'] if c not in frames['config']] or _measured_before(src)
     if told: df.attrs['measured'] = told # so no settings
     return df
 
-def _told_before(src):
+def _measured_before(src):
     "What a frame that was loaded before says was measured"
     known = isinstance(src, pd.DataFrame) and told_metric(src)
     return src.attrs.get('measured') if known else None

@@ -50,15 +50,13 @@ def _one_of(df, names):
             i,parts = bad[0],{o: (known_metric(o) or make_metric('acc')).part for o in names}
             best = next((o for o in names if parts[o] == 'validation'), names[0])
             raise AskError(f"{' and '.join(map(str, names))} could each be the metric, but they differ: "
-                           f"{one.iloc[i]} and "
-                           f'{df[c].iloc[i]} in row {df.index[i]}; say which it is: ', dict(metric=best))
+                           f'{one.iloc[i]} and {df[c].iloc[i]} in row {df.index[i]}; say which it is: ', dict(metric=best))
         one = one.where(one.notna(), df[c])
     return one.rename(names[0])
 
 def _several(found):
     return AskError(f'{len(found)} columns could be the metric: {listed_columns([o.name for o in found])}; say '
-                    'which it is: ',
-                    dict(metric=found[0].name))
+                    'which it is: ', dict(metric=found[0].name))
 
 _OF_BS = re.compile('(bs|batch|batch_size)?[ =_-]*[0-9]+$', re.I)
 _OBJECTIVE = re.compile('(value|values_.*|objective|target)$') # as Optuna and others call it
@@ -80,8 +78,7 @@ def _no_metric(df, what):
                               'of it is better: say ', dict(metric=value, lower=True), ', or ', dict(metric=value, lower=False),
                               '; if it is an accuracy, ', dict(columns=dict(acc=value)), f'; {there}')
     return AskError(f'{what}: no column names a metric that is known here, such as accuracy, val_loss or f1{why}: '
-                    'say which holds '
-                    'it, and whether less of it is better, such as ',
+                    'say which holds it, and whether less of it is better, such as ',
                     dict(metric=(rest or ['COLUMN'])[0], lower=True), f'; {there}')
 
 # %% ../../nbs/readers/06_measured.ipynb #934fffaa
@@ -136,8 +133,7 @@ def _described(column, asked, lower, unit):
     known = known or asked and known_metric(asked)
     if not known and lower is None:
         raise AskError(f'{column!r} is no metric that is known here: say whether less of it is better, as of a '
-                       'loss, or more: ',
-                       dict(metric=asked or column, lower=True), ' or lower=False')
+                       'loss, or more: ', dict(metric=asked or column, lower=True), ' or lower=False')
     return make_metric(column, lower, unit) if not known or known.name == column else \
            replace(make_metric(known.name, lower, unit), name=column)
 
@@ -149,8 +145,7 @@ def _in_doubt(metric, values, run):
     high,low = values.idxmax(),values.where(values > 0).idxmin()
     also = f', and {low} ({run[low]}): {values[low]:g}' if values[low] <= 1 else ''
     return AskError(f'row {high} ({run[high]}): {metric.name} is {values[high]:g}{also}, but must be a share in '
-                    '0…1, or per cent in all '
-                    'rows; if all of it is per cent, say ', dict(unit='per cent'))
+                    '0…1, or per cent in all rows; if all of it is per cent, say ', dict(unit='per cent'))
 
 def read_unit(
     values, # Series of numbers, as `as_numbers` gives them
@@ -166,8 +161,7 @@ def read_unit(
     if known.max() > 100 or known.min() < 0: return values,metric # refused, as no share at all
     if known.max() < _SURE or ((known > 0) & (known <= 1)).any(): raise _in_doubt(metric, known, run)
     warnings.warn(AskWarning(f'{metric.name} was read as per cent, since it runs from {known.min():g} to '
-                             f'{known.max():g}: if it is '
-                             'not, say ', dict(unit='plain')), stacklevel=5)
+                             f'{known.max():g}: if it is not, say ', dict(unit='plain')), stacklevel=5)
     return _as_share(values), metric
 
 def _as_share(values): return (values/100).round(12)

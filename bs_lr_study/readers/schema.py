@@ -247,9 +247,8 @@ def _clash(df, key, result, i):
     key = key.astype(object).fillna('')
     same = result[(key == key.iloc[i]).all(axis=1)]
     results = [', '.join(map(str, o)) for o in same.drop_duplicates().values.tolist()]
-    raise ValueError(f"row {df.index[i]}: {df.run.iloc[i]} is there twice, "
-                     f"with {' and '.join(result)} {'; '.join(results)}; "
-                     'keep one of them, or tell them apart in a column seed')
+    raise ValueError(f"row {df.index[i]}: {df.run.iloc[i]} is there twice, with {' and '.join(result)} "
+                     f"{'; '.join(results)}; keep one of them, or tell them apart in a column seed")
 
 # %% ../../nbs/readers/04_schema.ipynb #1d4ab1dc
 def check_runs(

@@ -47,15 +47,13 @@ def read_status(
 def read_statuses(
     s, # Series of what a tool says, blank where it says nothing
     run, # Series of the runs' names, for the error
-    what='status', # What to call it
 ): # Series of `STATUSES`, blank where `s` is
     "How runs ended, in our words; an error names a word that is not known"
     known = {o: read_status(o) for o in s.dropna().unique()}
     odd = [o for o,ours in known.items() if ours is None]
     if odd:
         i = int((s == odd[0]).to_numpy().argmax())
-        raise ValueError(f"row {s.index[i]} ({run.iloc[i]}): {what} is {odd[0]!r}, but must be one of "
-                         f"{', '.join(STATUSES)}, "
-                         "or a word of a tool for one of them, such as finished, COMPLETE, PRUNED or crashed")
+        raise ValueError(f"row {s.index[i]} ({run.iloc[i]}): status is {odd[0]!r}, but must be one of "
+                         f"{', '.join(STATUSES)}, or a word of a tool for one of them, such as finished, COMPLETE, PRUNED or crashed")
     if all(k == v for k,v in known.items()): return s
     return s.map(known).astype(object)

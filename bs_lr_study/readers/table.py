@@ -53,14 +53,12 @@ def _with_ends(df, state, given, y, what):
     plain = given is None and 'message' not in df and what != 'W&B'
     if plain and (state == 'ok').all(): return df.assign(status=state)
     status,word = _ended(state, given, y, df.run)
-    lost = status.notna() & (status != 'ok')
     said = what + ': ' + word.str.lower()
-    reached = lost & status.isin(UNFINISHED) & np.isfinite(y)
+    reached = status.isin(UNFINISHED) & np.isfinite(y)
     telling = (word != '') & ((word != status) | (what == 'W&B'))
     reason = said.where(telling, '').where(~reached, said + ' at ' + y.map('{:.6g}'.format))
     if 'message' in df: reason = df.message.astype(object).where(df.message.notna(), reason)
     if 'message' in df or (reason != '').any() or what == 'W&B': df = df.assign(message=reason)
-    if status is state and not (lost & y.notna()).any(): return df.assign(status=status)
     return df.assign(status=status)
 
 # %% ../../nbs/readers/07_table.ipynb #d3d56c56
@@ -146,18 +144,17 @@ def say_budgets(
         if not (ends['max'] > 1.1*ends['min'].clip(lower=1)).any(): continue
         bs,(low,high) = next((k,o) for k,o in zip(ends.index, ends.to_numpy()) if o[1] > 1.1*max(o[0], 1))
         return warnings.warn(f'runs of batch size {bs:g} are from {low:g} to {high:g} long by their column {c}: if '
-                             'the short ones were '
-                             "stopped early, their results are not those of finished runs; leave them out with "
-                             "where, such as "
-                             f"where={{{c!r}: '{high:g}..'}}", stacklevel=5)
+                             'the short ones were stopped early, their results are not those of finished runs; leave '
+                             f"them out with where, such as where={{{c!r}: '{high:g}..'}}", stacklevel=5)
 
 # %% ../../nbs/readers/07_table.ipynb #a009c980
 _ENV = ('n_train', 'n_valid', 'engine', 'device', 'data_fingerprint') # what this project logs beside a config
 
-def _metric_name(metric, column, mapped, there):
-    "The name of the metric's column: `acc` of an accuracy, unless another column is called so"
+def _named(metric, column, mapped, there):
+    "A metric with the name of its column: `acc` of an accuracy, unless another column is called so"
     is_acc = mapped or metric.label == 'accuracy' and (column == 'acc' or 'acc' not in there)
-    return 'acc' if is_acc else str(column)
+    if not is_acc: return replace(metric, name=str(column))
+    return replace(metric, name='acc', part='' if metric.part == 'validation' else metric.part)
 
 def _others(frames, used):
     "What else is there: of two columns of one name that of the summary"
@@ -183,11 +180,10 @@ def to_table(
     there = list(dict.fromkeys(c for o in frames.values() for c in o))
     columns = check_mapping(columns, there)
     y,metric = find_metric(frames, metric, lower, unit, columns.get('acc'), what)
-    run = run_names(frames, columns)
+    metric = _named(metric, y.name, 'acc' in columns, there)
+    run,name = run_names(frames, columns),metric.name
     fields,named = find_fields(frames, run, columns, what)
     state,given,message = _state(frames, columns),_given(frames, columns),_recorded(frames, 'message', columns)
-    name = _metric_name(metric, y.name, 'acc' in columns, there)
-    metric = replace(metric, name=name, part='' if name == 'acc' and metric.part == 'validation' else metric.part)
     df = pd.DataFrame({'run': run, name: y} | fields | ({} if message is None else dict(message=message)))
     sources = {'run': run.name, name: y.name} | {f: s.name for f,s in fields.items()}
     if state is not None: sources['status'] = state.name

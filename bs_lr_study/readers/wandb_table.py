@@ -89,11 +89,9 @@ def check_header(
     if is_export(names): return
     if len(names) > 1 and all(' - ' in o for o in names[1:]):
         raise ValueError(f'{path} is what W&B saves from a chart, curves over {names[0]}, but a table needs one row '
-                         'per run: save '
-                         'the table of runs instead (in the project: Runs, download, CSV), or read the project as '
-                         'wandb:ENTITY/PROJECT')
+                         'per run: save the table of runs instead (in the project: Runs, download, CSV), or read the '
+                         'project as wandb:ENTITY/PROJECT')
     check_columns(names, path)
-
 
 # %% ../../nbs/readers/12_wandb_table.ipynb #94fbf46e
 def need_wandb(): # the package

@@ -12,15 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np, pandas as pd
+from fastcore.basics import chunked
 
 from ..analysis.findings import findings, findings_text
 from ..analysis.search import lr_rows, search_in_words, searched
 from ..analysis.tables import cells, crosstab, crosstab_text, inflection_table, printable, top_runs
 from ..analysis.wording import CERTAINTY
 from ..files import clean, file_name
-from ..metrics import metric_of
+from ..metrics import about, metric_of
 from .answer import answer
-from .best import LEVEL, best_part, column, may_be_best, point_title, shown
+from .best import LEVEL, best_part, may_be_best, point_title, shown
 from .page import Heading, Part, Report, Statements, Table, Text, Value, as_plot, as_table, slug
 from ..runs import CONFIG_DEFAULTS, CONFIG_FIELDS, fmt_lr
 
@@ -83,11 +84,6 @@ def _best_runs(df, n):
     best = value.to_frame().assign(**top[_unnamed(top)]).set_index(top.run.rename(None))
     return [_titled('Best runs', printable(best))] if len(best) else []
 
-def _told(df, metric):
-    "Runs that say which metric they are about"
-    df.attrs['metric'] = metric_of(df, metric)
-    return df
-
 def tables(
     df,    # Runs, as `load_runs` gives them
     n=5,   # How many of the best runs to name
@@ -98,7 +94,7 @@ def tables(
     found=None, # What `findings` says of the runs, where that is known
 ): # str
     "The tables and findings of a set of runs, as text"
-    df = _told(cleaned(df), metric)
+    df = about(cleaned(df), metric_of(df, metric))
     found = findings(df, sd) if found is None else found
     out = [*answer(found), how_ended(df), *(_plain_crosstab(df, m, agg) for m in df.model.unique())]
     grids = df[~df.model.isin(searched(df))]
@@ -120,8 +116,8 @@ def save_plots(
     from bs_lr_study.report.plots import plot_heatmap, plot_lines
     from bs_lr_study.report.search import plot_search
     from bs_lr_study.report.style import save_figure
-    df = _told(df.assign(model=df.model.map(clean)), metric)
-    m = metric_of(df)
+    m = metric_of(df, metric)
+    df = about(df.assign(model=df.model.map(clean)), m)
     if df[m.name].isna().all(): return []
     random = [o for o in searched(df) if df[m.name][df.model == o].notna().any()]
     grids = df[~df.model.isin(random)]
@@ -244,9 +240,8 @@ def _pictures(df, agg, found, sets=None, drawn=True):
     big = {m for m in models if df[df.model == m].groupby(['lr', 'bs']).ngroups > _MOST['cells']}
     random = {*searched(df)}
     if sets is not None: sets = sets.assign(model=sets.model.map(dict(zip(df.model, draw.model))))
-    for i in range(0, len(models)*drawn, 4):
-        some = draw[df.model.isin({*models[i:i+4]} - big - random)]
-        body += _lines(some, i//4 + 1, agg, sets)
+    for i,some in enumerate(chunked(models*drawn, 4), 1):
+        body += _lines(draw[df.model.isin({*some} - big - random)], i, agg, sets)
     for i,m in enumerate(models, 1):
         if len(models) > 1: body += [Heading(clean(m))]
         if m in random: body += _points(draw[df.model == m], i)[:None if drawn else 1]
@@ -300,7 +295,7 @@ def _listing(df, most):
     m = metric_of(df)
     cols = [c for c in df if c in {m.name} | _ALWAYS or c not in _LEFT_OUT and df[c].astype(str).nunique() > 1][:20]
     best = df[cols].sort_values([m.name, 'bs'], ascending=[m.lower, True], kind='stable').head(most)
-    t = best.rename(columns={m.name: column(m)})
+    t = best.rename(columns={m.name: m.column})
     note = f'The {len(t):,} best of {len(df):,} runs: a page cannot hold them all. The tables above are about all of them.'
     table = as_table(f'{len(t):,} runs, best first', t, note if len(df) > len(t) else '', lr=fmt_lr, **shown(m))
     return Part('The runs', [table])
@@ -319,7 +314,7 @@ def sections(
     found=None, # What `findings` says of the runs, where that is known
 ): # list of `Part`
     "What a set of runs says: the answer, the crosstabs, what is best, the findings, what was run"
-    df = _told(_named(df), None)
+    df = about(_named(df), metric_of(df))
     found = findings(df, sd) if found is None else found
     opening = [Part('The answer', [Text(clean(o)) for o in said])] if (said := answer(found)) else []
     grids = df[~df.model.isin(searched(df))]
@@ -339,7 +334,7 @@ def report(
     found=None, # What `findings` says of the runs, where that is known
 ): # `Report`
     "All tables, plots and findings of a set of runs, and the runs themselves"
-    df = _told(_named(df), metric)
+    df = about(_named(df), metric_of(df, metric))
     own = sections(df, agg, sd, found=found) + _cost(df)
     return Report(clean(title), [_numbered(p, i) for i,p in enumerate([*own, *parts, _listing(df, most)])])
 

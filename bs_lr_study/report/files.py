@@ -55,7 +55,7 @@ def written(
     else:
         columns = {c: table[c].map(show) for c,show in _columns_as(table, m).items()}
         t = pd.DataFrame(columns, index).rename_axis(table.columns.name, axis=1)
-    if m: t = t.rename(columns={m.name: m.title + ' (%)'*m.in_points})
+    if m: t = t.rename(columns={m.name: m.column})
     return printable(t)
 
 # %% ../../nbs/report/10_files.ipynb #68bf54e7

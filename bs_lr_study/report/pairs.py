@@ -37,14 +37,12 @@ def _parts(t):
         model = f'{key[1]}: ' if len(key) > 1 else ''
         yield f'{model}{by} {key[0]} less {by} {old}',cells
 
-def _shown_axis(values, name): return [fmt_lr(o) if name == 'lr' else str(o) for o in values]
-
 def _pivot(cells, values, rows, columns):
     return cells.assign(value=values).pivot(index=rows, columns=columns, values='value')
 
 def _labelled(t):
     "A crosstab with the labels of its rows and columns as text"
-    labels = [_shown_axis(o, o.name) for o in (t.index, t.columns)]
+    labels = [[fmt_lr(o) if axis.name == 'lr' else str(o) for o in axis] for axis in (t.index, t.columns)]
     return t.set_axis(labels[0]).set_axis(labels[1], axis=1).rename_axis(index=t.index.name, columns=t.columns.name)
 
 def pairs_crosstabs(

@@ -14,6 +14,7 @@ from pathlib import Path
 import matplotlib as mpl, matplotlib.pyplot as plt, numpy as np, seaborn as sns
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullFormatter, NullLocator, PercentFormatter
+from scipy.optimize import isotonic_regression
 
 from ..runs import fmt_lr
 
@@ -121,12 +122,6 @@ def grid_of_panels(
     return fig,list(axs.flat[:n])
 
 # %% ../../nbs/report/01_style.ipynb #c108cb70
-def _isotonic(values):
-    "The ascending values nearest to some others"
-    n = len(values)
-    mean = {(j, k): np.mean(values[j:k]) for k in range(n+1) for j in range(k)}
-    return np.array([max(min(mean[j, k] for k in range(i+1, n+1)) for j in range(i+1)) for i in range(n)])
-
 def spread(
     at, # Where labels would like to be
     apart, # Least distance of two
@@ -135,7 +130,8 @@ def spread(
     "Move labels apart that would cover each other"
     order = np.argsort(at, kind='stable')
     steps = apart*np.arange(len(at))
-    moved = np.clip(_isotonic(np.asarray(at, float)[order] - steps), lo, max(lo, hi - (len(at) - 1)*apart)) + steps
+    ascending = isotonic_regression(np.asarray(at, float)[order] - steps).x # the nearest that ascend
+    moved = np.clip(ascending, lo, max(lo, hi - (len(at) - 1)*apart)) + steps
     return moved[np.argsort(order)]
 
 # %% ../../nbs/report/01_style.ipynb #95445b4b

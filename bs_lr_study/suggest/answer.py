@@ -197,11 +197,12 @@ def _cost(a):
         lines.append(f'About {fmt_seconds(a.halving)} more would halve the {a.metric.points(a.short)}.')
     return lines
 
-def _lines(a):
+def _lines(a, others=True):
+    "An answer in lines, with the settings that cannot be told from it or without them"
     head = [f'Use {_how(a.setting)}.', f'Expect {_worth(a)}.']
     if a.finalists and not a.told_apart and len(a.finalists) > 1:
         head.append('Nothing was told apart, so this is the fastest.')
-    return [*head, *_bounds(a), *_others(a), *_law(a), *_cost(a)]
+    return [*head, *_bounds(a), *(_others(a) if others else []), *_law(a), *_cost(a)]
 
 # %% ../../nbs/suggest/06_answer.ipynb #f2917419
 def as_part(
@@ -209,7 +210,7 @@ def as_part(
 ): # `Part`
     "An answer as the part of a report"
     m = a.metric
-    body = [Text(o) for o in _lines(a) if not o.startswith((' ', 'Not to be', 'Worse'))]
+    body = [Text(o) for o in _lines(a, others=False)]
     if a.finalists:
         import pandas as pd
         t = pd.DataFrame(a.finalists)

@@ -9,8 +9,10 @@ __all__ = ['MOST', 'SEEDS', 'finalists', 'fresh_buys', 'Verdict', 'judge']
 
 # %% ../../nbs/suggest/04_confirm.ipynb #240e8046
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np, pandas as pd
+from fastcore.basics import chunked
 from scipy.optimize import brentq
 from scipy.stats import t as t_dist
 
@@ -21,7 +23,7 @@ from .search import FRESH, Buy, in_unit, is_open, of_search, view
 # %% ../../nbs/suggest/04_confirm.ipynb #461e41ac
 MOST,SEEDS = 6,(3, 8) # Finalists at most; fresh runs of each, at least if there is money, and at most
 
-def _ranking(lattice, runs, strategy, price):
+def _ranking(lattice, runs, strategy):
     "Cells, the most wanted finalist first; the chance of each to be the best; and their expected losses"
     may,seen = is_open(lattice, runs),view(lattice, of_search(runs), strategy.metric)
     drawn = in_unit(seen.draws(1000, np.random.default_rng(0)), strategy.metric)
@@ -62,7 +64,7 @@ def finalists(
     left=np.inf, # What may be spent on them
 ): # list of (bs, lr), and how many fresh runs of each
     "The settings to confirm"
-    leader,chance,loss = _ranking(lattice, runs, strategy, price)
+    leader,chance,loss = _ranking(lattice, runs, strategy)
     within = _within(view(lattice, of_search(runs), strategy.metric), strategy, leader)
     may = is_open(lattice, runs)
     tries = [i for o in strategy.tries if may[i := lattice.index(*o)]]
@@ -81,13 +83,10 @@ def fresh_buys(
 ): # list of `Buy`
     "The fresh runs that are still to be made"
     made = {(*o.cell, o.seed) for o in runs}
-    todo = {}
-    for seed in range(FRESH, FRESH + n): # seed by seed, so that an end before the last leaves all alike
-        for bs,lr in cells:
-            if (bs, lr, seed) not in made: todo.setdefault((bs, (seed - FRESH)//(2 if row > 1 else 1)), []).append((lr, seed))
-    size = max(row, 1)
-    rows = [(bs, pairs[i:i + size]) for (bs,_),pairs in todo.items() for i in range(0, len(pairs), size)]
-    return [Buy(bs, tuple(pairs), 'confirm') for bs,pairs in rows]
+    todo,together = {},2 if row > 1 else 1
+    for i,(bs,lr) in product(range(n), cells): # seed by seed, so that an end before the last leaves all alike
+        if (bs, lr, FRESH + i) not in made: todo.setdefault((bs, i//together), []).append((lr, FRESH + i))
+    return [Buy(bs, tuple(some), 'confirm') for (bs,_),pairs in todo.items() for some in chunked(pairs, max(row, 1))]
 
 # %% ../../nbs/suggest/04_confirm.ipynb #34b8821a
 @dataclass(frozen=True)

@@ -67,9 +67,8 @@ class Lattice:
         cells, # Pairs of bs and lr
     ): # `Lattice`
         "The same with some more batch sizes and learning rates, where it lacks them"
-        cells = list(cells)
-        bs,lr = ({*have, *more} for have,more in ((self.bs, [o[0] for o in cells]), (self.lr, [o[1] for o in cells])))
-        return Lattice(tuple(sorted(bs)), tuple(sorted(lr)))
+        bs,lr = zip(*self.cells, *cells)
+        return Lattice(tuple(sorted({*bs})), tuple(sorted({*lr})))
 
 # %% ../../nbs/suggest/01_lattice.ipynb #23343894
 @dataclass(frozen=True)

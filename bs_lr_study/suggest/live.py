@@ -17,6 +17,7 @@ require('train') # or say which line installs it
 import time
 from dataclasses import dataclass, replace
 
+from ..metrics import about
 from ..readers.load import load_runs
 from ..runs import fmt_lr
 from .answer import answer, as_part
@@ -90,7 +91,7 @@ class Progress:
         runs = self.shop.look()
         cells,n = self._finalists(runs)
         if n: self.tell(f'confirming {len(cells)} finalists on {n} fresh seeds each')
-        for buy in fresh_buys(cells, n, runs, self.shop.row and 4*self.shop.row if self.shop.row > 1 else 1):
+        for buy in fresh_buys(cells, n, runs, 4*self.shop.row if self.shop.row > 1 else 1):
             if self.shop.price(buy.bs, len(buy.pairs)) + self.overhead > self.left: break
             self._make(buy, self.shop.look())
 
@@ -182,8 +183,5 @@ def suggest(
 def _page(shop, found):
     "The answer, and a report on the runs behind it"
     from bs_lr_study.report.compose import report
-    df = load_runs(shop.frame())
-    df.attrs['metric'] = shop.metric
-    page = report(df, f'Which batch size and learning rate: {shop.task.base.model}')
-    rest = [o for o in page.parts if o.title != 'The answer'] # of the search's best run, which is likely too good
-    return replace(page, parts=[as_part(found), *rest])
+    df = about(load_runs(shop.frame()), shop.metric)
+    return report(df, f'Which batch size and learning rate: {shop.task.base.model}', parts=[as_part(found)])

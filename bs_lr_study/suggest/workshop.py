@@ -9,13 +9,14 @@ __all__ = ['Probe', 'probed', 'Workshop']
 
 # %% ../../nbs/suggest/08_workshop.ipynb #ba1fdb2a
 import json, math
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np, pandas as pd
 from fastai.torch_core import no_random
 
-from ..files import clean, write_whole
+from ..files import DataError, clean, write_whole
 from ..metrics import Metric, metric as metric_named, metric_of
 from ..probe.micro_bs import DoesNotFit, find_micro_bs
 from ..probe.timing import update_seconds
@@ -35,6 +36,7 @@ def _learner(task, bs):
     "A Learner of the task; an error in a sentence where there is none"
     cfg = replace(task.base, bs=bs)
     try: return make_learner(cfg, replace(task.how, path=task.path))
+    except DataError: raise # it is a sentence
     except Exception as e:
         end = ending(e)
         if end['status'] == 'untrainable': raise Untrainable(end['message']) from e
@@ -76,24 +78,19 @@ def probed(
     with no_random(task.base.seed, reproducible=False): return _probed(task, limit)
 
 def _probed(task, limit):
-    seconds,first = {},None
-    for bs in (8, 64):
-        try: learn = _learner(task, bs)
-        except Untrainable:
-            if first is None: bs = 2
-            else: break
-            learn = _learner_of_few(task, bs)
-        if first is None:
-            first = learn
-            if task.how.learner: _check_twice(task, learn, bs)
-        if (took := _timed(learn)) is not None: seconds[bs] = took
-    if not seconds:
-        raise SuggestError(f'no update could be timed: an epoch of {n_items(first.dls.train)} examples is too short')
-    micro = _largest(first, limit)
-    return Probe(n_items(first.dls.train), n_items(first.dls.valid), seconds, micro)
+    bs,learn = _first_learner(task)
+    if task.how.learner: _check_twice(task, learn, bs)
+    seconds = {bs: _timed(learn)}
+    with suppress(Untrainable): seconds[64] = _timed(_learner(task, 64)) # there may be fewer examples
+    seconds = {bs: s for bs,s in seconds.items() if s is not None}
+    n_train,n_valid = n_items(learn.dls.train),n_items(learn.dls.valid)
+    if not seconds: raise SuggestError(f'no update could be timed: an epoch of {n_train} examples is too short')
+    return Probe(n_train, n_valid, seconds, _largest(learn, limit))
 
-def _learner_of_few(task, bs):
-    try: return _learner(task, bs)
+def _first_learner(task):
+    "A small batch size that can be trained, and a Learner at it"
+    with suppress(Untrainable): return 8,_learner(task, 8)
+    try: return 2,_learner(task, 2)
     except Untrainable as e: raise SuggestError(f'there are too few examples to train on: {e}') from e
 
 def _timed(learn):

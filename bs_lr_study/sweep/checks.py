@@ -19,7 +19,7 @@ from ..files import UserError, user_cache, write_whole
 from .workers import default_workers
 from ..register import MODELS, OPTIMIZERS, name_of
 from ..training.backbones import LIBRARIES
-from ..training.data import check_size, data_kind, find_data, fingerprint
+from ..training.data import IMAGES, check_size, data_kind, find_data, fingerprint
 from ..training.models import check_model, fitting, model_function, own_values
 from ..training.options import TrainOptions
 
@@ -175,7 +175,7 @@ def check(
     _check_same_code(study, cfgs, how, known)
     if how.learner and data is None: return None # the Learner knows where its images are
     path = find_data(names[0], data, valid=cfgs[0].valid)
-    if path and here and data_kind(names[0]).source == 'images': _look_at_images(path, cfgs[0].valid)
+    if path and here and data_kind(names[0]) is IMAGES: _look_at_images(path, cfgs[0].valid)
     _check_same_images(study, cfgs, path, known)
     if not how.learner: _try_models(cfgs, replace(how, path=path))
     return path

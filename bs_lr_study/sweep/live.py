@@ -206,9 +206,6 @@ def _run_ended(run, board):
     return dict(id=run.id, name=run.name, status=run.status, message=run.message, attempt=run.attempt,
                 done=board.n_done, runs=board.n, **numbers)
 
-def _group_begun(cfgs, board):
-    return dict(ids=[c.id for c in cfgs], names=[board.names.get(c.id, '') for c in cfgs])
-
 @contextmanager
 def _as_events(board, file):
     start,error = time.monotonic(),None
@@ -217,7 +214,7 @@ def _as_events(board, file):
         print(json.dumps(dict(event=event, v=1, time=now) | what), file=file, flush=True)
     def changed(what):
         if hasattr(what, 'status'): say('run_ended', _run_ended(what, board))
-        else: say('group_begun', _group_begun(what, board))
+        else: say('group_begun', dict(ids=[c.id for c in what], names=[board.names.get(c.id, '') for c in what]))
     study = dict(study=board.name, store=str(board.path), runs=board.n, done=board.n_done, todo=len(board.left))
     say('sweep_begun', study)
     board.changed = changed

@@ -12,15 +12,14 @@ __all__ = ['BASES', 'split_words', 'done_ids', 'only', 'parse_only', 'in_seconds
 # %% ../../nbs/sweep/03_plan.ipynb #c64dc67f
 import heapq, re
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import NamedTuple, get_args
 
 import numpy as np
 from pydantic import ValidationError
 
-from ..runs import CONFIG_DEFAULTS, CONFIG_FIELDS, RunConfig, Status, explain, own_fields
+from ..runs import CONFIG_DEFAULTS, CONFIG_FIELDS, Status, config, explain, flat, own_fields
 from ..files import clean
-from ..words import field_of, range_ends, read_value
+from ..words import field_of, nearest, range_ends, read_value
 from .workers import default_workers
 from ..training.options import together
 
@@ -44,44 +43,47 @@ def done_ids(
 # %% ../../nbs/sweep/03_plan.ipynb #98742029
 _ANY = dict(data='any', model='any', bs=10**9, lr=1.)
 
-def _check_field(k):
-    "A ValueError unless `k` is a field of a config"
-    if k in CONFIG_FIELDS: return
-    close = get_close_matches(k, CONFIG_FIELDS, n=1)
-    hint = f' (did you mean {close[0]}?)' if close else ''
-    raise ValueError(f'only: no field {k!r}{hint}; choose from {", ".join(CONFIG_FIELDS)}')
+def _check_field(study, k):
+    "A ValueError unless `k` is a field of a config, or an own axis of one of the study's"
+    fields = *CONFIG_FIELDS,*dict.fromkeys(f'x.{o}' for c in study.cfgs for o in c.x)
+    if k in fields: return
+    hint = nearest(k, fields, ' (did you mean {}?)')
+    raise ValueError(f'only: no field {k!r}{hint}; choose from {", ".join(fields)}')
 
-def _typed(k, v):
+def _typed(k, v, have):
     "A value as a field has it"
-    if v in ('None', 'none') and CONFIG_DEFAULTS.get(k, 0) is None: v = None
-    try: return getattr(RunConfig(**_ANY | {k: v}), k)
-    except ValidationError as e: raise ValueError(f'only: {explain(e)}') from None
+    if v in ('None', 'none') and (CONFIG_DEFAULTS.get(k, 0) is None or None in have and v not in have): return None
+    try: return flat(config(**_ANY | {k: v}))[k]
+    except ValueError as e: raise ValueError(f'only: {explain(e) if isinstance(e, ValidationError) else e}') from None
+
+def _listed(values):
+    "Values in order, numbers first, as an error names them"
+    return ', '.join(map(str, sorted(values, key=lambda o: (o is None, isinstance(o, str), o))))
 
 def _picked(k, v, have):
     "The values that one stands for: those within a range, else itself"
-    if not (ends := range_ends(v)): return [_typed(k, read_value(v))]
-    inside = [o for o in have if isinstance(o, (int, float)) and float(ends[0]) <= o <= float(ends[1])]
-    if inside: return inside
-    raise ValueError(f'only: no {k} within {v}; there are {", ".join(map(str, sorted(have, key=str)))}')
+    if not (ends := range_ends(v)): return [_typed(k, read_value(v), have)]
+    low,high = map(float, ends)
+    if inside := [o for o in have if isinstance(o, (int, float)) and low <= o <= high]: return inside
+    raise ValueError(f'only: no {k} within {v}; there are {_listed(have)}')
 
 def _wanted(study, k, values):
     "The values of a field, typed; a ValueError if no run of the study has one of them"
     values = [values] if isinstance(values, (str, int, float)) or values is None else values
-    have = {getattr(c, k) for c in study.cfgs}
+    have = {flat(c).get(k) for c in study.cfgs}
     want = {o for v in values for o in _picked(k, v, have)}
-    if not (odd := want - have): return want
-    choices = ', '.join(map(str, sorted(have, key=lambda o: (o is None, o))))
-    raise ValueError(f'only: no run of {study.name} has {k} {odd.pop()}; there are {choices}')
+    if odd := want - have: raise ValueError(f'only: no run of {study.name} has {k} {odd.pop()}; there are {_listed(have)}')
+    return want
 
 def only(
     study,    # `Study`
-    **fields, # Field of `RunConfig` = a value or several
+    **fields, # Field of `RunConfig` = a value or several; an own axis is `x.NAME`
 ): # `Study`
     "The part of a study whose runs have these values"
     fields = {field_of(k): vs for k,vs in fields.items()}
-    for k in fields: _check_field(k)
+    for k in fields: _check_field(study, k)
     want = {k: _wanted(study, k, vs) for k,vs in fields.items()}
-    runs = {name: c for name,c in study.runs.items() if all(getattr(c, k) in vs for k,vs in want.items())}
+    runs = {name: c for name,c in study.runs.items() if all(flat(c).get(k) in vs for k,vs in want.items())}
     if runs: return replace(study, runs=runs)
     asked = ', '.join(f'{k} {" or ".join(map(str, vs))}' for k,vs in want.items())
     raise ValueError(f'only: no run of {study.name} has all of {asked}')
@@ -313,10 +315,6 @@ def _sums(forecast):
     if unknown: lines.append(f'{unknown} of the {n} runs are not in it: nothing like them is finished')
     return lines + _within(forecast)
 
-def _in_time(groups, spans, workers, budget):
-    "The groups that are begun before the time is over"
-    return groups[:sum(has_time(o, budget) for o in start_times(spans, workers))]
-
 def forecast(
     cfgs,  # `RunConfig`s that are to be trained
     known, # dict: id -> `Known`, as `Store.known` gives it
@@ -331,7 +329,8 @@ def forecast(
     all_known = all(map(times.of, cfgs))
     groups = in_order(cfgs, engine, times)
     def seconds(group): return sum(t.seconds for c in group if (t := times.of(c)))
-    if all_known and budget: groups = _in_time(groups, [*map(seconds, groups)], workers, budget)
+    if all_known and budget: # only those that are begun before the time is over
+        groups = groups[:sum(has_time(o, budget) for o in start_times(map(seconds, groups), workers))]
     cfgs,spans = [c for g in groups for c in g],[*map(seconds, groups)]
     left = n - len(cfgs) if all_known else None
     return Forecast(cfgs, [times.of(c) for c in cfgs], spans, workers, _rests_on(times, known), budget, left)

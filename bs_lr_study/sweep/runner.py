@@ -200,6 +200,13 @@ def _checkpoints(study, place):
     if place.checkpoint is None or not is_local(place.on): return None
     return Checkpoints(str(Path(f'{study.store.path}.unfinished').absolute()), place.checkpoint)
 
+def _settled(study, how, place):
+    "How and where to train, with what the study itself says of it"
+    learner = how.learner or study.learner or study.cfgs[0].learner
+    place = replace(place, engine='fastai' if learner else place.engine, on=place.executor())
+    return replace(how, learner=learner, metrics=how.metrics or study.metrics or None, registered=registered() or None,
+                   measure=study.measure or how.measure, checkpoints=_checkpoints(study, place)), place
+
 def _take(options, opts):
     "Options with those of `opts` that are fields of it, which are taken out"
     return replace(options, **{f.name: opts.pop(f.name) for f in fields(options) if f.name in opts})
@@ -222,10 +229,7 @@ def run(
     if study.micro: raise SweepError('micro = auto: run what `probe.micro_bs.in_parts(study)` makes of this study')
     if place.engine in ENGINES: require('train')
     study,data = with_learner(study, how.learner),data or study.data
-    how = replace(how, learner=how.learner or study.learner or study.cfgs[0].learner)
-    how = replace(how, metrics=how.metrics or study.metrics or None, registered=registered() or None)
-    place = replace(place, engine='fastai' if how.learner else place.engine, on=place.executor())
-    how = replace(how, measure=study.measure or how.measure, checkpoints=_checkpoints(study, place))
+    how,place = _settled(study, how, place)
     here,in_time,answered = is_local(place.on),stop.timer(),stop.on_oom == 'accumulate'
     ids = None if answered else {c.id for c in study.cfgs} # what follows lack of memory is not known yet
     with study.store.owned(), tracked(study.store, ids, watch.wandb, watch.project):

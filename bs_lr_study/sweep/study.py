@@ -12,7 +12,6 @@ __all__ = ['PLURAL', 'KEYS', 'SettingsError', 'Study', 'named_grid', 'make_study
 import re
 from configparser import ConfigParser, Error as ConfigError
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from importlib import resources
 from os.path import exists, isdir # which pathlib's raise where a name is too long
 from pathlib import Path
@@ -25,7 +24,7 @@ from ..register import MEASURES, METRICS, name_of
 from ..training import DATA, OPTIMIZERS
 from ..runs import CONFIG_FIELDS, config, explain, fields_html, flat, fmt_lr, grid, run_name
 from ..store import Store
-from ..words import field_of, in_bytes, read_values
+from ..words import field_of, in_bytes, nearest, read_values
 from .rules import check_rule, rescale
 
 # %% ../../nbs/sweep/01_study.ipynb #d1720614
@@ -56,8 +55,7 @@ def _check_rule(rule):
 
 def _check_key(key, values):
     if key not in KEYS and not key.startswith('x.'):
-        close = get_close_matches(key, KEYS, n=1)
-        hint = f' (did you mean {close[0]}?)' if close else ''
+        hint = nearest(key, KEYS, ' (did you mean {}?)')
         raise SettingsError(f'unknown key {key!r}{hint}; the keys are {", ".join(KEYS)}')
     if not values: raise SettingsError(f'{key}: no value')
     for v in values: _check_rule(v) if key == 'scale' else _check_value(key, v)
@@ -160,6 +158,12 @@ def _memory(micro, memory):
     try: return dict(micro=micro, memory=memory and in_bytes(int(memory) if memory.isdigit() else memory))
     except ValueError as e: raise SettingsError(f'memory: {e}') from None
 
+def _declared(name, store, /, measure=None, metric=None, micro=None, memory=None, **keys):
+    "A study whose Learners are as its configs say"
+    runs = named_grid(**keys)
+    about = dict(metric=study_metric(metric), metrics=recorded_metrics(metric), **_memory(micro, memory))
+    return Study(name, runs, Store(store), _measured(runs, measure), **about)
+
 def make_study(
     name,       # Names the study, and its store unless one is given
     store=None, # File to keep the runs in; `runs/NAME.jsonl` by default
@@ -171,21 +175,19 @@ def make_study(
     **keys,     # As in settings: `data`, `models`, `batch_sizes`, `lrs`, `seeds` and other fields of `RunConfig`
 ): # `Study`
     "Declare a study in Python"
-    runs = named_grid(**keys)
-    named = dict(metric=study_metric(metric), metrics=recorded_metrics(metric), **_memory(micro, memory))
-    study = Study(name, runs, Store(store or f'runs/{name}.jsonl'), _measured(runs, measure), **named)
+    study = _declared(name, store or f'runs/{name}.jsonl', measure, metric, micro, memory, **keys)
     return with_learner(study, learner)
 
 # %% ../../nbs/sweep/01_study.ipynb #120b8486
 _SENSE = dict(lower=True, higher=False)
 
-def _said(metric): return metric.split() if isinstance(metric, str) else _listed(metric or [])
+def _metric_words(metric): return metric.split() if isinstance(metric, str) else _listed(metric or [])
 
 def study_metric(
     said, # Words of settings: a name, perhaps `lower` or `higher`, perhaps a unit
 ): # `Metric`; None if nothing is said
     "The metric that a study names"
-    words = _said(said)
+    words = _metric_words(said)
     if not words or isinstance(words[0], Metric): return words[0] if words else None
     name,*rest = words
     sense = [o for o in rest if o in _SENSE]
@@ -199,7 +201,7 @@ def recorded_metrics(
     said, # As for `study_metric`
 ): # dict: name = function, or its name; empty if nothing has to be recorded for it
     "The function of the reader's own behind a study's metric"
-    name = (_said(said) or [''])[0]
+    name = (_metric_words(said) or [''])[0]
     if not isinstance(name, str) or not (name in METRICS or ':' in name): return {}
     return {name.rpartition(':')[2]: METRICS.find(name)}
 
@@ -302,20 +304,17 @@ def load_study(
     learner=None,  # Instead of that in the settings, as for `make_study`
 ): # `Study`
     "A study as the settings declare it; a `SettingsError` names the key, the value, the file and the choices"
-    path = find_settings(settings)
-    sections,runs,measure,about,place = read_settings(path),{},{},None,None
+    path,store = find_settings(settings),store or f'runs/{name.split(".")[0]}.jsonl'
+    sections,runs,measure,metric,data = read_settings(path),{},{},None,None
     if name not in sections or name == 'DEFAULT': raise SettingsError(_no_study(name, path))
     for part in [o for o in sections if o.startswith(f'{name}.')] or [name]:
         keys = _keys(sections, part)
         if seeds is not None: keys['seeds'] = seeds
-        what,about = keys.pop('measure', None),keys.pop('metric', None) or about
-        memory = keys.pop('micro', None),keys.pop('memory', None)
+        metric = keys['metric'] = keys.get('metric') or metric
         try:
-            place = _place_data(keys, path.parent) or place
-            new = _distinct(named_grid(**keys), runs)
-            measure |= _measured(new, what)
-            named = dict(metric=study_metric(about), metrics=recorded_metrics(about), data=place, **_memory(*memory))
+            data = _place_data(keys, path.parent) or data
+            study = _declared(name, store, **keys)
+            runs |= _distinct(study.runs, runs)
         except SettingsError as e: raise SettingsError(f'{path}, [{part}]: {e}') from None
-        runs |= new
-    study = Study(name, runs, Store(store or f'runs/{name.split(".")[0]}.jsonl'), measure, **named)
-    return with_learner(study, learner)
+        measure |= study.measure
+    return with_learner(replace(study, runs=runs, measure=measure, data=data), learner)

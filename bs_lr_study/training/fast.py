@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import torch
 from fastai.torch_core import no_random
+from fastcore.basics import chunked
 
 from ..files import user_cache, write_whole
 from ..runs import Run, examples_seen
@@ -198,8 +199,8 @@ def _tried(*args):
 def _train_rows(cfgs, source, plan, env, how):
     "Train runs in rows of `plan.members`; a row that fails is halved until the runs that are at fault stand alone"
     if plan.why: env = env | dict(why=plan.why)
-    for i in range(0, len(cfgs), plan.members):
-        row = sorted(cfgs[i:i+plan.members], key=lambda c: (c.lr, c.seed)) # those with one learning rate share a group
+    for row in chunked(cfgs, plan.members):
+        row.sort(key=lambda c: (c.lr, c.seed)) # those with one learning rate share a group
         runs,end = _tried(row, source, plan, env, how)
         if runs: yield from runs
         elif len(row) == 1: yield Run(row[0], env=env, **end)

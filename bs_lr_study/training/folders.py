@@ -150,11 +150,10 @@ def _part_of(said, valid):
     if said == valid or not valid and said in ('val', 'valid', 'validation', 'true', '1'): return 'valid'
     return f'of the part {said}, which is not validated on'
 
-def _find_by(path):
-    "A function that finds an image by its path, its name, or its name without suffix"
+def _by_name(images, path):
+    "Images by their path, their name, and their name without suffix"
     known = {}
-    for o in _walk(path):
-        if not _is_image(o): continue
+    for o in images:
         for key in {nfc(o.relative_to(path).as_posix()), nfc(o.name), nfc(o.stem)}: known.setdefault(key, []).append(o)
     return known
 
@@ -167,7 +166,8 @@ def read_table(
 
 def _by_table(path, table, valid):
     "Classes from a table beside the images"
-    rows,known = read_table(table),_find_by(path)
+    rows,images = read_table(table),[o for o in _walk(path) if _is_image(o)]
+    known = _by_name(images, path)
     file,split = _column(rows, _FILE_WORDS),_column(rows, _SPLIT_WORDS)
     label = _column(rows, _LABEL_WORDS) or next((k for k in rows[0] if k not in (file, split)), None)
     if not label: raise DataError(f'{table}: no column of labels; expected one named label, class or target')
@@ -182,9 +182,10 @@ def _by_table(path, table, valid):
     left_out = {}
     for o,(part,_) in zip(found, places):
         if part not in ('', 'train', 'valid'): left_out.setdefault(part, []).append(o)
-    if rest := [os[0] for os in {o: known[nfc(o.relative_to(path).as_posix())] for o in _walk(path) if _is_image(o)}.values()
-                if os[0] not in set(found)]: left_out[f'without a label in {table.name}'] = rest
-    kept = sorted(((o, *p) for o,p in zip(found, places) if p[0] in ('', 'train', 'valid')), key=lambda o: o[0].relative_to(path).parts)
+    labelled = {*found}
+    if rest := [o for o in images if o not in labelled]: left_out[f'without a label in {table.name}'] = rest
+    kept = [(o, *place) for o,place in zip(found, places) if place[0] in ('', 'train', 'valid')]
+    kept.sort(key=lambda o: o[0].relative_to(path).parts)
     files,parts,labels = map(list, zip(*kept)) if kept else ([], [], [])
     return Folder(path, files, labels, parts, left_out, sorted(set(labels)))
 

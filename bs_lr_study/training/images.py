@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np, PIL, torch
 from PIL import Image
+from fastcore.basics import chunked
 from torch.nn import functional as F
 
 from .folders import broken_text, open_rgb, read_folder, split
@@ -30,7 +31,7 @@ def decode(
 # %% ../../nbs/training/02_images.ipynb #9d53f754
 def cache_key(
     path,  # Folder
-    files, # Its images, as `image_files` gives them
+    files, # Its images, as `read_folder` lists them
 ): # 16 hexadecimal digits
     "A hash of all that decoded pixels depend on"
     stats = ((o.relative_to(path).as_posix(), o.stat()) for o in files)
@@ -48,12 +49,13 @@ def _decoded(file):
 def _decode_to(folder, files, n_threads):
     "Decode `files` into a new folder"
     folder.mkdir()
-    crc,sizes,broken,step = 0,[],{},16*n_threads
+    crc,sizes,broken = 0,[],{}
     with ThreadPoolExecutor(n_threads) as ex, open(folder/'pixels', 'wb') as f:
-        for i in range(0, len(files), step):
-            for img in list(ex.map(_decoded, files[i:i+step])):
-                if isinstance(img, str): broken[files[len(sizes) + len(broken)]] = img
-                if isinstance(img, str): continue
+        for some in chunked(files, 16*n_threads):
+            for file,img in list(zip(some, ex.map(_decoded, some))):
+                if isinstance(img, str):
+                    broken[file] = img
+                    continue
                 f.write(img)
                 crc = zlib.crc32(img, crc)
                 sizes.append(img.shape[1::-1])
@@ -84,7 +86,7 @@ def _read_cache(folder, n):
 
 def cached_pixels(
     path,  # Folder
-    files, # Its images, as `image_files` gives them
+    files, # Its images, as `read_folder` lists them
     cache=None, # Folder for decoded images; in the user's cache folder by default
     n_threads=None, # Threads that decode; as many as torch uses by default
 ): # flat uint8 memory map; int array of widths and heights

@@ -87,7 +87,6 @@ class MemberConv(nn.Conv2d):
         out = _Unfolded.apply(x, self.weight, self.stride, self.padding, self.dilation, self.groups)
         return out if self.bias is None else out + self.bias[:,None,None]
 
-
 # %% ../../nbs/training/19_members.ipynb #73c276e1
 def _filled(new, ms):
     "`new` with the parameters and buffers of `ms` one after another"

@@ -136,7 +136,6 @@ def tables_of(
     layers = [m for m in model.modules() if not m._modules]
     return [m.weight for m in layers if isinstance(m, nn.Embedding) or m is layers[-1] and isinstance(m, nn.Linear)]
 
-
 # %% ../../nbs/training/10_optim.ipynb #0a07e3e3
 def _is_torchs(opt): return isclass(opt) and issubclass(opt, torch.optim.Optimizer)
 

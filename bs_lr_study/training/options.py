@@ -10,6 +10,7 @@ __all__ = ['MEMBERS', 'TrainOptions', 'train_options', 'takes_options', 'togethe
 # %% ../../nbs/training/14_options.ipynb #fc23c377
 from dataclasses import dataclass, replace
 
+from fastcore.basics import chunked
 from fastcore.meta import delegates
 
 from ..register import enter
@@ -67,4 +68,4 @@ def together(
     if engine != 'fast': return [[c] for c in cfgs]
     rows = {}
     for c in cfgs: rows.setdefault(replace(c, lr=1., seed=0), []).append(c)
-    return [r[i:i+MEMBERS] for r in rows.values() for i in range(0, len(r), MEMBERS)]
+    return [some for row in rows.values() for some in chunked(row, MEMBERS)]

@@ -164,4 +164,3 @@ def memory_kept():
     finally:
         keep(2**26, 2**25) # as much as glibc would come to by itself
         libc.malloc_trim(0)
-

@@ -19,7 +19,7 @@ import torch, torch.nn.functional as F
 from fastai.torch_core import get_random_states, set_random_states, set_seed
 from fastcore.basics import patch
 
-from ..register import import_object
+from ..register import Register
 from ..runs import stages
 from .accumulate import micro_slices
 from .data import check_size, data_kind, digits
@@ -57,14 +57,15 @@ def get_source(
 ): # `Digits` or `Images`
     "The images that a config asks for, in memory"
     check_size(cfg)
-    return import_object(_SOURCES.get(source := data_kind(cfg.data).source, source))(cfg, path, device)
+    return _SOURCES.load(data_kind(cfg.data).source)(cfg, path, device)
 
 def _image_source(cfg, path, device):
     state = cache_key(Path(path), read_folder(path, cfg.valid).files)
     how = dict(valid_pct=cfg.valid_pct, split_seed=cfg.split_seed, aug=cfg.aug, folder=cfg.valid)
     return _images(path, state, cfg.size, device, **how)
 
-_SOURCES = dict(digits=lambda cfg, path, device: Digits(device), images=_image_source)
+_SOURCES = Register('source of batches')
+_SOURCES |= dict(digits=lambda cfg, path, device: Digits(device), images=_image_source)
 
 # %% ../../nbs/training/23_row.ipynb #b1cc6729
 def orders(

@@ -84,7 +84,12 @@ def same_verdicts(ours, theirs, m, back):
         if m.name in a: a = {('acc' if k == m.name else k): back(v) if k == m.name else v for k,v in a.items()}
         assert without_how(a) == without_how(b)
 
-@pytest.mark.parametrize('name,turn', [*((o, as_loss) for o in records()), ('2025-06-04-imagenette', as_error), ('digits', as_error)])
+# A record of each kind: one grid with seeds, two engines, several settings, cells run ten times; `make test-all` takes them all
+FEW = 'digits', 'digits-fast', 'optimizers', 'hoffer', 'photographs'
+TURNED = [pytest.param(o, as_loss, marks=[pytest.mark.slow]*(o not in FEW), id=f'{o}-as_loss') for o in records()]
+TURNED += [pytest.param(o, as_error, id=f'{o}-as_error') for o in ('2025-06-04-imagenette', 'digits')]
+
+@pytest.mark.parametrize('name,turn', TURNED)
 def test_same_sets_laws_and_verdicts_on_all_records(name, turn):
     if not sets_of(name): pytest.skip('its runs have no accuracy')
     for df,err,theirs in sets_of(name).values():

@@ -1,8 +1,9 @@
 "What is said of a grid, against numbers worked out from the CSV by other means and grids whose right sentence is known"
+import json
 import numpy as np, pandas as pd, pytest
 from scipy import stats as ss
 
-from bs_lr_study.analysis import cells, find_record, load_runs
+from bs_lr_study.analysis import cells, crosstab, find_record, load_runs
 from bs_lr_study.analysis.findings import findings, findings_text
 from bs_lr_study.analysis.wording import CERTAINTY
 from bs_lr_study.analysis.stats import margin, may_win
@@ -178,6 +179,22 @@ class TestKnownGrids:
         assert t.evidence.iloc[1]['moves'] == dict(grows=(1, 1024), shrinks=(1024, 2048))
         assert t.certainty.tolist() == ['within noise', 'clear']
 
+    def test_one_column_is_no_trend(self):
+        "It is named where it alone moves the best; where the best goes on and on, none is"
+        end = grid({.1: [60, 60, 60, 60, 30], .2: [50, 50, 50, 50, 60], .4: [40, 40, 40, 40, 30]})
+        o = values(end, 'best learning rate')[1]
+        assert o['moves'] == dict(grows=(2, 32)) and o['alone'] == dict(at=32, others=4, common=[.1])
+        trend = grid({.1: [60, 60, 50, 40, 30], .2: [50, 50, 60, 60, 40], .4: [40, 40, 50, 50, 60]})
+        o = values(trend, 'best learning rate')[1]
+        assert o['moves'] == dict(grows=(2, 32)) and 'alone' not in o
+        assert 'alone' not in values(end[end.bs.isin([2, 4, 32])], 'best learning rate')[1] # two others are too few to tell
+
+    def test_the_text_that_ships(self):
+        "Its best learning rate is another at 256 sequences only, which is what the post says"
+        o, = (o for o in findings(load_runs('text')).itertuples() if o.kind == 'lr moves')
+        assert o.evidence['alone'] == dict(at=256, others=8, common=[3e-3])
+        assert 'only bs 256 shows it: at the other 8 it may be 3e-3' in o.sentence
+
     def test_best_lr(self):
         d = grid({.1: [60, 60, 50, 40, 30], .2: [40, 50, 50.5, 60, 50]})
         best,moves = values(d, 'best learning rate')
@@ -302,6 +319,16 @@ class TestAnyFrame:
 
     def test_runs_that_may_not_share_a_table_are_refused(self):
         with pytest.raises(ValueError, match='differ in epochs'): findings(load_runs('digits-updates'))
+        own = load_runs('text-critical').query('epochs == 1')
+        with pytest.raises(ValueError, match=r'differ in x.depth \(1, 2\); x.tokens \(65536, 262144\); x.width'): findings(own)
+
+    def test_what_is_left_aside_may_stand_in_the_names(self):
+        "As the error advises: of runs at equal updates the table is that of their records"
+        rows = [json.loads(o) for o in find_record('digits-updates').read_text().splitlines()]
+        d = pd.DataFrame([o['config'] | o['metrics'][-1] for o in rows])
+        want = d.pivot_table(index='lr', columns='bs', values='acc')
+        found = crosstab(load_runs('digits-updates', columns=dict(epochs=None)))
+        assert found.to_numpy() == pytest.approx(want.to_numpy()) and found.columns.tolist() == [64, 128, 256, 512]
 
     def test_runs_that_agree_to_the_digit_give_no_error(self): assert run_error(self.frames['copies']).how.startswith('assumed')
 

@@ -77,6 +77,8 @@ def test_moves():
         'The best learning rate of m is 1e-1 (bs 2 and 4), 2e-1 (bs 8 to 32).')
     assert say('lr moves', moves=dict(grows=(2, 16), shrinks=(16, 32)), common=[], lines=3, edges=0) == (
         'The best learning rate of m grows from bs 2 to 16 and shrinks from bs 16 to 32.')
+    assert say('lr moves', moves=dict(grows=(2, 16)), common=[], lines=5, edges=0, alone=dict(at=16, others=4, common=[.1, .2])) == (
+        'The best learning rate of m grows from bs 2 to 16; only bs 16 shows it: at the other 4 it may be 1e-1 or 2e-1.')
     assert say('edge', bss=[8, 16, 32], of=5, edge='max', end=('largest', False), tried=[2, 4, 8, 16, 32]) == (
         'At 3 of 5 batch sizes (8 to 32) the best learning rate of m is the largest tried: a larger one may be better.')
     assert say('edge', bss=[32], of=1, edge='max', end=('largest', True), tried=[32]) == (

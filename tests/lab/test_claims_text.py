@@ -49,6 +49,16 @@ def gradients(first, last, tokens=1048576):
 
 def seesaws(**how): return pd.concat([made_up(regime='none'), made_up(regime='seesaw', **how)], ignore_index=True)
 
+def warmed(floor):
+    "Batches that stay, the smallest the best, and one that grows"
+    stays = made_up(floor=lambda bs: 2 + .05*np.log(bs/4), bss=[4, 16], regime='none')
+    runs = pd.concat([stays, made_up(floor=lambda _: floor, bss=[4], regime='grow')], ignore_index=True)
+    return runs.assign(steps=np.where(runs.regime == 'grow', 1280, 8192//runs.bs))
+
+def muons(floor):
+    runs = [made_up(bss=[1, 4, 16], opt='adam'), made_up(bss=[1, 4, 16], opt='muon', floor=floor)]
+    return pd.concat(runs, ignore_index=True)
+
 SMALL = { # claim: runs of smaller models, verdict
     'critical bs and tokens': [(dict(budgets=budgets), 'holds'), (dict(budgets=lambda: budgets(grows=-1, size=3)), 'does not hold')],
     'critical bs and size': [(dict(budgets=budgets), 'holds'), (dict(budgets=lambda: budgets(grows=1, size=3)), 'does not hold'),
@@ -61,7 +71,17 @@ SMALL = { # claim: runs of smaller models, verdict
     'noise scale and critical bs': [(dict(gradients=lambda: gradients(20, 20), budgets=budgets), 'holds'),
                                     (dict(gradients=lambda: gradients(200, 200), budgets=budgets), 'does not hold')],
     'seesaw': [(dict(seesaws=lambda: seesaws(floor=lambda bs: 1.9)), 'holds'),
-               (dict(seesaws=lambda: seesaws(floor=lambda bs: 2.1)), 'does not hold')]}
+               (dict(seesaws=lambda: seesaws(floor=lambda bs: 2.1)), 'does not hold')],
+    'best lr at as many updates': [(dict(updates=lambda: made_up(best=lambda bs: 1e-3*bs**.5)), 'holds'),
+                                   (dict(updates=lambda: made_up(best=lambda bs: 1e-2/bs**.5)), 'does not hold'),
+                                   (dict(updates=made_up), 'within noise')],
+    'larger at as many updates': [(dict(updates=lambda: made_up(floor=lambda bs: 2 - .1*np.log(bs))), 'holds'),
+                                  (dict(updates=lambda: made_up(floor=lambda bs: 2 + .1*np.log(bs))), 'does not hold'),
+                                  (dict(updates=lambda: made_up(floor=lambda bs: 2 + .008*np.log2(bs), sd=.05)), 'within noise')],
+    'batch warm-up': [(dict(warmed=lambda: warmed(2.)), 'holds'), (dict(warmed=lambda: warmed(2.05)), 'does not hold')],
+    'muon': [(dict(muons=lambda: muons(lambda bs: 1.9)), 'holds'), (dict(muons=lambda: muons(lambda bs: 2.1)), 'does not hold')],
+    'muon and bs': [(dict(muons=lambda: muons(lambda bs: 2 - .1*np.log(bs))), 'holds'),
+                    (dict(muons=lambda: muons(lambda bs: 2 + .1*np.log(bs))), 'does not hold')]}
 SMALL_FLIPS = [(name, tables, verdict) for name,rows in SMALL.items() for tables,verdict in rows]
 
 FLIPS = [ # claim, runs, verdict
@@ -104,6 +124,39 @@ def test_what_is_lacking_is_asked_for(ev):
     alone = replace(ev, texts=made_up())
     for name in ('scaled beta2 on text', 'plain sgd', 'sgd catches up', 'accumulation on one device'):
         assert test(name, alone).verdict == 'needs an experiment' and test(name, alone).needs.startswith('a text at bs 1')
+
+def others(d, *by):
+    "Each seed's loss at the learning rate that the other seeds found best, by loops"
+    return {k if len(by) > 1 else k[0]: -by_others(o.assign(acc=-o.valid_loss)) for k,o in d.groupby([*by])}
+
+def test_slope_at_as_many_updates_from_the_lines(verdicts):
+    "SciPy's lines through the losses of each seed, and the updates counted"
+    d = load('text-updates')
+    assert set(d.steps) == {512} and (d.tokens == 512*32*d.bs).all()
+    by = pd.DataFrame(others(d, 'bs'))
+    gain = -np.array([ss.linregress(np.log2(by.columns.to_numpy(float)), row).slope for row in by.to_numpy()])
+    n = verdicts.numbers['larger at as many updates']
+    assert [n['lo'], n['hi']] == pytest.approx(ss.t.interval(.9, 2, gain.mean(), ss.sem(gain)))
+    assert n['mid'] == pytest.approx(gain.mean())
+
+def test_a_growing_batch_from_the_lines(verdicts):
+    "The ways in pairs of one seed, by the t interval at a third of the error each"
+    d = load('text-grow')
+    by = others(d, 'regime', 'bs')
+    n = verdicts.numbers['batch warm-up']
+    assert n['n'] == 8 and n['grown'] == 1280 and [o['bs'] for o in n['rows']] == [4, 8, 16]
+    for o in n['rows']:
+        more = by['grow', 4] - by['none', o['bs']]
+        low,high = ss.t.interval(1 - .1/3, 7, more.mean(), ss.sem(more))
+        assert [o[k] for k in ('mid', 'lo', 'hi')] == pytest.approx([more.mean(), low, high])
+        assert o['steps'] == 8192//o['bs']
+
+def test_muon_from_the_lines(verdicts):
+    by = others(load('text-muon'), 'opt', 'bs')
+    for o in verdicts.numbers['muon']['gaps']:
+        gain = by['adam', o['bs']] - by['muon', o['bs']]
+        low,high = ss.t.interval(1 - .1/3, 2, gain.mean(), ss.sem(gain))
+        assert [o[k] for k in ('diff', 'lo', 'hi')] == pytest.approx([gain.mean(), low, high])
 
 def test_from_the_records_lines(ev, verdicts):
     "The best of each seed, worked out by loops"

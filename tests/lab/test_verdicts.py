@@ -58,6 +58,7 @@ def test_each_claim_has_an_address(verdicts):
 TELLS = dict(noise='11_noise', scaled='12_scaling', grown='13_growing', remedied='14_generalization', sharp='16_sharpness',
              costs='17_cost', texts='20_language_models', budgets='20_language_models', decays='20_language_models',
              gradients='20_language_models', seesaws='20_language_models',
+             **dict.fromkeys(('updates', 'warmed', 'muons'), '20_language_models'),
              photos='21_photographs', parts='12_accumulate', first='imagenette')
 
 class Watched:

@@ -15,13 +15,14 @@ from bs_lr_study.training.row import Digits, train_row
 from bs_lr_study.analysis.laws import paper_table
 from bs_lr_study.training.models import build_model
 from bs_lr_study.lab.nqm import nqm_step
-from bs_lr_study.sweep.rules import RULES, linear, momentum, rescale, sgd_noise
+from bs_lr_study.sweep.rules import RULES, linear, momentum, rescale
 from bs_lr_study.runs import RunConfig, examples_seen, grid, run_to_dict, stages, steps_by_epoch
 from bs_lr_study.sweep import make_study
 from bs_lr_study.sweep.study import SettingsError
 from bs_lr_study.tracking.events import run_events
 from bs_lr_study.training.learner import train
 from bs_lr_study.training.outcome import Untrainable, check_config
+from bs_lr_study.training.text import text_source
 from reference import learned, state
 
 pytestmark = pytest.mark.usefixtures('one_thread')
@@ -197,6 +198,10 @@ def test_malladis_limit(mom, beta2, k, name):
     with pytest.raises(ValueError, match=f'κ = {k}, but with {name} = .*: bs below {least:.6g}'):
         rescale(cfg, 32*k, 'malladi')
 
+def sgd_noise(cfg, n_train):
+    "Smith et al.'s noise scale at the peak learning rate"
+    return cfg.lr*n_train/(cfg.bs*(1 - momentum(cfg)))
+
 @pytest.mark.parametrize('rule', ['linear', 'momentum'])
 def test_the_noise_scale_stays(rule):
     cfg = replace(BASE, mom=.8)
@@ -232,10 +237,22 @@ def test_ids_do_not_depend_on_the_last_bit():
     ('cubic', BASE, "no rule 'cubic'; choose from none, linear"),
     ('sqrt+', BASE, "no rule ''"),
     ('updates', replace(BASE, bs=36), 'are 10.6667 epochs'),
+    ('updates', replace(BASE, bs=128, epochs=1), 'or of a text say x.tokens'),
+    ('updates', replace(BASE, bs=128, epochs=1, x=dict(tokens=2**18 + 1)), 'are 131072 tokens of one epoch'),
     ('ghost', replace(BASE, norm='layer'), "norm is already 'layer'")])
 def test_rules_that_do_not_apply(rule, cfg, said):
     with pytest.raises(ValueError) as e: rescale(cfg, 64, rule)
     assert said in str(e.value)
+
+def test_as_many_updates_of_a_text(tmp_path):
+    "Small batches read a part of it, large ones all of it again; counted by the blocks of the text itself"
+    whole = 2**18
+    s = make_study('t', tmp_path/'t.jsonl', data='python', models='gpt', batch_sizes=[1, 4, 16, 64], lrs=1e-2, epochs=1,
+                   base_bs=16, scale='updates', **{'x.tokens': whole, 'x.context': 32})
+    read = {c.bs: (c.x.tokens, c.epochs) for c in s.cfgs}
+    assert read == {1: (whole//16, 1), 4: (whole//4, 1), 16: (whole, 1), 64: (whole, 4)}
+    texts = {c.bs: text_source(c).n_train//c.bs*c.epochs for c in s.cfgs}
+    assert set(texts.values()) == {512}
 
 def test_a_study_takes_its_settings_along(tmp_path):
     "Each batch size by each rule, what is the same run once; errors name the key and the section"

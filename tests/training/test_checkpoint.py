@@ -109,6 +109,25 @@ def test_a_sweep_goes_on_within_a_run(tmp_path):
     assert swept(s) == {'ok': 2} and not unfinished.exists()
     assert swept(study('whole')) == {'ok': 4} and metrics(s) == metrics(study('whole'))
 
+def test_a_whole_run_of_muon(tmp_path):
+    "Of a transformer, left to the reference: its record, read back, is the run; killed on the way it ends the same"
+    from bs_lr_study.sweep import make_study, run
+    axes = {f'x.{k}': v for k,v in dict(width=8, depth=1, heads=2, context=16, tokens=512).items()}
+    def study(name, opt='muon'):
+        return make_study(name, tmp_path/f'{name}.jsonl', data='python', models='gpt', batch_sizes=8, lrs=1e-2, epochs=3, opt=opt, **axes)
+    def swept(s): return run(s, workers=0, device='cpu', show=False, checkpoint=0)
+    def told(s): return [(o.id, o.metrics, o.cost['steps'], o.cost['tokens']) for o in s.store.runs().values()]
+    whole,cut,adam = study('whole'),study('cut'),study('adam', 'adam')
+    assert killed(lambda: swept(cut), 2) == -signal.SIGKILL and not told(cut)
+    assert swept(whole) == swept(cut) == swept(adam) == {'ok': 1}
+    assert told(whole) == told(cut) and told(whole)[0][2:] == (12, 3*512)
+    record, = whole.store.records().values()
+    assert record['env']['engine'] == 'fastai' and record['env']['why'] == 'opt muon is left to the reference'
+    (_,metrics,*_), = told(whole)
+    losses = [o['valid_loss'] for o in metrics]
+    assert losses == sorted(losses, reverse=True) and losses[-1] < 5.4 # as many tokens cost 5.55 at chance
+    assert adam.cfgs[0].id != whole.cfgs[0].id and told(adam)[0][1] != metrics
+
 def test_what_is_tried_again_begins_anew(tmp_path):
     "A checkpoint of a run that has a record is of no use; one of a run that waits for another sweep is kept"
     kept = Checkpoints(str(tmp_path/'u'))

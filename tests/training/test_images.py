@@ -7,7 +7,8 @@ import numpy as np, pytest, torch
 from PIL import Image
 
 from bs_lr_study.training import images
-from bs_lr_study.training.data import find_data, get_dls, image_files
+from bs_lr_study.training.data import find_data, get_dls
+from bs_lr_study.training.folders import read_folder
 from bs_lr_study.files import DataError
 from bs_lr_study.training.images import crops, cut_batch, cut_each, decode, load_images
 from bs_lr_study.runs import RunConfig
@@ -59,7 +60,7 @@ def test_what_does_not_fit_stays_on_disk(pics, tmp_path):
 def test_a_random_split_is_fastais(pics, tmp_path, pct, seed):
     flat = pics/'train'
     before = torch.get_rng_state()
-    ims,files = load_images(flat, 32, tmp_path/'cache', valid_pct=pct, split_seed=seed),image_files(flat)
+    ims,files = load_images(flat, 32, tmp_path/'cache', valid_pct=pct, split_seed=seed),read_folder(flat).files
     assert (torch.get_rng_state() == before).all() # nobody else's random numbers are touched
     dls = get_dls(RunConfig('pics', 'small', 2, 1e-2, size=32, valid_pct=pct, split_seed=seed), flat, device='cpu')
     assert [files[i] for i in ims.train] == list(dls.train.items) and [files[i] for i in ims.valid] == list(dls.valid.items)
@@ -135,7 +136,7 @@ def test_a_broken_cache_is_made_again(pics, tmp_path, harm):
     want = load_images(pics, 32, tmp_path/'cache').map.tobytes()
     harm(cache_of(tmp_path))
     with patch.object(images, 'decode', side_effect=decode) as again: assert load_images(pics, 32, tmp_path/'cache').map.tobytes() == want
-    assert again.call_count == len(image_files(pics))
+    assert again.call_count == len(read_folder(pics).files)
     with patch.object(images, 'decode', side_effect=decode) as again: load_images(pics, 32, tmp_path/'cache')
     assert not again.called
 
@@ -155,7 +156,7 @@ def test_a_killed_decoding_leaves_nothing_to_be_taken_for_whole(pics, tmp_path):
         return decode(path)
     with patch.object(images, 'decode', killed), pytest.raises(KeyboardInterrupt): load_images(pics, 32, tmp_path/'cache')
     assert not [o for o in (tmp_path/'cache').iterdir() if o.is_dir()]
-    (tmp_path/'cache'/f'pixels-{images.cache_key(pics, image_files(pics))}.part').mkdir() # as a SIGKILL leaves it
+    (tmp_path/'cache'/f'pixels-{images.cache_key(pics, read_folder(pics).files)}.part').mkdir() # as a SIGKILL leaves it
     load_images(pics, 32, tmp_path/'cache')
     assert len([o for o in (tmp_path/'cache').iterdir() if o.is_dir()]) == 1
 
@@ -164,7 +165,7 @@ def _load(pics, cache, queue): queue.put(load_images(pics, 32, cache).map.tobyte
 def test_several_processes_share_one_decoding(pics, tmp_path):
     ctx = multiprocessing.get_context('spawn')
     queue = ctx.Queue()
-    ps = [ctx.Process(target=_load, args=(pics, tmp_path/'cache', queue)) for _ in range(3)]
+    ps = [ctx.Process(target=_load, args=(pics, tmp_path/'cache', queue)) for _ in range(2)]
     for p in ps: p.start()
     got = {queue.get(timeout=300) for _ in ps}
     for p in ps: p.join()
@@ -203,7 +204,7 @@ def some_of_imagenette(tmp_path_factory):
         pytest.skip(f'Imagenette is not at hand: no {ARCHIVE.name} beside the repository, and BSLR_IMAGENETTE names none')
     tmp = tmp_path_factory.mktemp('imagenette')
     found = find_data('imagenette', ARCHIVE, cache=tmp/'cache')
-    for o in image_files(found)[::20]:
+    for o in read_folder(found).files[::20]:
         to = tmp/'some'/o.relative_to(found)
         to.parent.mkdir(parents=True, exist_ok=True)
         o.rename(to)
