@@ -56,16 +56,18 @@ def _reference(by, values, against):
     raise ValueError(f'against is {against!r}: no run has {by} {named}; choose from {", ".join(values)}')
 
 # %% ../../nbs/analysis/08_pairs.ipynb #465cef71
+_MEANS = 'compare means of runs that nothing pairs, by pair=None (in a shell --paired none)'
+
 def _check_single(df, keys):
     twice = df.duplicated(keys)
     if not twice.any(): return
     where = ', '.join(f'{k} {_label(df[k][twice].iloc[0])}' for k in keys)
-    raise ValueError(f'there are two runs of {where}, so it is not clear what pairs with what: leave one out')
+    raise ValueError(f'there are two runs of {where}, so it is not clear what pairs with what: leave one out, or {_MEANS}')
 
 def _differences(df, by, old, axes, pair, m):
     "A row a pair: its cell, the setting, its difference, missing where a run did not end well, and the old value"
     if pair not in df and pair != 'seed':
-        raise ValueError(f'paired is {pair!r}: the runs have no column {pair} to pair them by')
+        raise ValueError(f'paired is {pair!r}: the runs have no column {pair} to pair them by; name one, or {_MEANS}')
     keys = [*axes, *[pair]*(pair in df)] # without seeds a cell has one run, which is its pair
     _check_single(df, [*keys, by])
     runs = df[[*keys, by]].assign(value=df[m.name].astype(float).where(went_well(df, m)))
@@ -74,10 +76,21 @@ def _differences(df, by, old, axes, pair, m):
     return pairs.assign(d=pairs.value - pairs.old)
 
 def _cells(pairs, by, axes):
-    "Of each cell and setting the mean difference, its variance as of one pair, pairs, pairs lost, and the cell's level"
+    "Of each cell and setting the mean difference, its error and degrees of freedom, pairs, and pairs lost"
     cells = pairs.groupby([by, *axes], sort=False)
     t = cells.agg(diff=('d', 'mean'), var=('d', 'var'), n=('d', 'count'), made=('d', 'size'), at=('old', 'mean'))
-    return t.assign(lost=t.made - t.n).reset_index()
+    return _with_errors(t.assign(lost=t.made - t.n).reset_index())
+
+def _means_apart(df, by, old, axes, m):
+    "The same of runs that nothing pairs: differences of means, by Welch and Satterthwaite; `n` is that of the fewer"
+    runs = df.assign(value=df[m.name].astype(float).where(went_well(df, m)))
+    t = runs.groupby([by, *axes], sort=False).value.agg(at='mean', var='var', n='count', made='size').reset_index()
+    t = _with_errors(t.assign(lost=t.made - t.n))
+    t = t[t[by] != old].merge(t[t[by] == old].drop(columns=by), on=axes, suffixes=('', '_old'))
+    own,other = t.se**2,t.se_old**2
+    dof = (own + other)**2/(own**2/t.dof + other**2/t.dof_old)
+    return t.assign(diff=t['at'] - t.at_old, se=np.sqrt(own + other), dof=dof, lost=t.lost + t.lost_old,
+                    n=t[['n', 'n_old']].min(axis=1))
 
 def _moderated(at, var, n):
     "Variances and degrees of freedom of cells; missing where no cell has two runs"
@@ -88,11 +101,16 @@ def _moderated(at, var, n):
     v[known],dof[known] = moderated(at[known], var[known], n[known], prior)
     return v,dof
 
+def _with_errors(t):
+    "Cells with the error of their mean and its degrees of freedom"
+    v,dof = _moderated(t['at'].to_numpy(float), t['var'].to_numpy(float), t.n.to_numpy(float))
+    return t.assign(se=np.sqrt(v/t.n.where(t.n > 0)), dof=dof)
+
 def paired_grid(
     df, # Runs, as `load_runs` gives them
     by, # Setting that is compared, such as 'wd'; model, lr or bs are settings too
     against=None, # Its value that the others are compared with; by default the usual one, or else the first
-    pair='seed', # Column of what pairs runs
+    pair='seed', # Column of what pairs runs; None if nothing does: then the means of all runs of a cell are compared
     level=.9, # Probability that all intervals hold at once
     metric=None, # Column or `Metric` to tell of; the one `df` is about if left out
 ): # DataFrame, a row a cell and setting: `diff`, `lo`, `hi`, `n` pairs, `lost` ones, `clear`; `attrs` say of what
@@ -102,11 +120,12 @@ def paired_grid(
     axes = [o for o in _AXES if o != by]
     df = df.assign(**{by: df[by].map(_label)})
     comparable(df.assign(**{by: old if by == 'model' else df[by].iloc[0]}))
-    t = _cells(_differences(df, by, old, axes, pair, m), by, axes)
-    if t.empty: raise ValueError(f'no cell has runs of one {pair} with {by} {old} and with another: there are no pairs')
+    t = _means_apart(df, by, old, axes, m) if pair is None else _cells(_differences(df, by, old, axes, pair, m), by, axes)
+    if t.empty and pair is None: raise ValueError(f'no cell has runs with {by} {old} and with another')
+    if t.empty: raise ValueError(f'no cell has runs of one {pair} with {by} {old} and with another: there are no pairs; '
+                                 f'name another column, or {_MEANS}')
     t = t.assign(order=t[by].map(values.index)).sort_values(['order', *axes], ignore_index=True)
-    v,dof = _moderated(t['at'].to_numpy(float), t['var'].to_numpy(float), t.n.to_numpy(float))
-    half = t_dist.ppf((1 + each_level(level, int((t.n > 0).sum())))/2, dof)*np.sqrt(v/t.n.where(t.n > 0))
+    half = t_dist.ppf((1 + each_level(level, int((t.n > 0).sum())))/2, t.dof)*t.se
     t = t.assign(lo=t['diff'] - half, hi=t['diff'] + half)
     t = t.assign(clear=(t.lo > 0) | (t.hi < 0))[[by, *axes, 'diff', 'lo', 'hi', 'n', 'lost', 'clear']]
     t.attrs = dict(metric=m, by=by, against=old, level=level, pair=pair)
@@ -117,6 +136,7 @@ def pairs_text(
     t, # As `paired_grid` gives it
 ): # str
     "How many cells differ, in a sentence for each setting"
+    what = 'run' if t.attrs['pair'] is None else 'pair'
     m,by,old = (t.attrs[k] for k in ('metric', 'by', 'against'))
     def one(new, cells):
         known = cells[cells.n > 0]
@@ -124,8 +144,10 @@ def pairs_text(
         clear = known[known.clear]
         n_up = int((m.sign*clear['diff'] > 0).sum())
         sure = f'{n_up} clearly better and {len(clear) - n_up} clearly worse'
-        if known.lo.isna().all(): sure = 'one pair a cell, so none is sure'
-        lost = f'; {cells.lost.sum()} pairs were lost with a run that did not end well' if cells.lost.sum() else ''
+        if known.lo.isna().all(): sure = f'one {what} a cell, so none is sure'
+        lost = f'; {cells.lost.sum()} {what}s were lost with a run that did not end well' if cells.lost.sum() else ''
+        mean = known['diff'].mean()
+        way = 'better' if m.sign*mean > 0 else 'worse'
         return (f'{by} {new} against {old}: {m.label} better in {better} of {len(known)} cells, {sure}; '
-                f'on average {m.points(known["diff"].mean())}{lost}.')
+                f'on average {m.points(abs(mean))} {way}{lost}.')
     return '\n'.join(one(new, cells) for new,cells in t.groupby(by, sort=False))

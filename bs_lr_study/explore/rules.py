@@ -13,7 +13,7 @@ from pandas._libs.parsers import STR_NA_VALUES
 from .. import metrics
 from ..analysis import settings
 from ..analysis.replicates import published_sd
-from ..readers import columns, states, table
+from ..readers import columns, states
 from ..readers.measured import ACCURACIES
 from ..readers.rates import CLOSE
 from ..runs import CONFIG_FIELDS
@@ -40,7 +40,7 @@ def _columns():
 def rules(): # dict for JSON
     "All that the page has to know to read a table as `load_runs` does"
     err = published_sd()
-    words = dict(states=states._MEANING, statuses=states.STATUSES, progress=table._PROGRESS, accuracies=ACCURACIES)
+    words = dict(states=states._MEANING, statuses=states.STATUSES, progress=columns.COUNTERS, accuracies=ACCURACIES)
     words |= dict(missing=sorted(STR_NA_VALUES), config=CONFIG_FIELDS, close=CLOSE)
     sets = {k: sorted(getattr(settings, name)) for k,name in _LISTS.items()}
     assumed = {k: getattr(err, k) for k in ('sd', 'dof', 'how', 'lo', 'hi', 'far', 'most')}

@@ -9,6 +9,7 @@ __all__ = ['records', 'find_record', 'load_runs']
 
 # %% ../../nbs/readers/11_load.ipynb #3d05810e
 from importlib.resources import files
+from os import PathLike
 from pathlib import Path
 
 import pandas as pd
@@ -49,12 +50,34 @@ def _as_frames(df, what):
     if is_export(df.columns): return export_frames(df, what)
     return dict(own=df[[]], config=df, summary=df)
 
+def _in_memory(src):
+    "Rows that are in memory, as a DataFrame; a name or a path as it is"
+    if isinstance(src, (str, PathLike, pd.DataFrame)): return src
+    if hasattr(src, 'collect_schema') and hasattr(src, 'collect'): src = src.collect() # a lazy one of polars
+    listed = isinstance(src, (list, tuple))
+    if isinstance(src, dict) or listed and src and all(isinstance(o, dict) for o in src): return pd.DataFrame(src)
+    if hasattr(src, 'to_dicts'): return pd.DataFrame(src.to_dicts(), columns=src.columns) # polars
+    if hasattr(src, 'to_pydict'): return pd.DataFrame(src.to_pydict()) # pyarrow
+    if listed and src: return src
+    kind = 'an empty list' if listed else f'a {type(src).__name__}'
+    raise TypeError('runs come as a path, a table of pandas, polars or pyarrow, a list of dicts, or a list of these, '
+                    f'but this is {kind}: give a path, or make a DataFrame of it, with a row per run')
+
+def _plain(df):
+    "A copy with a plain index: what a named one says are columns"
+    named = [o for o in df.index.names if o is not None and o not in df]
+    if named and df.columns.nlevels == 1: df = df.reset_index(named)
+    df = df.copy() if df.index.is_unique else df.reset_index(drop=True)
+    df.attrs = {} # whatever somebody keeps there
+    return df
+
 def _read(src):
     "Three frames of runs from wherever they are"
+    from bs_lr_study.readers.csv_file import check_columns
     from bs_lr_study.readers.sources import storage_path
     if isinstance(src, pd.DataFrame):
-        df = src.copy() if src.index.is_unique else src.reset_index(drop=True)
-        df.attrs = {} # whatever somebody keeps there
+        df = _plain(src)
+        check_columns(list(df.columns), 'the frame')
         return _as_frames(df, 'the frame')
     if str(src).startswith('wandb:'):
         from bs_lr_study.readers.wandb_project import project_frames
@@ -109,6 +132,7 @@ def _objective(frames, columns, measured):
 
 def _joined(frames):
     "The runs of several sources, of which all measure the same; of a run of this project that is in several the last counts"
+    from bs_lr_study.readers.table import drop_repeats
     metrics = {k: df.attrs['metric'] for k,df in frames.items()}
     first,*rest = dict.fromkeys(metrics.values())
     if rest:
@@ -118,6 +142,7 @@ def _joined(frames):
     df = pd.concat(frames.values(), ignore_index=True)
     df.attrs['metric'] = first
     if all(told := [df.attrs.get('measured') for df in frames.values()]): df.attrs['measured'] = sorted({*sum(told, [])})
+    df = drop_repeats(df, first.name).reset_index(drop=True)
     if 'id' not in df: return df
     ours = df.id.astype(str).str.fullmatch('[0-9a-f]{16}')
     return df[~ours | ~df.duplicated(['id'], keep='last')].reset_index(drop=True)
@@ -129,7 +154,7 @@ def _measured(src, measured):
     return measured | dict(metric=told) if known else measured
 
 def load_runs(
-    src='2025-06-04', # A record's name or its start, a path, `wandb:ENTITY/PROJECT`, or a DataFrame; or a list of these
+    src='2025-06-04', # A record's name or its start, a path, `wandb:ENTITY/PROJECT`, or a table in memory; or a list of these
     columns=None, # Which column is what: field = column, such as `dict(acc='val/acc')`; None for no column
     metric=None, # Which column is the metric, or what it measures: 'val_loss', 'loss'; by default the one that names itself
     lower=None, # Is less of it better? To be said where its name does not tell
@@ -138,5 +163,7 @@ def load_runs(
 ): # DataFrame: `run`, the metric (accuracy as `acc`), `model`, `bs`, `lr`, then what else is known, a row a run; `attrs` has the `Metric`
     "Runs, checked and ready for the tables"
     measured = dict(metric=metric, lower=lower, unit=unit)
+    src = _in_memory(src)
     if not isinstance(src, (list, tuple)): return _table(src, columns, where, measured)
-    return _joined({str(o): _table(o, columns, where, measured) for o in src})
+    tables = {str(o) if isinstance(o, (str, PathLike)) else f'table {i}': _in_memory(o) for i,o in enumerate(src)}
+    return _joined({k: _table(o, columns, where, measured) for k,o in tables.items()})

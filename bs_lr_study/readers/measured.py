@@ -63,8 +63,8 @@ _OBJECTIVE = re.compile('(value|values_.*|objective|target)$') # as Optuna and o
 
 def _no_metric(df, what):
     "The error for a table in which no column names a metric"
-    from bs_lr_study.readers.columns import FIELD_NAMES
-    known = {o for names in FIELD_NAMES.values() for o in names}
+    from bs_lr_study.readers.columns import COUNTERS, FIELD_NAMES
+    known = {o for names in (*FIELD_NAMES.values(), COUNTERS) for o in names}
     cols = [c for c in df if _is_measure(df[c]) and plain_key(c) not in known]
     training = [c for c in cols if (m := known_metric(c)) and m.part == 'training']
     rest = [c for c in cols if c not in training]

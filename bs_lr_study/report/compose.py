@@ -40,10 +40,13 @@ def _lost(df):
     "How many runs did not end well, by status and reason"
     status,message = (df[c] if c in df else pd.Series(None, df.index, dtype=object) for c in ('status', 'message'))
     reason = message.fillna('').astype(str).str.strip().str.split('\n').str[0]
-    lost = df.assign(status=status, reason=reason)[status.notna() & (status != 'ok')]
-    return lost.groupby(['status', 'reason']).size()
+    well = status.isna() | (status == 'ok')
+    status = status.mask(well, df[metric_of(df).name].isna().map({True: 'without a value', False: None}))
+    return df.assign(status=status, reason=reason).groupby(['status', 'reason']).size()
 
 # %% ../../nbs/report/09_compose.ipynb #abaef15d
+_MEANINGS = {'*': 'best of its row', '>': 'best, at the edge of what was tried', '×': 'diverged', '!': 'failed',
+             '…': 'not trained to the end', '?': 'without a value', '÷': 'in micro-batches of, for lack of memory'}
 _SIGNS = '* best of its row, > best at the edge of what was tried, ± s.d. (runs), × diverged, ! failed'
 
 def _in_words(m): return m.title + ' in per cent'*m.in_points
@@ -58,9 +61,9 @@ def _plain_crosstab(df, model, agg):
     m = metric_of(df)
     title = f'{model}: {_in_words(m)}, rows {lr_rows(df)}, columns batch size'
     if agg != 'mean': return _titled(title, _as_text(crosstab(df, model, agg), m))
-    signs = _SIGNS + ', … not trained to the end'*bool((cells(df).n_unfinished > 0).any())
-    signs += ', ÷ in micro-batches of, for lack of memory'*('in_micro_bs' in df)
-    return f'{title}\n{printable(crosstab_text(df, model)).to_string(line_width=150)}\n({signs})'
+    table = printable(crosstab_text(df, model)).to_string(line_width=150)
+    also = [f'{k} {_MEANINGS[k]}' for k in '…?÷' if k in table]
+    return f'{title}\n{table}\n({", ".join([_SIGNS, *also])})'
 
 def cleaned(
     df, # Runs, as `load_runs` gives them
@@ -153,9 +156,6 @@ def _what(df, most=12):
     return Part('What was run', body + _ends(df))
 
 # %% ../../nbs/report/09_compose.ipynb #e0a32fd7
-_MEANINGS = {'*': 'best of its row', '>': 'best, at the edge of what was tried', '×': 'diverged', '!': 'failed',
-             '…': 'not trained to the end', '?': 'without a value'}
-
 def _signs(text, n):
     "What the signs in a crosstab mean, those that occur; `n` runs are behind each cell, None if their number differs"
     spread = f'± standard deviation of {n} runs' if n else '± standard deviation of the runs, their number in brackets'

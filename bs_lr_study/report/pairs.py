@@ -59,9 +59,10 @@ def pairs_note(
 ): # str
     "What the numbers and signs of a crosstab of differences mean"
     m,level = t.attrs['metric'],t.attrs['level']
-    how = [f'{t.attrs["pair"]} by {t.attrs["pair"]}', f'± holds for all cells at once, at {level:.0%}']
-    if t.lo.isna().all(): how = ['one pair a cell, so no interval']
-    how += ['* clear']*bool(t.clear.any()) + ['× pairs lost with a run that did not end well']*bool(t.lost.sum())
+    pair,what = t.attrs['pair'],'run' if t.attrs['pair'] is None else 'pair'
+    how = [f'{pair} by {pair}' if pair else 'of means, not paired', f'± holds for all cells at once, at {level:.0%}']
+    if t.lo.isna().all(): how = [f'one {what} a cell, so no interval']
+    how += ['* clear']*bool(t.clear.any()) + [f'× {what}s lost with a run that did not end well']*bool(t.lost.sum())
     what = f'Differences of {m.label}{" in points"*m.in_points} ({"less" if m.lower else "more"} is better)'
     return '; '.join([what, *how])
 

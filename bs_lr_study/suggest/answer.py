@@ -219,4 +219,4 @@ def as_part(
         t = t.rename(columns=names)
         fmt = {m.axis: m.number, 'from': m.number, 'to': m.number}
         body.append(as_table('The finalists, by fresh runs alone', t.drop(columns='p'), lr=fmt_lr, **fmt))
-    return Part('Which setting to use', body, str(a))
+    return Part('The answer', body, str(a))

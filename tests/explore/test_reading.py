@@ -210,3 +210,13 @@ def test_a_choice_of_metrics(tmp_path):
     assert page['choices'] == ['val_f1', 'val_auc']
     chosen, = run_module(READ, dict(rules=rules(), files=[dict(name='t.csv', bytes=base64.b64encode(raw).decode(), metric='val_auc')]))
     assert [m['name'] for m in chosen['metrics']] == ['val_auc', 'val_f1'] and chosen['runs'][0]['val_auc'] == .6
+
+def test_the_same_run_twice_and_what_follows_the_batch_size(tmp_path):
+    grid = [dict(lr=lr, seed=s, val_loss=round(.5 + lr + .01*s + 1/bs, 4), bs=bs) for bs in (8, 16) for lr in (.1, .2) for s in (0, 1)]
+    df = pd.DataFrame(grid)
+    part = df.rename(columns=dict(bs='global_batch_size')).assign(micro_batch_size=df.bs//4, eval_batch_size=df.bs*2)
+    length = df.drop(columns='seed').assign(step=df.bs*10)
+    histories = pd.concat([df.assign(step=i) for i in (1, 2)]).drop(columns='seed')
+    tables = [part, part.assign(micro_batch_size=df.seed + 1), length, pd.concat([df, df]), pd.concat([length, length]), histories]
+    files = [(f'{i}.csv', o.to_csv(index=False).encode()) for i,o in enumerate(tables)]
+    assert compare(tmp_path, files) == ['read', 'refused', 'read', *['elsewhere']*3]

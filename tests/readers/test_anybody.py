@@ -131,12 +131,43 @@ class TestPlainTables:
     def test_the_batch_of_an_update(self, tmp_path):
         rows = [dict(per_device_train_batch_size=bs//4, gradient_accumulation_steps=2, world_size=2, learning_rate=lr, eval_loss=1 - acc)
                 for bs,lr,acc in GRID]
-        assert quiet(put(tmp_path, rows)).bs.tolist() == [bs for bs,*_ in GRID]
+        df = quiet(put(tmp_path, rows))
+        assert df.bs.tolist() == [bs for bs,*_ in GRID] and [*by_setting(df)] == ['']
+        rows = [dict(global_batch_size=bs, train_batch_size=bs//2, per_device_eval_batch_size=bs, lr=lr, val_loss=1 - acc)
+                for bs,lr,acc in GRID]
+        df = quiet(put(tmp_path, rows))
+        assert df.bs.tolist() == [bs for bs,*_ in GRID] and [*by_setting(df)] == ['']
         rows = [dict(batch_size=bs//2, accumulate_grad_batches=2, learning_rate=lr, eval_loss=1 - acc) for bs,lr,acc in GRID]
         said = r"say columns=dict\(bs='batch_size\*accumulate_grad_batches'\)"
         with pytest.warns(UserWarning, match=said): load_runs(put(tmp_path, rows))
         df = quiet(put(tmp_path, rows), columns=parse_columns('bs=batch_size*accumulate_grad_batches'))
         assert df.bs.tolist() == [bs for bs,*_ in GRID]
+
+
+class TestTheSameRunsTwice:
+    rows = [dict(bs=bs, lr=lr, seed=s, val_loss=1 - acc + .001*s) for (bs,lr,acc),s in itertools.product(GRID, range(3))]
+
+    @pytest.mark.parametrize('key', ['seed', None])
+    def test_whole_tables(self, tmp_path, key):
+        df = pd.DataFrame(self.rows)
+        if key != 'seed': df = df.drop(columns='seed')
+        path = put(tmp_path, pd.concat([df, df]).sample(frac=1, random_state=0))
+        with pytest.warns(UserWarning, match='27 of 54 rows repeat another'): got = load_runs(path)
+        assert len(got) == 27 and cells(got)['std'].tolist() == pytest.approx([.001]*9)
+
+    @pytest.mark.parametrize('shuffled', [False, True])
+    def test_histories_that_nothing_tells_apart(self, tmp_path, shuffled):
+        rows = [o | dict(step=100*i, val_loss=o['val_loss'] + .1*(3 - i)) for o in self.rows for i in (1, 2, 3)]
+        df = pd.DataFrame(rows).drop(columns='seed')
+        with pytest.warns(UserWarning, match='step counts up within 27 runs'):
+            got = load_runs(put(tmp_path, df.sample(frac=1, random_state=0) if shuffled else df))
+        assert len(got) == 27 and cells(got).val_loss.tolist() == pytest.approx(cells(load_runs(pd.DataFrame(self.rows))).val_loss.tolist())
+
+    def test_equal_results_of_different_runs_stay(self, tmp_path):
+        rows = [dict(bs=bs, lr=lr, val_acc=.1 if lr > .005 else acc) for (bs,lr,acc),_ in itertools.product(GRID, range(2))]
+        rows[0]['val_acc'] += .01
+        assert len(quiet(put(tmp_path, rows))) == 18
+        assert len(quiet(put(tmp_path, [o | dict(seed=i) for i,o in enumerate(rows)]))) == 18
 
 
 class TestHowRunsEnded:

@@ -79,9 +79,12 @@ def test_a_metric_that_is_not_there(searched):
         suggest(make, store=searched[2].path, metric='f1', **QUIET)
 
 def test_a_page(searched, tmp_path):
-    suggest(make, store=searched[2].path, html=tmp_path/'a.html', **QUIET)
+    "Its answer is the setting that fresh runs confirmed, not the luckiest run of the search"
+    found = suggest(make, store=searched[2].path, html=tmp_path/'a.html', **QUIET)
     page = (tmp_path/'a.html').read_text()
-    assert 'Which setting to use' in page
+    assert page.count('id="the-answer"') == 1
+    opening = page.partition('id="the-answer"')[2].partition('</p>')[0]
+    assert f'Use bs {found.setting["bs"]}, ' in opening and 'Best:' not in page.partition('</section>')[0]
 
 # What is wrong
 

@@ -1,7 +1,7 @@
 // A dropped file as runs that every table may trust, by the rules of `load_runs`, or a refusal in its words.
 import {readCsv} from "./csv.mjs";
 import {Fields, asNumbers, plainValues} from "./fields.mjs";
-import {grouped} from "./lists.mjs";
+import {grouped, most} from "./lists.mjs";
 import {findMetric, fitting, inShares, otherMetrics} from "./measured.mjs";
 import {comparable} from "./settings.mjs";
 import {described, plainKey} from "./names.mjs";
@@ -127,8 +127,20 @@ function refuseHistories(table, columns, metric, rules, file) {
   const by = named ? [table.run] : [...["model", "bs", "lr", "seed", "epochs"].map(c => table[c]).filter(Boolean), ...columns.filter(o => o.kind !== "number" && !["run", "message", "status", metric.name].includes(o.name))];
   for (const counter of keys) {
     const sizes = [...grouped(counter.values, (_, i) => JSON.stringify(by.map(o => o.values[i]))).values()];
-    if (sizes.some(o => o.length > 1) && sizes.every(o => new Set(o).size === o.length)) throw handOff(file, `rows that are epochs of runs (${counter.name} counts them)`);
+    const copies = o => [...grouped(o, v => v).values()].map(same => same.length); // of runs that nothing tells apart each has every count
+    const alike = o => named ? most(copies(o)) === 1 : new Set(copies(o)).size === 1;
+    if (sizes.some(o => new Set(o).size > 1) && sizes.every(alike)) throw handOff(file, `rows that are epochs of runs (${counter.name} counts them)`);
   }
+}
+
+// rows without names that are the same run twice
+function refuseRepeats(table, columns, metric, file) {
+  if (!table.run.values.every(o => /^row \d+$/.test(String(o)))) return;
+  const y = table[metric.name].values, others = [...Object.values(table).filter(o => o !== table.run), ...columns];
+  const rows = [...grouped(y.map((_, i) => i), i => JSON.stringify(others.map(o => o.values[i]))).values()];
+  if (!rows.some(o => o.length > 1 && y[o[0]] !== null)) return;
+  const seeds = table.seed && table.seed.values.every(o => o !== null);
+  if (seeds || new Set(rows.map(o => o.length)).size === 1) throw handOff(file, "rows that repeat another in every column");
 }
 
 // said aloud: runs of one batch size, all with a result, that were not of one length
@@ -189,6 +201,7 @@ export function loadRuns(bytes, file, rules, metric = null) {
   else if (own("status")) table.status = own("status"); // of words that nobody knows, which are refused below
   const sources = new Set([run.name, found.y.name, ...Object.entries(table).filter(([k]) => k !== m.name).map(([, o]) => o.name)]);
   const rest = columns.filter(o => !sources.has(o.name) && !(o.name in table));
+  refuseRepeats(table, rest, m, file);
   refuseHistories(table, columns, m, rules, file);
   sayBudgets(table, rest, m, rules, warnings);
   check(table, m, fields.unit(table.bs.name), rules.statuses);

@@ -55,9 +55,18 @@ function isMeasured(values, lr) {
   return many > n / 2 && !(distinct(lr) > lr.length / 2) && !isRound(values);
 }
 
+// whether a column is called what a batch size may determine: a count of updates, or another batch size
+function mayFollowBs(key, r, rules) {
+  const words = key.split("_");
+  return rules.accumulation.includes(key) || r.counts.includes(words.at(-1)) || words.some(o => ["bs", "batch", "batchsize"].includes(o));
+}
+
 function isSetting(column, df, rules) {
   const {name, kind, values} = column, r = rules.settings, key = plainKey(name, rules), words = key.split("_");
-  if (rules.config.includes(name) || new RegExp(rules.parameter, "i").test(name)) return true;
+  if (rules.config.includes(name)) return true;
+  const number = v => v === null || Number.isNaN(Number(v)) ? null : Number(v);
+  if (mayFollowBs(key, r, rules) && follows(values.map(number), df.bs, df.model)) return false;
+  if (new RegExp(rules.parameter, "i").test(name)) return true;
   if (isLabel(key, name, r)) return false;
   const named = r.names.includes(key) || r.name_ends.includes(words.at(-1));
   if (kind !== "number") {
@@ -66,7 +75,7 @@ function isSetting(column, df, rules) {
   }
   const same = by => values.every((v, i) => v === by[i]);
   if (isResult(key, name, r, rules) || same(df.bs) || same(df.lr)) return false;
-  if (named && !(rules.accumulation.includes(key) || r.counts.includes(words.at(-1)))) return true;
+  if (named && !mayFollowBs(key, r, rules)) return true;
   if (follows(values, df.bs, df.model) || follows(values, df.lr, df.model)) return false;
   return named || !(describesModel(values, df.model) || isMeasured(values, df.lr));
 }
