@@ -67,6 +67,11 @@ _SETTING_ENDS = set('''decay dropout rate momentum beta beta1 beta2 eps epsilon 
 
 _COUNTS = {'steps', 'iters', 'warmup', 'accum'} # what a batch size may well determine
 
+def _may_follow_bs(key):
+    "Whether a column is called what a batch size may determine: a count of updates, or another batch size"
+    words = key.split('_')
+    return key in ACCUMULATION or words[-1] in _COUNTS or bool({'bs', 'batch', 'batchsize'} & {*words})
+
 def _is_setting_name(key): return key in _SETTINGS or key.rpartition('_')[2] in _SETTING_ENDS
 
 # %% ../../nbs/analysis/01_settings.ipynb #cdd705ff
@@ -106,17 +111,24 @@ def _is_measured(s, lr):
     searched = lr.nunique() > len(lr)/2
     return many > n/2 and not searched and not _is_round(s)
 
+def _follows_bs(s, key, df):
+    "Whether a column holds what the batch size determines, as the part of it that a device sees"
+    numbers = pd.to_numeric(s, errors='coerce') # some tools write parameters as text
+    return _may_follow_bs(key) and _follows(numbers, df.bs, df.model)
+
 def _is_setting(df, c):
     "Whether a column that varies is a setting, by the rules above"
     s,key = df[c],plain_key(c)
-    if is_config(c) or is_parameter(c): return True
+    if is_config(c): return True
+    if _follows_bs(s, key, df): return False
+    if is_parameter(c): return True
     if _is_label(key, c): return False
     bools = pd.api.types.is_bool_dtype(s)
     if bools or not pd.api.types.is_numeric_dtype(s):
         if bools and {*key.split('_')} & _STATES: return False
         return _is_setting_name(key) or not (_is_own_text(s) or _describes_model(s, df.model))
     if _is_measure(key, c) or any((s == df[o]).all() for o in ('bs', 'lr')): return False # these by another name
-    if _is_setting_name(key) and not (key in ACCUMULATION or key.rpartition('_')[2] in _COUNTS): return True
+    if _is_setting_name(key) and not _may_follow_bs(key): return True
     if any(_follows(s, df[o], df.model) for o in ('bs', 'lr')): return False
     return _is_setting_name(key) or not (_describes_model(s, df.model) or _is_measured(s, df.lr))
 

@@ -198,7 +198,7 @@ def compare(
     *files:str,       # As for `report`, or a study that has a store here
     by:str=None,      # The setting whose values are compared, as wd
     against:str=None, # Its value to compare with; by default the usual
-    paired:str='seed', # Column of what pairs runs
+    paired:str='seed', # Column of what pairs runs; none: compare means
     level:float=.9,   # Probability that all intervals hold at once
     to:Annotated[str, dict(action='append')]=None, # Write it: diff.tex, diff.md, diff.csv, diff.pdf
     **kwargs,         # Which runs, as `read_runs` takes it
@@ -211,7 +211,7 @@ def compare(
     if to: _check_to(to, files, (*TABLE_SUFFIXES, *(f'.{o}' for o in FORMATS)))
     if not 0 < level < 1: raise CliError(f'--level {level}: expected a probability between 0 and 1, such as 0.9')
     df = answer_oom(read_runs(files, **kwargs))
-    t = paired_grid(df, by, against, paired, level)
+    t = paired_grid(df, by, against, None if paired == 'none' else paired, level)
     for title,table in pairs_crosstabs(t).items(): print(f'{clean(title)}\n{printable(table).to_string(line_width=79)}\n')
     print(_wrapped(f'{pairs_note(t)}.\n{clean(pairs_text(t))}'))
     for path in to or (): print(f'Wrote {", ".join(map(str, _save_pairs(t, path)))}')
