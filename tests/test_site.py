@@ -136,7 +136,8 @@ APART = [pytest.param(o, id=o.stem, marks=[pytest.mark.slow]*('effective-batch-s
 @pytest.mark.parametrize('post', APART)
 def test_posts_run_where_only_their_first_cell_installs(post, wheel, tmp_path):
     "In an environment without the package the first cell installs it, here from a wheel; the rest gives what the post shows, to the pixel"
-    run = lambda *args: subprocess.run(args, capture_output=True, text=True, cwd=tmp_path)
+    env = {k: v for k,v in os.environ.items() if k != 'PYTHONPATH'} # which would bring the package along
+    run = lambda *args: subprocess.run(args, capture_output=True, text=True, cwd=tmp_path, env=env)
     assert run(sys.executable, '-m', 'venv', '--without-pip', 'fresh').returncode == 0
     python,there = tmp_path/'fresh'/'bin'/'python',next((tmp_path/'fresh'/'lib').glob('python*'))/'site-packages'
     # its libraries, but not what they link to: the package is not among them
