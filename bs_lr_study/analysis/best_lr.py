@@ -89,13 +89,14 @@ def lr_power(
     level=.9, # Probability that the interval holds the true exponent
     metric=None, # Column or `Metric` to go by; the one `df` is about if left out
     sd=None, # Error of a run, as `errors` takes it
-): # dict: `exponent`, `lo`, `hi`, which `rules` lie within; `bss` it rests on, `edges` left out; `known`, is the error of a run?
-    "The power of the batch size with which the best learning rate goes; no exponent if fewer than three batch sizes tell"
+): # dict: `exponent`, `lo`, `hi`, whether `rules` lie within; `bss` used, `edges` left out; is a run's error `known`?
+    "The power of the batch size with which the best learning rate goes; no exponent if fewer than three tell"
     m,mine = metric_of(df, metric),df[df.model == pick_model(df, model)]
     err = errors(mine, sd, m)
     best = best_lrs(mine, metric=m, refine=err.known, sd=err if err.known else None).query('n_lrs > 1')
     inside = best[~best.at_edge]
     rests = dict(bss=inside.bs.tolist(), edges=best.bs[best.at_edge].tolist(), known=err.known)
     if len(inside) < 3: return rests
-    exponent,lo,hi = map(float, params_table(_power_fit(inside, err.known), level).loc['exponent', ['value', 'lo', 'hi']])
+    params = params_table(_power_fit(inside, err.known), level)
+    exponent,lo,hi = params.loc['exponent', ['value', 'lo', 'hi']].astype(float).tolist()
     return dict(exponent=exponent, lo=lo, hi=hi, rules={k: lo <= p <= hi for k,p in RULES.items()}) | rests

@@ -202,14 +202,15 @@ def _best_lrs(sets, c):
 
 # %% ../../nbs/analysis/18_findings.ipynb #5607c76a
 def _powers(df, c, found, m, err, level):
-    "With which power of the batch size the best learning rate of each model goes, and of which models that cannot be told"
+    "With which power of the batch size the best learning rate of each model goes, where that can be told"
     ways = {o.model: [*o.values['moves']] for o in found if o.kind == 'lr moves'}
     models,few = c.model[c.n > 0].unique(),{}
     for model in models:
         power = lr_power(df, model, level**(1/len(models)), m, err)
         of = len(power['bss']) + len(power['edges'])
         values = power | dict(level=level, models=len(models), ways=ways.get(model, []))
-        if 'exponent' in power: yield Finding('lr power', model, 'clear' if sum(power['rules'].values()) < 2 else 'within noise', values)
+        sure = 'clear' if sum(power.get('rules', {}).values()) < 2 else 'within noise'
+        if 'exponent' in power: yield Finding('lr power', model, sure, values)
         elif of > 2: few[model] = dict(inside=len(power['bss']), of=of)
     if few: yield Finding('lr powers open', '', 'open', dict(models=few))
 

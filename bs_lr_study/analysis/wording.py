@@ -243,10 +243,9 @@ def _lr_moves(m, model, moves, common, lines, edges, alone=None):
 
 def _beside(exponent, rules, ways):
     "What to add where a power and single batch sizes say different things of the best learning rate"
-    against = [o for o in ways if o != ('grows' if exponent > 0 else 'shrinks')]
-    if rules['constant'] and sum(rules.values()) > 1: return '; that it is not constant, single batch sizes tell'*bool(ways)
-    odd = ways if rules['constant'] else against
-    if odd: return f'; between some batch sizes it {odd[0]}, so no power says all of it'
+    way = 'grows' if exponent > 0 else 'shrinks'
+    odd = [o for o in ways if rules['constant'] or o != way]
+    if odd: return f'; but between some batch sizes it {odd[0]}'
     return '' if ways or rules['constant'] else '; it takes all of them to tell, no two do alone'
 
 @WORDS.add('lr power')
@@ -254,19 +253,19 @@ def _lr_power(m, model, exponent, lo, hi, rules, bss, edges, known, level, model
     at = f'{100*level:.0f} %' + f', all {models} models at once'*(models > 1)
     within = f'{lo:.2f} to {hi:.2f} at {at}' if np.isfinite([lo, hi]).all() else 'or any other'
     left = f'; at {len(edges)} more it is best at the edge of what was tried'*bool(edges)
-    source = '' if known else ', judged by how they scatter'
     fit,others = ([k for k,fits in rules.items() if fits == want] for want in (True, False))
     verbs = ('fits', 'fit'),('does not' if fit else 'does not fit', 'do not' if fit else 'do not fit')
     parts = [f'{listed(o)} {verb[len(o) > 1]}' for o,verb in zip((fit, others), verbs) if o]
     goes = f'bs to the power {exponent:.2f} ({within})'.replace('-', '−')
-    return (f'The best learning rate of {model} goes as {goes}, from {len(bss)} batch sizes{source}{left}: '
+    return (f'The best learning rate of {model} goes as {goes}, from {len(bss)} batch sizes'
+            f"{', judged by how they scatter'*(not known)}{left}: "
             f"{', '.join(parts)}{_beside(exponent, rules, ways)}")
 
 @WORDS.add('lr powers open')
 def _lr_powers_open(m, _, models):
     of = [f"{k} ({o['inside'] or 'none'} of {o['of']})" for k,o in models.items()]
-    return ('With which power of bs the best learning rate goes takes three batch sizes that have it inside what was tried, '
-            f'and there are fewer of {listed(of)}')
+    return ('With which power of bs the best learning rate goes takes three batch sizes '
+            f'that have it inside what was tried, and there are fewer of {listed(of)}')
 
 @WORDS.add('edge')
 def _edge(m, model, bss, of, edge, end, tried):

@@ -96,13 +96,13 @@ POWER = dict(exponent=.48, lo=.31, hi=.66, rules={'constant': False, 'square roo
     (dict(ways=[]), '0.48 (0.31 to 0.66 at 90 %), from 4 batch sizes: square root fits, constant and linear do not; '
      'it takes all of them to tell, no two do alone.'),
     (dict(ways=['grows', 'shrinks']), '0.48 (0.31 to 0.66 at 90 %), from 4 batch sizes: square root fits, constant and linear do not; '
-     'between some batch sizes it shrinks, so no power says all of it.'),
+     'but between some batch sizes it shrinks.'),
     (dict(lo=-.1, rules={'constant': True, 'square root': True, 'linear': False}),
-     '0.48 (−0.10 to 0.66 at 90 %), from 4 batch sizes: constant and square root fit, linear does not; that it is not constant, '
-     'single batch sizes tell.'),
+     '0.48 (−0.10 to 0.66 at 90 %), from 4 batch sizes: constant and square root fit, linear does not; but between '
+     'some batch sizes it grows.'),
     (dict(exponent=-.04, lo=-.2, hi=.1, rules={'constant': True, 'square root': False, 'linear': False}),
      '−0.04 (−0.20 to 0.10 at 90 %), from 4 batch sizes: constant fits, square root and linear do not; '
-     'between some batch sizes it grows, so no power says all of it.'),
+     'but between some batch sizes it grows.'),
     (dict(exponent=0, lo=-.2, hi=.1, rules={'constant': True, 'square root': False, 'linear': False}, ways=[]),
      '0.00 (−0.20 to 0.10 at 90 %), from 4 batch sizes: constant fits, square root and linear do not.'),
     (dict(lo=-np.inf, hi=np.inf, rules={'constant': True, 'square root': True, 'linear': True}, ways=[]),
