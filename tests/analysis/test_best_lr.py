@@ -2,7 +2,7 @@
 import numpy as np, pandas as pd, pytest
 from scipy.stats import linregress, t as student
 
-from made_up import follows
+from known_powers import follows
 from bs_lr_study.analysis import load_runs
 from bs_lr_study.analysis.best_lr import RULES, best_lrs, lr_power
 from bs_lr_study.analysis.laws import LR_LAWS, fit_law, params_table, rounding

@@ -3,7 +3,7 @@ import json
 import numpy as np, pandas as pd, pytest
 from scipy import stats as ss
 
-from made_up import follows
+from known_powers import follows
 from bs_lr_study.analysis import cells, crosstab, find_record, load_runs
 from bs_lr_study.analysis.best_lr import lr_power
 from bs_lr_study.analysis.findings import findings, findings_text
