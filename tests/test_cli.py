@@ -163,6 +163,16 @@ def test_a_dry_run_times_what_nothing_is_known_of(settings, monkeypatch, capsys)
     out = capsys.readouterr().out
     assert 'no estimate' in out and 'But this would not begin: ' in out and 'nowhere' in out
 
+@pytest.mark.parametrize('file,who', [
+    ('/env/lib/site-packages/fastai/torch_core.py', 'fastai'), (r'C:\env\Lib\site-packages\pandas\core.py', 'pandas'),
+    ('/env/lib/site-packages/six.py', 'six'), ('/env/lib/site-packages/bs_lr_study/store.py', 'bslr'),
+    ('/home/me/bs_lr_study/store.py', 'bslr'), ('/usr/lib/python3.11/contextlib.py', 'bslr')])
+def test_a_warning_bears_the_name_of_who_warns(file, who, capsys):
+    "As fastai does of arrays that pandas keeps from being written to"
+    from bs_lr_study.cli.command import _show_warning
+    _show_warning(UserWarning('The array is not writable'), UserWarning, file, 155)
+    assert capsys.readouterr().err == f'{who}: The array is not writable\n'
+
 def test_help_fits_a_screen(monkeypatch, capsys):
     "Each verb has an example, an option means the same wherever it is, and 80 columns and 40 lines are enough"
     from bs_lr_study.cli import TABLE, VERBS

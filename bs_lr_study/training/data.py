@@ -61,7 +61,7 @@ def _root(path):
     deeper = len(inside) == 1 and inside[0].is_dir() and any(o.is_dir() for o in inside[0].iterdir())
     return _root(inside[0]) if deeper or len(inside) == 1 and inside[0].is_dir() and label_table(inside[0]) else path
 
-_TABLES = frozenset('.csv .tsv .json .jsonl .parquet .feather .arrow .xls .xlsx .npy .npz .pkl .pickle .h5 .hdf5'.split())
+_TABLES = '.csv .tsv .json .jsonl .parquet .feather .arrow .xls .xlsx .npy .npz .pkl .pickle .h5 .hdf5'.split()
 
 def _holds_runs(path):
     "Whether the first line of a file names batch sizes and learning rates"
@@ -72,8 +72,8 @@ def _check_no_table(path):
     "A `DataError` that says how data other than images are trained on"
     if path.suffix.lower() not in _TABLES or _holds_runs(path): return
     raise DataError(f'{path}: a table, where a folder or archive of images belongs. What trains on other data is '
-                    f'a function of yours that makes a Learner: bslr suggest {path} --learner mynets:make, or learner=make '
-                    'in Python (the guide nbs/guides/06_four_learners.ipynb has one for a table)')
+                    f'a function of yours that makes a Learner: bslr suggest {path} --learner mynets:make, '
+                    'or learner=make in Python (the guide nbs/guides/06_four_learners.ipynb has one for a table)')
 
 def _find_images(name, path=None, cache=None, valid=None):
     "The folder of images, checked"
