@@ -1,5 +1,5 @@
 """What several test modules need, and the care that none leaves something behind for the next."""
-import gc, os, signal, sys
+import os, signal, sys
 from pathlib import Path
 
 import numpy as np, psutil, pytest
@@ -24,10 +24,6 @@ def pytest_collection_modifyitems(config, items):
     # The plugin marks a value that nobody asked for
     shuffled = not config.getoption('random_order_bucket', 'default:').startswith('default:')
     if not shuffled: items.sort(key=turn)
-
-def pytest_collection_finish(session):
-    "What was imported stays: the garbage collector, which tests of memory call often, need not visit all of it each time"
-    gc.freeze()
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):

@@ -355,4 +355,5 @@ class TestReport:
 
     def test_status_without_message(self):
         assert how_ended(self.lost) == '3 runs, one a cell\n1 oom: no reason given'
-        assert '1 oom' in tables(self.lost) and how_ended(self.lost.drop(columns='status')) == '3 runs, one a cell'
+        assert '1 oom' in tables(self.lost)
+        assert how_ended(self.lost.drop(columns='status')) == '3 runs, one a cell\n1 without a value: no reason given'
