@@ -242,14 +242,18 @@ def holder(
     words = clean(lease or '').split()
     return f'process {words[3]} on {words[0]}' if len(words) > 4 else 'another process'
 
+_TODO = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), 'there is no room for it: make some')
+_TODO |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS),
+                       'this process may not make one: allow it to write there')
+
 @contextmanager
 def _in_folder(path, error):
     "Say which folder has to let files be made in it"
     try: yield
     except OSError as e:
-        if e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS): raise
-        raise error(f'{e.strerror}: a lock needs a file of its own in {Path(path).absolute().parent}, where this process '
-                    'may not make one: allow it to write there, or choose a file in another folder') from e
+        if e.errno not in _TODO: raise
+        raise error(f'{e.strerror}: a lock needs a file of its own in {Path(path).absolute().parent}, where '
+                    f'{_TODO[e.errno]}, or choose a file in another folder') from e
 
 @contextmanager
 def locked(

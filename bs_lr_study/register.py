@@ -6,10 +6,11 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/register.html.md"""
 
 # %% auto #0
 __all__ = ['ENGINES', 'EXECUTORS', 'MEASURES', 'MODELS', 'OPTIMIZERS', 'DATA', 'METRICS', 'model', 'optimizer', 'data', 'metric',
-           'measure', 'import_object', 'name_of', 'Register', 'registered', 'enter']
+           'measure', 'import_object', 'name_of', 'check_call', 'Register', 'registered', 'enter']
 
 # %% ../nbs/03_register.ipynb #a661c37f
 from importlib import import_module
+from inspect import getsourcefile, getsourcelines, signature
 
 # %% ../nbs/03_register.ipynb #a167b641
 def import_object(
@@ -30,6 +31,26 @@ def name_of(
     if isinstance(o, str): return o
     if hasattr(o, 'func') and hasattr(o, 'keywords'): return name_of(o.func) # functools.partial
     return f"{getattr(o, '__module__', '')}:{getattr(o, '__qualname__', type(o).__name__)}"
+
+# %% ../nbs/03_register.ipynb #734e1539
+def _place(f):
+    "Where a function is defined, as far as that can be seen"
+    try: return f' in {getsourcefile(f)}, line {getsourcelines(f)[1]}'
+    except (OSError, TypeError): return ''
+
+def check_call(
+    f, # A function or class
+    names, # Of what it is given by position
+    given=(), # Names of what it is given by name
+):
+    "A ValueError with the call and the definition of a function that cannot be called so"
+    try: form = signature(f)
+    except (TypeError, ValueError): return # some that are written in C do not say
+    try: form.bind(*names, **dict.fromkeys(given))
+    except TypeError as e:
+        name = name_of(f)
+        short,args = name.rpartition(':')[2],', '.join([*names, *(f'{o}={o}' for o in given)])
+        raise ValueError(f'{name} is called as {short}({args}), but is {short}{form}{_place(f)}: {e}') from None
 
 # %% ../nbs/03_register.ipynb #a63c5767
 class Register(dict):

@@ -176,7 +176,10 @@ class Store:
     def _lock_file(self, what):
         "Beside the file itself, whichever link leads to it"
         path = Path(os.path.realpath(self.path))
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try: path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise StoreError(f'could not write to {self.path}: {path.parent} cannot be made ({e.strerror}); '
+                             'choose another file as store, in a shell by --store FILE') from e
         return f'{path}.{what}'
 
     def _each(self):

@@ -1,5 +1,5 @@
 """The command as a shell starts it: whatever happens to its output, and whatever lies in the current folder."""
-import os, subprocess, sys
+import glob, os, subprocess, sys
 
 import pytest
 
@@ -157,10 +157,21 @@ def test_a_dry_run_times_what_nothing_is_known_of(settings, monkeypatch, capsys)
     assert bslr_here(monkeypatch, 'run', 's', '--dry-run', '--workers', '0') is None
     out = capsys.readouterr().out
     assert '4 runs, about' in out and 'timed just now' in out and not os.path.exists('runs/s.jsonl')
+    assert 'finished' not in out and 'the same batch size' in out # there are none
     with open('settings.ini', 'a') as f: f.write('[photos]\ndata = photos\nsize = 32\nmodels = small\nbatch_sizes = 8\nlrs = 1e-3\n')
     assert bslr_here(monkeypatch, 'run', 'photos', '--data', 'nowhere', '--dry-run') is None
     out = capsys.readouterr().out
     assert 'no estimate' in out and 'But this would not begin: ' in out and 'nowhere' in out
+
+@pytest.mark.parametrize('file,who', [
+    ('/env/lib/site-packages/fastai/torch_core.py', 'fastai'), (r'C:\env\Lib\site-packages\pandas\core.py', 'pandas'),
+    ('/env/lib/site-packages/six.py', 'six'), ('/env/lib/site-packages/bs_lr_study/store.py', 'bslr'),
+    ('/home/me/bs_lr_study/store.py', 'bslr'), ('/usr/lib/python3.11/contextlib.py', 'bslr')])
+def test_a_warning_bears_the_name_of_who_warns(file, who, capsys):
+    "As fastai does of arrays that pandas keeps from being written to"
+    from bs_lr_study.cli.command import _show_warning
+    _show_warning(UserWarning('The array is not writable'), UserWarning, file, 155)
+    assert capsys.readouterr().err == f'{who}: The array is not writable\n'
 
 def test_help_fits_a_screen(monkeypatch, capsys):
     "Each verb has an example, an option means the same wherever it is, and 80 columns and 40 lines are enough"
@@ -229,6 +240,20 @@ MISTAKES = [ # what was typed, and what the one line of the answer says to type 
     ('suggest letters.txt --model timm:resnet18', 'is for images, and the data are text'),
     ('suggest digits --model gpt', 'model gpt is for text, and the data are images: choose from small, xresnet18'),
     ('suggest runs.csv --model small', 'runs.csv: neither a folder nor a whole zip or tar archive'),
+    ('suggest features.csv', 'a function of yours that makes a Learner: bslr suggest features.csv --learner mynets:make'),
+    ('try features.csv --model small', 'bslr suggest features.csv --learner mynets:make'),
+    ('noise features.npz', 'bslr suggest features.npz --learner mynets:make'),
+    ('run photos --data features.csv', 'bslr suggest features.csv --learner mynets:make'),
+    ('try picturse', "picturse: no such file or folder, and no study 'picturse'; did you mean pictures?; studies are s, fresh"),
+    ('suggest nowhere/pictures', "no such file or folder, and no study 'nowhere/pictures'; studies are s, fresh"),
+    ('fit frehs --memory 4GB', 'did you mean fresh?'),
+    ('run photos --data picturse', 'picturse: no such folder; did you mean pictures?'),
+    ('suggest words --data leters.txt --model gpt', 'leters.txt: no such folder; did you mean letters.txt?'),
+    ('report rusn.csv', 'no file rusn.csv; did you mean runs.csv?'),
+    ('suggest digits --model odd_nets:resnet9', 'is called as resnet9(n_out, n_in), but is resnet9() in '),
+    ('fit digits --model odd_nets:resnet18 --memory 4GB', 'resnet18(n_out, n_in), but is resnet18(n_classes) in '),
+    ('run odd', 'odd_nets.py, line 1: '),
+    ('run s --learner odd_nets:make', 'odd_nets:make is called as make(cfg), but is make() in '),
     ('run pictures', 'did you mean bslr try pictures --run?'),
     ('run s --micro some', 'say auto, or how many examples at once'),
     ('run s --micro auto', '--memory 4GB')]
@@ -240,13 +265,18 @@ def test_typical_mistakes_are_answered_by_what_to_type(line, told, settings, mon
         f.write(''.join(f'[{name}]\ndata = digits\nmodels = small\nbatch_sizes = 8\n{lrs}\n'
                         for name,lrs in dict(range='lrs = 1e-4..5e-2', comma='lrs = 0,01', twice='lr = 1\nlrs = 1').items()))
         f.write('[text]\ndata = python\nmodels = gpt\nbatch_sizes = 8\nlrs = 1e-3\nx.tokens = 1024 4096\n')
+        f.write('[photos]\ndata = photos\nsize = 32\nmodels = small\nbatch_sizes = 8\nlrs = 1e-3\n')
+        f.write('[odd]\ndata = digits\nmodels = odd_nets:resnet9\nbatch_sizes = 8\nlrs = 1e-3\n')
+    with open('odd_nets.py', 'w') as f: f.write('def resnet9(): pass\ndef resnet18(n_classes): pass\ndef make(): pass\n')
+    for name in ('features.csv', 'features.npz'):
+        with open(name, 'w') as f: f.write('age,height,label\n31,1.7,a\n40,1.6,b\n')
     with open('runs.csv', 'w') as f: f.write('run,acc,model,bs,lr,wd\na,.5,m,8,.1,0\nb,.6,m,8,.1,.1\n')
     os.mkdir('pictures')
     with open('letters.txt', 'w') as f: f.write('dear all')
     before = open('runs.csv').read()
     answer = bslr_here(monkeypatch, *line.split())
     assert answer is not None and answer.startswith('bslr: ') and '\n' not in answer and told in answer, answer
-    assert open('runs.csv').read() == before and not os.path.exists('runs')
+    assert open('runs.csv').read() == before and not glob.glob('runs/*.jsonl')
 
 def test_the_shell_can_do_what_python_can(tmp_path, monkeypatch, capsys):
     "The same runs, by the same words, from a table whose columns have names of their own"
@@ -325,3 +355,13 @@ def test_images_are_as_large_as_the_time_allows():
     from bs_lr_study.suggest.workshop import Probe
     probe = Probe(1600, 400, {8: .002, 64: .016}) # 0.25 ms an example at 32 pixels: 2.1 s a run, 19 s for nine
     assert [_side(probe, 5, s) for s in (1, 25, 60, 100, 400)] == [32, 32, 48, 64, 128]
+
+def test_images_are_not_enlarged(colours, monkeypatch, capsys):
+    "Unless that is asked for: the sides to choose from end at the images' own"
+    from PIL import Image
+    from bs_lr_study.cli.probes import _sides
+    assert [_sides(o) for o in (28, 32, 100, 500, None)] == [[28], [32], [100, 96, 64, 48, 32], *[[128, 96, 64, 48, 32]]*2]
+    side = min(Image.open(next(colours.rglob('*.png'))).size)
+    assert side < 128
+    assert bslr_here(monkeypatch, 'try', 'colours', '--model', 'small', '--epochs', '1', '--budget', '1h') is None
+    assert f'at {side} pixels' in capsys.readouterr().out and f'size = {side}\n' in open('settings.ini').read()

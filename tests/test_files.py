@@ -148,14 +148,16 @@ class TestLocks:
         monkeypatch.setattr(Path, 'read_text', stale)
         with locked(tmp_path/'a', 1, ''): assert left == []
 
-    @pytest.mark.parametrize('code', [errno.EACCES, errno.EPERM, errno.EROFS])
-    def test_a_folder_in_which_no_file_can_be_made_is_named(self, store, tmp_path, monkeypatch, code):
+    @pytest.mark.parametrize('code,why', [
+        *((o, 'this process may not make one') for o in (errno.EACCES, errno.EPERM, errno.EROFS)),
+        *((o, 'there is no room for it') for o in (errno.ENOSPC, errno.EDQUOT))])
+    def test_a_folder_in_which_no_file_can_be_made_is_named(self, store, tmp_path, monkeypatch, code, why):
         store.append(RUNS[0])
         def refuse(path, mode='r', *args, **kw):
             if mode == 'x': raise OSError(code, os.strerror(code))
             return open(path, mode, *args, **kw)
         monkeypatch.setattr(files, 'open', refuse, raising=False)
-        said = f'{os.strerror(code)}: a lock needs a file of its own in {tmp_path}, where this process may not make one'
+        said = f'{os.strerror(code)}: a lock needs a file of its own in {tmp_path}, where {why}'
         for use in (lambda: store.append(RUNS[1]), lambda: store.owned().__enter__()):
             with pytest.raises(StoreError, match=said): use()
 

@@ -79,6 +79,14 @@ def test_a_full_disk_leaves_the_file_as_it_was(store):
     write(store.path, 1, 1)
     assert len(store.read()[0]) == 3
 
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    "For a sweep and for a single run alike"
+    (tmp_path/'taken').write_text('a file')
+    store = Store(tmp_path/'taken'/'deep'/'runs.jsonl')
+    for use in (lambda: store.append(runs_of(0, 1)[0]), lambda: store.owned().__enter__()):
+        with pytest.raises(StoreError, match='taken/deep cannot be made .*--store FILE'): use()
+    assert (tmp_path/'taken').read_text() == 'a file'
+
 @pytest.mark.parametrize('code', [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
 def test_without_locks_the_lock_file_does(store, monkeypatch, code):
     "Drives mounted over a network often cannot lock"

@@ -135,7 +135,9 @@ def crosstab_acc(
     agg='mean', # How runs of one cell (seeds) become one number
 ): # DataFrame: rows lr ascending, columns bs ascending, NaN where there is no accuracy
     "Accuracy by learning rate and batch size"
-    return crosstab(df, model, agg, 'acc')
+    try: m = metric_of(df, 'acc')
+    except ValueError as e: raise ValueError(f'{e}; crosstab(df) shows what other runs are about') from None
+    return crosstab(df, model, agg, m)
 
 # %% ../../nbs/analysis/02_tables.ipynb #1a5cfb3b
 def rounded(

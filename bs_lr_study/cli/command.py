@@ -8,7 +8,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/cli/command.html.md"""
 __all__ = ['TABLE', 'VERBS', 'IMPORTS_FROM_HERE', 'show_help', 'completion', 'examples', 'overview', 'run_verb', 'main']
 
 # %% ../../nbs/cli/09_command.ipynb #d556cbe6
-import os, sys, warnings
+import os, re, sys, warnings
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 from fastcore.script import CliError
@@ -104,9 +104,14 @@ def _message(e):
     missing = isinstance(e, ModuleNotFoundError) and extra_of(e.name) and 'pip install' not in str(e)
     return clean(without_secrets(missing_text(e.name) if missing else getattr(e, 'shell', str(e))))
 
-def _show_warning(w, *args, **kwargs):
+def _author(file):
+    "Whose warning it is: a library's that is installed beside this one, or else ours"
+    library = re.search(r'[\\/](?:site|dist)-packages[\\/](\w+)', file)
+    return library[1] if library and library[1] != 'bs_lr_study' else 'bslr'
+
+def _show_warning(w, category, file, *args, **kwargs):
     "A warning without the line of code that warned"
-    print(f'bslr: {_message(w)}', file=sys.stderr)
+    print(f'{_author(file)}: {_message(w)}', file=sys.stderr)
 
 @contextmanager
 def _steady():

@@ -133,25 +133,31 @@ def _proposed(probe, epochs, budget):
 
 _SIDES = 128,96,64,48,32 # of images, in pixels
 
+def _sides(most):
+    "Sides to choose from, none above the images' own"
+    return sorted({min(o, most or o) for o in _SIDES}, reverse=True)
+
 def _enlarged(probe, factor): return replace(probe, seconds={bs: factor*s for bs,s in probe.seconds.items()})
 
-def _side(small, epochs, budget):
+def _side(small, epochs, budget, sides=_SIDES):
     "The largest side at which a small grid fits a budget, if work goes by the area; `small` is of the least"
     def fits(side):
-        probe = _enlarged(small, (side/_SIDES[-1])**2)
+        probe = _enlarged(small, (side/sides[-1])**2)
         return _cost(_small_enough(_GRIDS[3], probe), probe, epochs) <= budget
-    return next(filter(fits, _SIDES[:-1]), _SIDES[-1])
+    return next(filter(fits, sides[:-1]), sides[-1])
 
 def _probed(task, size, epochs, budget):
     "A task with images of a size that the budget allows, and what was seen of it"
     from bs_lr_study.files import UserError
     from bs_lr_study.suggest.workshop import probed
     if size or not task.path or task.how.learner: return task, probed(task)
+    from bs_lr_study.training.folders import usual_side
+    sides = _sides(usual_side(task.path))
     def at(side): return replace(task, base=replace(task.base, size=side))
-    try: small = probed(at(_SIDES[-1]))
+    try: small = probed(at(sides[-1]))
     except UserError: return task, probed(task) # a model that takes no images so small
-    side = _side(small, epochs, budget)
-    return at(side), small if side == _SIDES[-1] else probed(at(side))
+    side = _side(small, epochs, budget, sides)
+    return at(side), small if side == sides[-1] else probed(at(side))
 
 def _where(data, settings):
     "Data as settings name them: relative to their own folder, unless the path is absolute"
@@ -218,7 +224,7 @@ def try_(
     what:str=None, /,  # A folder of images, or digits
     model:str=None,    # A model by name, or package.module:function; by default xresnet18
     learner:str=None,  # Your own Learners: a function of a config
-    size:int=None,     # Image side in pixels; by default what the budget allows, 128 at most
+    size:int=None,     # Image side in pixels; by default what budget and images allow, 128 at most
     epochs:int=5,      # Of a run
     budget:str='30m',  # How long the grid may take, one run after the other
     name:str=None,     # Of the study; by default that of the folder

@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..metrics import told_metric
+from ..words import nearest_path
 
 # %% ../../nbs/readers/11_load.ipynb #05938740
 def records(): # dict of name and file
@@ -86,7 +87,8 @@ def _read(src):
     by_name = isinstance(src, str) and not Path(src).suffix and not Path(src).parent.name
     if by_name and (any(o.startswith(src) for o in records()) or not Path(src).is_dir()): return _read_file(find_record(src))
     if Path(src).exists(): return _read_file(Path(src))
-    raise FileNotFoundError(f"no file {src}; the records that ship with the package are {', '.join(records())}, "
+    raise FileNotFoundError(f"no file {src}{nearest_path(src)}; the records that ship with the package are "
+                            f"{', '.join(records())}, "
                             'and a project of W&B is wandb:ENTITY/PROJECT')
 
 # %% ../../nbs/readers/11_load.ipynb #e3c40f63

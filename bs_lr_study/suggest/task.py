@@ -19,6 +19,7 @@ from ..sweep.study import load_study, study_names
 from ..training.data import find_data
 from ..training.learner import name_of
 from ..training.options import TrainOptions
+from ..words import nearest, nearest_path
 
 # %% ../../nbs/suggest/07_task.ipynb #8ec6af68
 class SuggestError(UserError):
@@ -101,6 +102,7 @@ def task_of(
         return _of_data('text', model, store or f'runs/{_word(Path(what).stem)}-suggest.jsonl', fields, how, what)
     if data is None and Path(what).exists(): what,data = _data_name(Path(what)),what
     if _is_study(what, data, model, settings):
+        _check_there(what, settings)
         return _of_study(what, settings, store, _given(dict(model=model)) | fields, how, data)
     return _of_data(what, model, store, fields, how, data)
 
@@ -108,6 +110,14 @@ def _is_text(path):
     "Is this a text file? Those of tables are left out, since they may hold runs"
     from bs_lr_study.training.text import TEXT_SUFFIXES
     return path.is_file() and path.suffix.lower() in TEXT_SUFFIXES - {'.csv', '.json', '.jsonl'}
+
+def _check_there(what, settings):
+    "A SuggestError with what there is, if a name means neither something on the disk nor a study"
+    names = study_names(settings)
+    if what.split('.')[0] in names: return # a part of a study has an error of its own
+    near = nearest_path(what) or nearest(what, [*names, 'digits'])
+    studies = ', '.join(dict.fromkeys([*names, 'digits']))
+    raise SuggestError(f'{what}: no such file or folder, and no study {what!r}{near}; studies are {studies}')
 
 def _studies(settings):
     try: return study_names(settings)

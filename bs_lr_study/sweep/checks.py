@@ -20,7 +20,7 @@ from .workers import default_workers
 from ..register import MODELS, OPTIMIZERS, name_of
 from ..training.backbones import LIBRARIES
 from ..training.data import IMAGES, check_size, data_kind, find_data, fingerprint
-from ..training.models import check_model, fitting, model_function, own_values
+from ..training.models import check_model, fitting, model_call, own_values
 from ..training.options import TrainOptions
 
 # %% ../../nbs/sweep/11_checks.ipynb #3eae5fae
@@ -45,7 +45,7 @@ def _load_opt(cfg):
 
 def _check_own_axes(cfg, models):
     "A SweepError if an own axis goes to nobody, so that its values would make no difference"
-    takers = model_function(cfg.model, models),_load_opt(cfg)
+    takers = model_call(cfg, models)[0],_load_opt(cfg)
     taken = {*data_kind(cfg.data).own, *chain.from_iterable(fitting(o, own_values(cfg)) for o in takers)}
     if odd := [k for k in own_values(cfg) if k not in taken]:
         raise SweepError(f'x.{odd[0]}: neither model {cfg.model} nor opt {cfg.opt} takes {odd[0]!r}: '

@@ -291,7 +291,7 @@ def _table(cfgs, estimates):
     "Lines: what is alike but for learning rate and seed on one"
     groups = {}
     for c,estimate in zip(cfgs, estimates): groups.setdefault(replace(c, lr=1., seed=0), []).append((c, estimate))
-    head = 'runs','model','bs','lr','seeds','time','from finished runs at'
+    head = 'runs','model','bs','lr','seeds','time','estimated from'
     rows = [head, *(_row(*zip(*o)) for o in groups.values())]
     widths = [max(map(len, column)) for column in zip(*rows)]
     def line(row): return '  '.join(f'{o:{align}{w}}' for o,align,w in zip(row, '><><>><', widths)).rstrip()

@@ -9,7 +9,7 @@ __all__ = ['N_DIGITS_VALID', 'IMAGENETTE_MD5', 'IMAGES', 'DIGITS', 'digits', 'im
            'find_data', 'fingerprint', 'check_size', 'get_dls', 'n_channels', 'n_tokens']
 
 # %% ../../nbs/training/03_data.ipynb #f3dac373
-import hashlib, warnings
+import hashlib, re, warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import numpy as np
 from ..archives import unpack
 from ..files import DataError, user_cache
 from ..register import DATA, MODELS
+from ..words import field_of
 from .folders import check_folder, label_table, open_rgb, read_folder, split
 
 # %% ../../nbs/training/03_data.ipynb #c288edbf
@@ -60,12 +61,27 @@ def _root(path):
     deeper = len(inside) == 1 and inside[0].is_dir() and any(o.is_dir() for o in inside[0].iterdir())
     return _root(inside[0]) if deeper or len(inside) == 1 and inside[0].is_dir() and label_table(inside[0]) else path
 
+_TABLES = '.csv .tsv .json .jsonl .parquet .feather .arrow .xls .xlsx .npy .npz .pkl .pickle .h5 .hdf5'.split()
+
+def _holds_runs(path):
+    "Whether the first line of a file names batch sizes and learning rates"
+    with path.open('rb') as f: head = f.readline(2**16).decode(errors='replace')
+    return {'bs', 'lr'} <= {field_of(o) for o in re.findall(r'[\w. -]+', head)}
+
+def _check_no_table(path):
+    "A `DataError` that says how data other than images are trained on"
+    if path.suffix.lower() not in _TABLES or _holds_runs(path): return
+    raise DataError(f'{path}: a table, where a folder or archive of images belongs. What trains on other data is '
+                    f'a function of yours that makes a Learner: bslr suggest {path} --learner mynets:make, '
+                    'or learner=make in Python (the guide nbs/guides/06_four_learners.ipynb has one for a table)')
+
 def _find_images(name, path=None, cache=None, valid=None):
     "The folder of images, checked"
     if path is None and name != 'imagenette':
         raise DataError(f'where are the images of {name!r}? Name their folder or archive')
     path = Path(path).expanduser() if path else _download_imagenette()
     if path.is_file():
+        _check_no_table(path)
         to = Path(cache or user_cache())/f'{path.name.split(".")[0]}-{_digest(path)[:12]}'
         path = to if to.exists() else unpack(path, to)
     path = _root(path)

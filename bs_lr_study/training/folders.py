@@ -6,7 +6,7 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/training/folders.html.md"""
 
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'VALID', 'open_rgb', 'nfc', 'valid_folder', 'Folder', 'read_table', 'label_table', 'read_folder',
-           'check_folder', 'split', 'broken_text', 'look_at']
+           'check_folder', 'split', 'broken_text', 'look_at', 'usual_side']
 
 # %% ../../nbs/training/01_folders.ipynb #aa965eb5
 import csv, os, unicodedata
@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..files import DataError
+from ..words import nearest_path
 
 # %% ../../nbs/training/01_folders.ipynb #9c220fe8
 def _as_rgb(im, form):
@@ -203,7 +204,7 @@ def read_folder(
 ): # `Folder`
     "The images below a folder, with their classes; a `DataError` says what is not in order"
     path = Path(path)
-    if not path.is_dir(): raise DataError(f'{path}: no such folder')
+    if not path.is_dir(): raise DataError(f'{path}: no such folder{nearest_path(path)}')
     table = label_table(path)
     return _by_table(path, table, valid) if table else _by_folders(path, valid_folder(path, valid))
 
@@ -265,3 +266,18 @@ def look_at(
     "Decode all images once; a `DataError` names all that are broken"
     with ThreadPoolExecutor(n_threads) as ex: faults = dict(zip(files, ex.map(_fault, files)))
     if broken := {k: v for k,v in faults.items() if v}: raise DataError(broken_text(Path(path), broken))
+
+# %% ../../nbs/training/01_folders.ipynb #f26d6a8d
+def _short_side(file):
+    try:
+        with Image.open(file) as im: return min(im.size)
+    except Exception: return None # whatever a broken file makes of a decoder; others name it
+
+def usual_side(
+    path, # Folder of images
+    n=100, # Images that are looked at, evenly from all
+): # int: pixels; None if no image can be read
+    "The median of the images' shorter sides"
+    files = read_folder(path).files
+    sides = [o for o in map(_short_side, files[::max(len(files)//n, 1)]) if o]
+    return int(np.median(sides)) if sides else None

@@ -6,13 +6,13 @@ Docs: https://bs-lr-study.github.io/bs_lr_study/nbs/training/models.html.md"""
 
 # %% auto #0
 __all__ = ['small', 'narrow', 'xresnet18', 'xresnet34', 'xse_resnext50', 'fitting', 'own_values', 'check_model', 'model_function',
-           'build_model']
+           'model_call', 'build_model']
 
 # %% ../../nbs/training/06_models.ipynb #12387a70
 from importlib.util import find_spec
 from inspect import Parameter, signature
 
-from ..register import MODELS, import_object
+from ..register import MODELS, check_call, import_object
 from .backbones import backbone
 
 # %% ../../nbs/training/06_models.ipynb #f5d51c8d
@@ -102,6 +102,16 @@ def model_function(
     check_model(name, models)
     return import_object((models or {}).get(name) or MODELS.get(name) or backbone(name) or name)
 
+def model_call(
+    cfg, # `RunConfig`
+    models=None, # As for `check_model`
+): # function; dict of what it is given by name
+    "What makes a config's model; a ValueError if it cannot be called with the outputs and the channels"
+    build = model_function(cfg.model, models)
+    given = fitting(build, own_values(cfg) | dict(pretrained=cfg.pretrained))
+    check_call(build, ['n_out', 'n_in'], given)
+    return build,given
+
 def build_model(
     cfg,         # `RunConfig`
     n_classes,   # Classes in the data
@@ -109,10 +119,9 @@ def build_model(
     models=None, # As for `check_model`
 ): # `nn.Module` with fresh weights
     "The model that a config names, with the norms that it asks for"
-    build = model_function(cfg.model, models)
+    build,given = model_call(cfg, models)
     n_out = cfg.n_out or n_classes
     if n_out < n_classes: raise ValueError(f'n_out = {n_out}, but the data have {n_classes} classes')
-    given = fitting(build, own_values(cfg) | dict(pretrained=cfg.pretrained))
     if cfg.pretrained and 'pretrained' not in given:
         raise ValueError(f'pretrained: model {cfg.model} has no trained weights; torchvision:NAME and timm:NAME have')
     model = build(n_out, n_in, **given)

@@ -12,7 +12,7 @@ __all__ = ['OBEYED', 'named', 'learner_function', 'reading', 'obeyed', 'start_or
 import random
 from dataclasses import fields, replace
 
-from ..register import import_object, name_of
+from ..register import check_call, import_object, name_of
 from ..runs import CONFIG_DEFAULTS, RunConfig, config, flat
 from .outcome import LearnerError, check_stages, check_updates
 from .watch import bs_of, n_items
@@ -101,6 +101,12 @@ def start_order(
     set_seed(seed)
     dls.train.rng = random.Random(seed)
 
+def _callable(learner):
+    "A function that takes a config; a LearnerError says what it takes instead"
+    try: check_call(learner, ['cfg'])
+    except ValueError as e: raise LearnerError(str(e)) from None
+    return learner
+
 def own_learner(
     cfg, # `RunConfig`
     how, # `TrainOptions` with a `learner`; without a `device` its DataLoaders stay where they are
@@ -109,7 +115,7 @@ def own_learner(
     "A Learner of your own, seeded and watched like the study's"
     set_seed(cfg.seed)
     given,seen = reading(named(cfg, how))
-    learn = learner_function(how.learner)(given)
+    learn = _callable(learner_function(how.learner))(given)
     _check_learner(learn, cfg)
     learn.obeys = obeyed(named(cfg, how), seen)
     if how.device and all(hasattr(o, 'to') for o in learn.dls.loaders): learn.dls.to(how.device)

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np, torch
 
 from ..files import DataError
+from ..words import nearest_path
 from .data import DataKind, _no_path
 
 # %% ../../nbs/training/04_text.ipynb #add5bf6e
@@ -54,7 +55,7 @@ def text_files(
     "The files that hold the text; a `DataError` if there are none"
     path = Path(path)
     if path.is_file(): return [path]
-    if not path.is_dir(): raise DataError(f'{path}: no such file or folder')
+    if not path.is_dir(): raise DataError(f'{path}: no such file or folder{nearest_path(path)}')
     found = sorted(o for o in path.rglob('*') if o.suffix.lower() in TEXT_SUFFIXES and o.name != TOKENIZER)
     visible = [o for o in found if not any(p.startswith('.') for p in o.relative_to(path).parts)]
     if visible: return visible

@@ -180,3 +180,9 @@ def test_runs_of_several_metrics_keep_them_all():
     df = load_runs().assign(val_loss=lambda t: 1 - t.acc, train_loss=.1)
     assert best_run(df).run == best_run(df, 'val_loss').run == best_run(df[['run', 'model', 'bs', 'lr', 'val_loss', 'train_loss']]).run
     assert {'acc', 'val_loss', 'train_loss'} <= set(top_runs(df, 3, 'val_loss'))
+
+@pytest.mark.parametrize('turned', [as_loss, as_error])
+def test_accuracy_that_is_not_there(turned):
+    "The error of the table of accuracies names the metrics there are and the table of any metric"
+    df = of(*turned(load_runs('digits-fast'))[:2])
+    with pytest.raises(ValueError, match=rf"no column 'acc'.*{df.attrs['metric'].name}.*crosstab\(df\)"): crosstab_acc(df)
