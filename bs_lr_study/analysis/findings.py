@@ -17,6 +17,7 @@ import numpy as np, pandas as pd
 from .best_lr import lr_power
 from .curves import lr_spread
 from .next_runs import next_runs
+from .settings import at_equal_updates
 from .stats import best_sets, may_win, pair_margins, winners_curse
 from .tables import cells
 from .variances import CellSds, errors
@@ -233,12 +234,13 @@ def _spreads(df, c, m, err, level):
 
 # %% ../../nbs/analysis/18_findings.ipynb #bcd4ff2f
 def _budget(df):
-    "How many updates runs made at each batch size, if that differs by a factor of two"
+    "How many updates runs made at each batch size, if that differs by a factor of two, or if it is what was held equal"
     if 'steps' not in df or df.bs.nunique() < 2: return
     ended = df[df.status == 'ok'] if 'status' in df else df
     n = ended.groupby('bs').steps.median().dropna()
-    if len(n) < 2 or n.iloc[0] < 2*n.iloc[-1]: return
-    yield Finding('budget', '', 'fact', dict(updates={int(k): float(v) for k,v in n.items()}))
+    updates,follow = {int(k): float(v) for k,v in n.items()},at_equal_updates(df)
+    if follow or len(n) > 1 and n.iloc[0] >= 2*n.iloc[-1]:
+        yield Finding('budget', '', 'fact', dict(updates=updates, follow=follow))
 
 # %% ../../nbs/analysis/18_findings.ipynb #4be0c1d1
 def _next(df, err, m, level):

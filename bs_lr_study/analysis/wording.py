@@ -105,8 +105,9 @@ def _lost(m, model, how, lost, runs, share, in_part, at, bss, lrs):
     return f"{lost} of {counted(runs, 'run')} of {model} {did}, {where}" + flattered*bool(in_part)
 
 @WORDS.add('budget')
-def _budget(m, _, updates):
+def _budget(m, _, updates, follow=()):
     (small,most),*_,(large,least) = updates.items()
+    if follow: return f"Every run made {most:,.0f} updates, for which {listed(follow)} {'follow'*(len(follow) > 1) or 'follows'} bs"
     return (f'A run made {most:,.0f} updates at bs {small} and {least:,.0f} at bs {large}: '
             'part of what large batches lack here may be updates')
 

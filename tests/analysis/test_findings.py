@@ -4,10 +4,11 @@ import numpy as np, pandas as pd, pytest
 from scipy import stats as ss
 
 from known_powers import follows
-from bs_lr_study.analysis import cells, crosstab, find_record, load_runs
+from bs_lr_study.analysis import by_setting, cells, crosstab, find_record, load_runs, settings_of
 from bs_lr_study.analysis.best_lr import lr_power
 from bs_lr_study.analysis.findings import findings, findings_text
 from bs_lr_study.analysis.wording import CERTAINTY
+from bs_lr_study.analysis.settings import at_equal_updates
 from bs_lr_study.analysis.stats import margin, may_win
 from bs_lr_study.analysis.replicates import published_sd, run_error
 from bs_lr_study.report import tables
@@ -320,7 +321,8 @@ class TestAnyFrame:
         assert t.sentence.str.match(r'^[A-Z0-9].*\.$').all() and ' 1 runs' not in f' {text}' and ' 1 others' not in text
 
     def test_runs_that_may_not_share_a_table_are_refused(self):
-        with pytest.raises(ValueError, match='differ in epochs'): findings(load_runs('digits-updates'))
+        longer = pd.concat([load_runs('digits'), load_runs('digits-updates')], ignore_index=True)
+        with pytest.raises(ValueError, match='differ in epochs'): findings(longer)
         own = load_runs('text-critical').query('epochs == 1')
         with pytest.raises(ValueError, match=r'differ in x.depth \(1, 2\); x.tokens \(65536, 262144\); x.width'): findings(own)
 
@@ -331,6 +333,28 @@ class TestAnyFrame:
         want = d.pivot_table(index='lr', columns='bs', values='acc')
         found = crosstab(load_runs('digits-updates', columns=dict(epochs=None)))
         assert found.to_numpy() == pytest.approx(want.to_numpy()) and found.columns.tolist() == [64, 128, 256, 512]
+
+    @pytest.mark.parametrize('name,follow,updates', [('digits-updates', ['epochs'], 200), ('text-updates', ['epochs', 'x.tokens'], 512)])
+    def test_equal_updates_share_a_table_and_that_is_said(self, name, follow, updates):
+        "The same as where their lengths are left aside by hand; of images and of a text alike"
+        df = load_runs(name)
+        pd.testing.assert_frame_equal(crosstab(df), crosstab(load_runs(name, columns=dict.fromkeys(follow))))
+        t = findings(df)
+        o, = t[t.kind == 'budget'].itertuples()
+        assert o.evidence['follow'] == follow and set(o.evidence['updates'].values()) == {updates}
+        assert [*by_setting(df)] == [''] and settings_of(df) == [] and f'{updates} updates' in o.sentence and 'follow' in o.sentence
+
+    def test_lengths_that_only_look_tied_are_settings(self):
+        df = load_runs('digits-updates')
+        assert at_equal_updates(df) == ['epochs']
+        few = df.steps.where(df.bs > 64, df.steps + 1)
+        lost = df.assign(status=df.status.where(df.bs > 64, 'diverged'))
+        other = pd.concat([df, df[df.bs == 64].assign(epochs=11, run=lambda d: d.run + '-again')], ignore_index=True)
+        for d in (df.assign(steps=few), df.assign(steps=np.nan), df.drop(columns='steps'), lost, other):
+            assert at_equal_updates(d) == [] and 'epochs' in settings_of(d) and len(by_setting(d)) > 3
+            with pytest.raises(ValueError, match='differ in epochs'): cells(d)
+        stopped = df.assign(status=df.status.where(df.index % 3 > 0, 'diverged'), steps=df.steps.where(df.index % 3 > 0, 7))
+        assert at_equal_updates(stopped) == ['epochs'] # what broke off says nothing
 
     def test_runs_that_agree_to_the_digit_give_no_error(self): assert run_error(self.frames['copies']).how.startswith('assumed')
 

@@ -112,6 +112,12 @@ POWER = dict(exponent=.48, lo=.31, hi=.66, rules={'constant': False, 'square roo
 def test_powers(change, words):
     assert say('lr power', **POWER | change) == f'The best learning rate of m goes as bs to the power {words}'
 
+def test_budgets():
+    assert say('budget', '', updates={1: 6485., 8: 900., 512: 10.}, follow=[]).startswith('A run made 6,485 updates at bs 1 and 10 at bs 512')
+    assert say('budget', '', updates={64: 200., 512: 200.}, follow=['epochs']) == 'Every run made 200 updates, for which epochs follows bs.'
+    assert say('budget', '', updates={1: 512., 64: 512.}, follow=['epochs', 'x.tokens']) == (
+        'Every run made 512 updates, for which epochs and x.tokens follow bs.')
+
 def test_too_few_for_a_power():
     few = say('lr powers open', '', models=dict(a=dict(inside=2, of=8), b=dict(inside=0, of=5)))
     assert few.endswith('and there are fewer of a (2 of 8) and b (none of 5).')
