@@ -30,7 +30,8 @@ _BY_BYTES = { # First bytes = what it is, what to do
 }
 _BY_NAME = { # Ends of names
     ('.pt', '.pth', '.ckpt', '.safetensors', '.keras', '.h5'): ('a checkpoint', _CHECKPOINT),
-    ('.xlsx', '.xls', '.ods'): ('a zip or Excel file', 'save the sheet as "CSV UTF-8", or give a frame'),
+    ('.xlsx', '.xls', '.ods'): ('a zip or Excel file',
+        'save the sheet as "CSV UTF-8", or ' + _FRAME.format('excel', 'PATH')),
     ('.npz',): ('arrays of numpy', 'write a CSV that names its columns, with a row per run'),
 }
 SAVE_ARGUMENTS = "Path(args.output_dir, 'training_args.json').write_text(args.to_json_string())"

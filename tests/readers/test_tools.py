@@ -319,7 +319,7 @@ def event(): return b'\x18\0\0\0\0\0\0\0\xa3\x7fK"' + bytes(8)
     ('model.ckpt', b'PK\3\4' + bytes(30), 'a checkpoint: holds weights of a model'),
     ('model.safetensors', b'\x60\0\0\0\0\0\0\0{"w"', 'a checkpoint'),
     ('runs.zip', b'PK\3\4' + bytes(30), 'a zip: unpack it'),
-    ('runs.xlsx', b'PK\3\4' + bytes(30), 'a zip or Excel file: save the sheet as "CSV UTF-8"'),
+    ('runs.xlsx', b'PK\3\4' + bytes(30), r'Excel file: save the sheet as .* load_runs\(pd.read_excel\(.runs.xlsx.\)\)'),
     ('events.out.tfevents.1795896230.host', event(), 'an event file of TensorBoard: save a table instead'),
     ('page.csv', b'<!doctype html><html>', 'a web page: download the table as CSV'),
     ('x.npy', b'\x93NUMPY\1\0', 'an array of numpy')])
