@@ -14,8 +14,10 @@ from itertools import combinations
 
 import numpy as np, pandas as pd
 
+from .best_lr import lr_power
 from .curves import lr_spread
 from .next_runs import next_runs
+from .settings import at_equal_updates
 from .stats import best_sets, may_win, pair_margins, winners_curse
 from .tables import cells
 from .variances import CellSds, errors
@@ -199,6 +201,20 @@ def _best_lrs(sets, c):
         if len(o) > 1: yield _movement(o, 'lr', model)
         yield from _edges(o, c, model)
 
+# %% ../../nbs/analysis/18_findings.ipynb #5607c76a
+def _powers(df, c, found, m, err, level):
+    "With which power of the batch size the best learning rate of each model goes, where that can be told"
+    ways = {o.model: [*o.values['moves']] for o in found if o.kind == 'lr moves'}
+    models,few = c.model[c.n > 0].unique(),{}
+    for model in models:
+        power = lr_power(df, model, level**(1/len(models)), m, err)
+        of = len(power['bss']) + len(power['edges'])
+        values = power | dict(level=level, models=len(models), ways=ways.get(model, []))
+        sure = 'clear' if sum(power.get('rules', {}).values()) < 2 else 'within noise'
+        if 'exponent' in power: yield Finding('lr power', model, sure, values)
+        elif of > 2: few[model] = dict(inside=len(power['bss']), of=of)
+    if few: yield Finding('lr powers open', '', 'open', dict(models=few))
+
 # %% ../../nbs/analysis/18_findings.ipynb #1245a324
 def _spreads(df, c, m, err, level):
     "How far the best and the worst learning rate of each model lie apart, where that is least and where it is most"
@@ -218,12 +234,13 @@ def _spreads(df, c, m, err, level):
 
 # %% ../../nbs/analysis/18_findings.ipynb #bcd4ff2f
 def _budget(df):
-    "How many updates runs made at each batch size, if that differs by a factor of two"
+    "How many updates runs made at each batch size, if that differs by a factor of two, or if it is what was held equal"
     if 'steps' not in df or df.bs.nunique() < 2: return
     ended = df[df.status == 'ok'] if 'status' in df else df
     n = ended.groupby('bs').steps.median().dropna()
-    if len(n) < 2 or n.iloc[0] < 2*n.iloc[-1]: return
-    yield Finding('budget', '', 'fact', dict(updates={int(k): float(v) for k,v in n.items()}))
+    updates,follow = {int(k): float(v) for k,v in n.items()},at_equal_updates(df)
+    if follow or len(n) > 1 and n.iloc[0] >= 2*n.iloc[-1]:
+        yield Finding('budget', '', 'fact', dict(updates=updates, follow=follow))
 
 # %% ../../nbs/analysis/18_findings.ipynb #4be0c1d1
 def _next(df, err, m, level):
@@ -236,14 +253,16 @@ def _next(df, err, m, level):
 # %% ../../nbs/analysis/18_findings.ipynb #bca72fb9
 # Kinds that rest on an error
 _ON_ERROR = {'best cell', 'models', 'models alike', 'row', 'flat rows', 'rows alike', 'best batch size', 'bs moves',
-             'bs steady', 'best learning rate', 'lr moves', 'lr steady', 'spread', 'spreads alike', 'next'}
+             'bs steady', 'best learning rate', 'lr moves', 'lr steady', 'lr power', 'spread', 'spreads alike', 'next'}
 
 def _inferred(df, c, m, err, level):
     "The findings that follow from an error"
     rows,columns = (best_sets(df, along, level, err, family=True, metric=m) for along in ('bs', 'lr'))
     cell_wise = *_winners(c, m, err, level),*_models(c, m, err, level)
     row_wise = *row_findings(c, rows, m, err, level),*_lost_rows(c)
-    return [*cell_wise, *row_wise, *_steady([*_best_bss(rows, c)]), *_steady([*_best_lrs(columns, c)]), *_spreads(df, c, m, err, level)]
+    best_lrs = [*_best_lrs(columns, c)]
+    column_wise = *_steady(best_lrs),*_powers(df, c, best_lrs, m, err, level),*_spreads(df, c, m, err, level)
+    return [*cell_wise, *row_wise, *_steady([*_best_bss(rows, c)]), *column_wise]
 
 def _on_assumed(o, sd, wide):
     "A finding that rests on an assumed error; not clear if it is not so in `wide`, the finding with twice the error"

@@ -105,8 +105,9 @@ def _lost(m, model, how, lost, runs, share, in_part, at, bss, lrs):
     return f"{lost} of {counted(runs, 'run')} of {model} {did}, {where}" + flattered*bool(in_part)
 
 @WORDS.add('budget')
-def _budget(m, _, updates):
+def _budget(m, _, updates, follow=()):
     (small,most),*_,(large,least) = updates.items()
+    if follow: return f"Every run made {most:,.0f} updates, for which {listed(follow)} {'follow'*(len(follow) > 1) or 'follows'} bs"
     return (f'A run made {most:,.0f} updates at bs {small} and {least:,.0f} at bs {large}: '
             'part of what large batches lack here may be updates')
 
@@ -241,6 +242,32 @@ def _bs_moves(m, model, moves, common, lines, edges, alone=None):
 def _lr_moves(m, model, moves, common, lines, edges, alone=None):
     return f"The best learning rate of {model} {_moves(_BS, _LR, moves, common, lines, edges, alone)}"
 
+def _beside(exponent, rules, ways):
+    "What to add where a power and single batch sizes say different things of the best learning rate"
+    way = 'grows' if exponent > 0 else 'shrinks'
+    odd = [o for o in ways if rules['constant'] or o != way]
+    if odd: return f'; but between some batch sizes it {odd[0]}'
+    return '' if ways or rules['constant'] else '; it takes all of them to tell, no two do alone'
+
+@WORDS.add('lr power')
+def _lr_power(m, model, exponent, lo, hi, rules, bss, edges, known, level, models, ways):
+    at = f'{100*level:.0f} %' + f', all {models} models at once'*(models > 1)
+    within = f'{lo:.2f} to {hi:.2f} at {at}' if np.isfinite([lo, hi]).all() else 'or any other'
+    left = f'; at {len(edges)} more it is best at the edge of what was tried'*bool(edges)
+    fit,others = ([k for k,fits in rules.items() if fits == want] for want in (True, False))
+    verbs = ('fits', 'fit'),('does not' if fit else 'does not fit', 'do not' if fit else 'do not fit')
+    parts = [f'{listed(o)} {verb[len(o) > 1]}' for o,verb in zip((fit, others), verbs) if o]
+    goes = f'bs to the power {exponent:.2f} ({within})'.replace('-', '−')
+    return (f'The best learning rate of {model} goes as {goes}, from {len(bss)} batch sizes'
+            f"{', judged by how they scatter'*(not known)}{left}: "
+            f"{', '.join(parts)}{_beside(exponent, rules, ways)}")
+
+@WORDS.add('lr powers open')
+def _lr_powers_open(m, _, models):
+    of = [f"{k} ({o['inside'] or 'none'} of {o['of']})" for k,o in models.items()]
+    return ('With which power of bs the best learning rate goes takes three batch sizes '
+            f'that have it inside what was tried, and there are fewer of {listed(of)}')
+
 @WORDS.add('edge')
 def _edge(m, model, bss, of, edge, end, tried):
     where = f'bs {tried[0]}' if of == 1 else f'{len(bss)} of {of} batch sizes ({ranges(bss, tried)})'
@@ -303,7 +330,7 @@ CERTAINTY = {'fact': 'counted, not inferred',
 
 _TOPIC = {'seeds': 'noise', 'one cell': 'row', 'single cells': 'row', 'flat rows': 'row', 'rows alike': 'row',
           'lost row': 'row', 'models alike': 'models', 'spreads alike': 'spread', 'bs steady': 'best batch size',
-          'lr steady': 'best learning rate',
+          'lr steady': 'best learning rate', 'lr power': 'best learning rate', 'lr powers open': 'best learning rate',
           'bs moves': 'best batch size', 'lr moves': 'best learning rate'} # of kinds that are no topic themselves
 
 @dataclass(frozen=True)

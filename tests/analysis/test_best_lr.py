@@ -1,8 +1,10 @@
 "The best learning rate at each batch size: against the published cells, closed forms of parabolas and simulation"
 import numpy as np, pandas as pd, pytest
+from scipy.stats import linregress, t as student
 
+from known_powers import follows
 from bs_lr_study.analysis import load_runs
-from bs_lr_study.analysis.best_lr import best_lrs
+from bs_lr_study.analysis.best_lr import RULES, best_lrs, lr_power
 from bs_lr_study.analysis.laws import LR_LAWS, fit_law, params_table, rounding
 
 class TestBestLrs:
@@ -75,3 +77,52 @@ def test_weighted_intervals_hold_where_plain_ones_do_not():
             p = params_table(o).loc['exponent']
             held[k] += p.lo <= .5 <= p.hi
     assert held['weighted'] >= 23 >= held['plain']
+
+
+def as_loss(df): return df.assign(val_loss=1 - df.acc).drop(columns='acc')
+
+class TestPower:
+    @pytest.mark.parametrize('n', [2, 3])
+    def test_intervals_hold_the_truth_as_often_as_they_promise(self, n):
+        "Of known powers, at two and at three seeds, and seldom more than one rule fits"
+        found = [(p, lr_power(follows(p, n, seed))) for p in RULES.values() for seed in range(6)]
+        assert np.mean([o['lo'] <= p <= o['hi'] for p,o in found]) >= .85
+        assert np.mean([sum(o['rules'].values()) == 1 for _,o in found]) > .8
+
+    @pytest.mark.parametrize('power', [0, .3, .5, 1])
+    def test_without_noise_it_is_the_slope_of_the_tops(self, power):
+        df = follows(power, noise=0)
+        o,t = lr_power(df, sd=1e-6),best_lrs(df, refine=True, sd=1e-6).query('not at_edge')
+        assert o['exponent'] == pytest.approx(power, abs=1e-4)
+        assert o['exponent'] == pytest.approx(np.polyfit(np.log(t.bs), np.log(t.lr), 1)[0], abs=1e-6)
+        assert {k: o['lo'] <= p <= o['hi'] for k,p in RULES.items()} == o['rules'] and o['known']
+
+    def test_edges_are_left_out_and_named(self):
+        "Where the grid ends too soon; with them the power would be far too small"
+        df = follows(1, noise=.002, lr=3e-3, step=10**.25, n_lrs=8, bss=2**np.arange(1, 11))
+        o,t = lr_power(df),best_lrs(df)
+        assert sorted([*o['bss'], *o['edges']]) == t.bs.tolist() and o['edges'] == t.bs[t.at_edge].tolist() and len(o['edges']) > 2
+        assert o['lo'] <= 1 <= o['hi'] and np.polyfit(np.log(t.bs), np.log(t.lr), 1)[0] < .9
+
+    def test_two_points_make_a_line_whatever_they_are(self):
+        df = follows(.5)
+        assert 'exponent' not in lr_power(df[df.bs < 32]) and lr_power(df[df.bs < 32])['bss'] == [8, 16]
+        edge = df[df.lr <= 1e-3]
+        assert 'exponent' not in lr_power(edge) and len(lr_power(edge)['edges']) > 4
+        assert lr_power(df[df.lr == df.lr.min()]) == dict(bss=[], edges=[], known=True) # one learning rate has no edge
+
+    def test_one_seed_of_a_loss_is_judged_by_how_its_points_scatter(self):
+        "As the line of another program through the learning rates as tried, where they scatter more than the grid rounds"
+        df = as_loss(follows(.5, n=1, noise=.15, step=10**.25, n_lrs=17, seed=3))
+        o,t = lr_power(df),best_lrs(df).query('not at_edge')
+        line = linregress(np.log(t.bs), np.log(t.lr))
+        off = np.log(t.lr) - line.intercept - line.slope*np.log(t.bs)
+        assert not o['known'] and np.sqrt((off**2).sum()/(len(t) - 2)) > rounding(10**.25)
+        half = student.ppf(.95, len(t) - 2)*line.stderr
+        assert [o[k] for k in ('exponent', 'lo', 'hi')] == pytest.approx([line.slope, line.slope - half, line.slope + half], abs=2e-3)
+
+    def test_points_that_happen_to_lie_on_a_line_are_no_surer_than_the_grid_rounds(self):
+        df = as_loss(follows(0, n=1, noise=0))
+        o,x = lr_power(df),np.log(2**np.arange(3, 10))
+        half = student.ppf(.95, 5)*rounding(10**.5)/np.sqrt(((x - x.mean())**2).sum())
+        assert (o['exponent'], o['lo'], o['hi']) == pytest.approx((0, -half, half), abs=2e-3)

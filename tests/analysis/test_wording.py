@@ -84,6 +84,44 @@ def test_moves():
     assert say('edge', bss=[32], of=1, edge='max', end=('largest', True), tried=[32]) == (
         'At bs 32 the best learning rate of m is the largest with an accuracy: a larger one may be better.')
 
+POWER = dict(exponent=.48, lo=.31, hi=.66, rules={'constant': False, 'square root': True, 'linear': False}, bss=[2, 4, 8, 16],
+             edges=[], known=True, level=.9, models=1, ways=['grows'])
+
+@pytest.mark.parametrize('change,words', [
+    ({}, '0.48 (0.31 to 0.66 at 90 %), from 4 batch sizes: square root fits, constant and linear do not.'),
+    (dict(edges=[32, 64], models=2), '0.48 (0.31 to 0.66 at 90 %, all 2 models at once), from 4 batch sizes; at 2 more it is best at '
+     'the edge of what was tried: square root fits, constant and linear do not.'),
+    (dict(known=False), '0.48 (0.31 to 0.66 at 90 %), from 4 batch sizes, judged by how they scatter: square root fits, constant '
+     'and linear do not.'),
+    (dict(ways=[]), '0.48 (0.31 to 0.66 at 90 %), from 4 batch sizes: square root fits, constant and linear do not; '
+     'it takes all of them to tell, no two do alone.'),
+    (dict(ways=['grows', 'shrinks']), '0.48 (0.31 to 0.66 at 90 %), from 4 batch sizes: square root fits, constant and linear do not; '
+     'but between some batch sizes it shrinks.'),
+    (dict(lo=-.1, rules={'constant': True, 'square root': True, 'linear': False}),
+     '0.48 (−0.10 to 0.66 at 90 %), from 4 batch sizes: constant and square root fit, linear does not; but between '
+     'some batch sizes it grows.'),
+    (dict(exponent=-.04, lo=-.2, hi=.1, rules={'constant': True, 'square root': False, 'linear': False}),
+     '−0.04 (−0.20 to 0.10 at 90 %), from 4 batch sizes: constant fits, square root and linear do not; '
+     'but between some batch sizes it grows.'),
+    (dict(exponent=0, lo=-.2, hi=.1, rules={'constant': True, 'square root': False, 'linear': False}, ways=[]),
+     '0.00 (−0.20 to 0.10 at 90 %), from 4 batch sizes: constant fits, square root and linear do not.'),
+    (dict(lo=-np.inf, hi=np.inf, rules={'constant': True, 'square root': True, 'linear': True}, ways=[]),
+     '0.48 (or any other), from 4 batch sizes: constant, square root and linear fit.'),
+    (dict(exponent=.7, lo=.6, hi=.8, rules={'constant': False, 'square root': False, 'linear': False}),
+     '0.70 (0.60 to 0.80 at 90 %), from 4 batch sizes: constant, square root and linear do not fit.')])
+def test_powers(change, words):
+    assert say('lr power', **POWER | change) == f'The best learning rate of m goes as bs to the power {words}'
+
+def test_budgets():
+    assert say('budget', '', updates={1: 6485., 8: 900., 512: 10.}, follow=[]).startswith('A run made 6,485 updates at bs 1 and 10 at bs 512')
+    assert say('budget', '', updates={64: 200., 512: 200.}, follow=['epochs']) == 'Every run made 200 updates, for which epochs follows bs.'
+    assert say('budget', '', updates={1: 512., 64: 512.}, follow=['epochs', 'x.tokens']) == (
+        'Every run made 512 updates, for which epochs and x.tokens follow bs.')
+
+def test_too_few_for_a_power():
+    few = say('lr powers open', '', models=dict(a=dict(inside=2, of=8), b=dict(inside=0, of=5)))
+    assert few.endswith('and there are fewer of a (2 of 8) and b (none of 5).')
+
 def test_noise():
     known = dict(sd=.005, lo=.004, hi=.006, how='120 runs of 40 cells', assumed=False)
     assert say('noise', '', dof=80, **known) == (

@@ -98,6 +98,17 @@ def test_shipped_tables(tmp_path):
     kinds = compare(tmp_path, files)
     assert kinds.count('read') >= 3 and 'elsewhere' not in kinds
 
+def test_equal_updates(tmp_path):
+    "Lengths that follow the batch size share a table where the updates prove it, and else do not"
+    df = load_runs('digits-updates')[['model', 'bs', 'lr', 'seed', 'acc', 'status', 'epochs', 'steps']]
+    early = df.index % 3 == 0
+    frames = dict(same=df, more=df.assign(steps=df.steps + (df.bs == 64)), none=df.drop(columns='steps'),
+                  blank=df.assign(steps=np.nan),
+                  broke=df.assign(status=df.status.mask(early, 'diverged'), steps=df.steps.mask(early, 7)),
+                  lost=df.assign(status=df.status.where(df.bs > 64, 'diverged')))
+    kinds = compare(tmp_path, [(f'{k}.csv', as_csv(o)) for k,o in frames.items()])
+    assert kinds == ['read', 'refused', 'refused', 'refused', 'read', 'refused']
+
 def test_good_tables(tmp_path):
     rng = np.random.default_rng(0)
     files = [(f't{i}.csv', as_csv(good(rng)[0], str(rng.choice([',', ',', ';', '\t'])))) for i in range(N)]

@@ -224,7 +224,7 @@ function finish(table, rest, m, {columns, rules, file, warnings, named}) {
   });
   refuseSearch(runs, file);
   const settings = [...Object.entries(kept).filter(([k]) => rules.config.includes(k)).map(([k, o]) => ({...o, name: k})), ...rest.map(cut)];
-  comparable({bs, lr, model}, inOrder(settings, table, columns), m.name, rules, file);
+  comparable({bs, lr, model, status: told.status}, inOrder(settings, table, columns), m.name, rules, file);
   const first = fitting(m, runs.map(o => o[m.name]).filter(v => v !== undefined));
   return {runs, metrics: [m.unit === "share" ? m : first, ...others].map(described), warnings};
 }

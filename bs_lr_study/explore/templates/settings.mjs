@@ -80,10 +80,22 @@ function isSetting(column, df, rules) {
   return named || !(describesModel(values, df.model) || isMeasured(values, df.lr));
 }
 
+// the columns that say how long a run is, where they follow the batch size so that all runs make as many updates
+function atEqualUpdates(df, columns) {
+  const of = name => columns.find(o => o.name === name)?.values, steps = of("steps");
+  const length = ["epochs", "x.tokens"].filter(c => of(c) && distinct(of(c)) > 1);
+  if (!steps || !length.length) return [];
+  const ended = [...steps.keys()].filter(i => !df.status || df.status[i] === "ok");
+  const known = ended.every(i => steps[i] !== null), everywhere = distinct(ended.map(i => df.bs[i])) === distinct(df.bs);
+  const same = known && everywhere && distinct(ended.map(i => steps[i])) === 1;
+  return same && length.every(c => parted(of(c), df.bs).every(o => distinct(o) === 1)) ? length : [];
+}
+
 // the columns beside model, bs, lr and seed that hold settings which vary between the runs; df has `model`, `bs`, `lr` as arrays
 export function settingsOf(df, columns, metric, rules) {
   const r = rules.settings, ours = r.ours.every(o => columns.some(c => c.name === o));
-  const some = columns.filter(o => !r.keys.includes(o.name) && o.name !== metric && (rules.config.includes(o.name) || !ours));
+  const aside = [...r.keys, metric, ...atEqualUpdates(df, columns)];
+  const some = columns.filter(o => !aside.includes(o.name) && (rules.config.includes(o.name) || !ours));
   return some.filter(o => distinct(o.values) > 1 && isSetting(o, df, rules));
 }
 
