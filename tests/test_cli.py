@@ -253,6 +253,7 @@ MISTAKES = [ # what was typed, and what the one line of the answer says to type 
     ('suggest digits --model odd_nets:resnet9', 'is called as resnet9(n_out, n_in), but is resnet9() in '),
     ('fit digits --model odd_nets:resnet18 --memory 4GB', 'resnet18(n_out, n_in), but is resnet18(n_classes) in '),
     ('run odd', 'odd_nets.py, line 1: '),
+    ('fit digits --model odd_nets:forgetful --memory 4GB', 'forgetful gave a NoneType, expected a torch `nn.Module`'),
     ('run s --learner odd_nets:make', 'odd_nets:make is called as make(cfg), but is make() in '),
     ('run pictures', 'did you mean bslr try pictures --run?'),
     ('run s --micro some', 'say auto, or how many examples at once'),
@@ -267,7 +268,8 @@ def test_typical_mistakes_are_answered_by_what_to_type(line, told, settings, mon
         f.write('[text]\ndata = python\nmodels = gpt\nbatch_sizes = 8\nlrs = 1e-3\nx.tokens = 1024 4096\n')
         f.write('[photos]\ndata = photos\nsize = 32\nmodels = small\nbatch_sizes = 8\nlrs = 1e-3\n')
         f.write('[odd]\ndata = digits\nmodels = odd_nets:resnet9\nbatch_sizes = 8\nlrs = 1e-3\n')
-    with open('odd_nets.py', 'w') as f: f.write('def resnet9(): pass\ndef resnet18(n_classes): pass\ndef make(): pass\n')
+    with open('odd_nets.py', 'w') as f:
+        f.write(''.join(f'def {o}: pass\n' for o in ('resnet9()', 'resnet18(n_classes)', 'make()', 'forgetful(*sizes)')))
     for name in ('features.csv', 'features.npz'):
         with open(name, 'w') as f: f.write('age,height,label\n31,1.7,a\n40,1.6,b\n')
     with open('runs.csv', 'w') as f: f.write('run,acc,model,bs,lr,wd\na,.5,m,8,.1,0\nb,.6,m,8,.1,.1\n')

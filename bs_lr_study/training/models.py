@@ -125,6 +125,8 @@ def build_model(
     if cfg.pretrained and 'pretrained' not in given:
         raise ValueError(f'pretrained: model {cfg.model} has no trained weights; torchvision:NAME and timm:NAME have')
     model = build(n_out, n_in, **given)
+    if not hasattr(model, 'parameters'):
+        raise ValueError(f'model {cfg.model} gave a {type(model).__name__}, expected a torch `nn.Module`: does it return one?')
     if cfg.norm == 'batch': return model
     from bs_lr_study.training.norms import replace_norms
     return replace_norms(model, cfg.norm, cfg.ghost_bs)
