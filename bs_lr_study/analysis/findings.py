@@ -210,7 +210,8 @@ def _powers(df, c, found, m, err, level):
         power = lr_power(df, model, level**(1/len(models)), m, err)
         of = len(power['bss']) + len(power['edges'])
         values = power | dict(level=level, models=len(models), ways=ways.get(model, []))
-        sure = 'clear' if sum(power.get('rules', {}).values()) < 2 else 'within noise'
+        told = power['known'] and sum(power.get('rules', {}).values()) < 2
+        sure = 'clear' if told else 'within noise'
         if 'exponent' in power: yield Finding('lr power', model, sure, values)
         elif of > 2: few[model] = dict(inside=len(power['bss']), of=of)
     if few: yield Finding('lr powers open', '', 'open', dict(models=few))

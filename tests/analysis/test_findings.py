@@ -403,7 +403,7 @@ class TestPowers:
         assert 'assuming that a run moves by 0.8 points' in o.sentence and o.evidence['known']
         loss = findings(once.assign(val_loss=1 - once.acc).drop(columns='acc'))
         o, = loss[loss.kind == 'lr power'].itertuples()
-        assert not o.evidence['known'] and 'by how they scatter' in o.sentence
+        assert not o.evidence['known'] and 'by how they scatter' in o.sentence and o.certainty == 'within noise'
 
 
 class TestReport:
