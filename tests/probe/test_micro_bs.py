@@ -18,6 +18,13 @@ from learners import changed, parts
 pytestmark = pytest.mark.usefixtures('one_thread')
 mb = 2**20
 
+@pytest.fixture(scope='module', autouse=True)
+def spared_collection():
+    "Each search collects garbage several times: what other tests have left need not be visited each time"
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
 class Big(nn.Module):
     "Out of memory, as a GPU says it, above a size"
     def __init__(self, most, bn=False):
@@ -134,13 +141,13 @@ class TestNoTrace:
     @pytest.mark.parametrize('frozen', [False, True])
     def test_garbage_collection_is_as_before(self, frozen):
         "Also after an error, and where somebody has frozen objects before"
-        if frozen: gc.freeze()
+        if not frozen: gc.unfreeze()
         try:
             before = gc.get_freeze_count()
             find_micro_bs(big(4), limit=math.inf, most=8)
             with pytest.raises(DoesNotFit): find_micro_bs(digits_learner(), limit=1000)
             assert bool(gc.get_freeze_count()) == bool(before) == frozen and gc.isenabled()
-        finally: gc.unfreeze()
+        finally: gc.freeze()
 
     def test_loggers_are_not_disturbed(self):
         learn,seen = digits_learner(),[]
