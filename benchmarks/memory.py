@@ -19,10 +19,10 @@ def peak(way, model, size, bs, k):
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)/2**10
 
 def learner(source, model, bs):
-    from bs_lr_study.training.models import builders
+    from bs_lr_study.training.models import model_function
     from published import array_learner
     learn = array_learner(source.xt, source.yt, source.xv, source.yv, bs)
-    learn.model = builders()[model](10, 3)
+    learn.model = model_function(model)(10, 3)
     return learn
 
 CASES = [('small', 32, 64, (1, 4, 16)), ('small', 128, 64, (1, 4, 16)), ('xresnet18', 64, 16, (1, 3))]

@@ -1,5 +1,5 @@
 """The benchmarks run, and what they say follows from the times that they measured."""
-import importlib.util, json, re, statistics, subprocess, sys, tomllib
+import ast, importlib.util, json, re, statistics, subprocess, sys, tomllib
 from pathlib import Path
 
 import pandas as pd, pytest
@@ -25,6 +25,22 @@ def script(name, *args):
     done = subprocess.run([sys.executable, BENCHMARKS/f'{name}.py', *map(str, args)], capture_output=True, text=True, timeout=800)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
+
+def missing(source):
+    "What a script imports from the package, inside functions too, that is not there"
+    froms = [o for o in ast.walk(ast.parse(source)) if isinstance(o, ast.ImportFrom) and (o.module or '').startswith('bs_lr_study')]
+    def there(module, name):
+        found = importlib.import_module(module)
+        return hasattr(found, name) or hasattr(found, '__path__') and importlib.util.find_spec(f'{module}.{name}')
+    return [(o.module, k.name) for o in froms for k in o.names if not there(o.module, k.name)]
+
+@pytest.mark.parametrize('folder', ['benchmarks', 'tools', 'faults'])
+def test_what_scripts_import_is_there(folder):
+    "Many are run whole only now and then, and a name may be gone by then"
+    assert {p.name: gone for p in (BENCHMARKS.parent/folder).glob('*.py') if (gone := missing(p.read_text(encoding='utf-8')))} == {}
+
+def test_a_name_that_is_gone_is_seen():
+    assert missing('def f(): from bs_lr_study.runs import RunConfig, gone') == [('bs_lr_study.runs', 'gone')]
 
 def test_ratios_count_units(monkeypatch, tmp_path):
     "Ten runs in 20 s beside forty in 8 s: ten times as fast"
