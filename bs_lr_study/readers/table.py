@@ -83,7 +83,9 @@ def drop_repeats(
     metric, # The column that counts
 ): # DataFrame
     "`df` without rows that repeat another in every column; it is said aloud"
-    if not df[[metric, *(c for c in ('bs', 'lr') if c in df)]].astype(str).duplicated().any(): return df
+    keys = df[[metric, *(c for c in ('bs', 'lr') if c in df)]]
+    keys = keys.astype(dict.fromkeys(keys.select_dtypes(object), str)) # a malformed value may not be hashable
+    if not keys.duplicated().any(): return df # soon told of numbers, and texts of a million rows take long
     if not df.run.astype(str).str.fullmatch(r'row \d+').all(): return df # `check_runs` sees to those with names
     texts = df.drop(columns='run').astype(str)
     again = texts.duplicated() & df[metric].notna()

@@ -312,15 +312,16 @@ def sections(
     sd=None, # Run-to-run standard deviation to assume; as `findings` has it if left out
     drawn=True, # With plots?
     found=None, # What `findings` says of the runs, where that is known
+    opening=None, # `Part` that answers; by default what follows from the findings
 ): # list of `Part`
     "What a set of runs says: the answer, the crosstabs, what is best, the findings, what was run"
     df = about(_named(df), metric_of(df))
     found = findings(df, sd) if found is None else found
-    opening = [Part('The answer', [Text(clean(o)) for o in said])] if (said := answer(found)) else []
+    if opening is None and (said := answer(found)): opening = Part('The answer', [Text(clean(o)) for o in said])
     grids = df[~df.model.isin(searched(df))]
     err,sets = may_be_best(grids, agg, sd) if len(grids) else (None, None)
     pictures = _pictures(df, agg, found, sets, drawn)
-    return [*opening, pictures, best_part(df, agg, err, sets), _findings(found), _what(df)]
+    return [*[opening]*bool(opening), pictures, best_part(df, agg, err, sets), _findings(found), _what(df)]
 
 # %% ../../nbs/report/09_compose.ipynb #43bad8cf
 def report(
@@ -332,10 +333,11 @@ def report(
     most=1000, # List at most this many runs
     metric=None, # Column or `Metric` to tell of; the one `df` is about if left out
     found=None, # What `findings` says of the runs, where that is known
+    opening=None, # `Part` that answers; by default what follows from the findings
 ): # `Report`
     "All tables, plots and findings of a set of runs, and the runs themselves"
     df = about(_named(df), metric_of(df, metric))
-    own = sections(df, agg, sd, found=found) + _cost(df)
+    own = sections(df, agg, sd, found=found, opening=opening) + _cost(df)
     return Report(clean(title), [_numbered(p, i) for i,p in enumerate([*own, *parts, _listing(df, most)])])
 
 def _numbered(part, i):

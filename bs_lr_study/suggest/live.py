@@ -184,6 +184,5 @@ def _page(shop, found):
     "The answer, and a report on the runs behind it"
     from bs_lr_study.report.compose import report
     df = about(load_runs(shop.frame()), shop.metric)
-    page = report(df, f'Which batch size and learning rate: {shop.task.base.model}')
-    rest = [o for o in page.parts if o.title != 'The answer'] # of the search's best run, which is likely too good
-    return replace(page, parts=[as_part(found), *rest])
+    # not by the findings: the best run of a search is likely too good
+    return report(df, f'Which batch size and learning rate: {shop.task.base.model}', opening=as_part(found))
