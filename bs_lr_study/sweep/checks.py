@@ -146,11 +146,14 @@ def _check_same_code(study, cfgs, how, known):
     from bs_lr_study.training.learner import own_objects
     from bs_lr_study.training.source import code_of
     anew = {c.id for c in cfgs}
-    kept = [c for c in study.cfgs if c.id not in anew and c.id in known and known[c.id].env.get('code')]
+    ended = {k: r for k,r in known.items() if r.status != 'failed' and r.env.get('code')}
+    kept = [c for c in study.cfgs if c.id not in anew and c.id in ended]
+    own = {(c.model, c.opt): own_objects(c, how) for c in kept}
+    now = {k: code_of(*v) for k,v in own.items() if v} # once for all runs: it takes tens of milliseconds
     for c in kept:
-        own = own_objects(c, how)
-        if not own or known[c.id].status == 'failed' or known[c.id].env['code'] == code_of(*own): continue
-        names = ', '.join(map(name_of, own))
+        mine = c.model,c.opt
+        if now.get(mine) in (None, ended[c.id].env['code']): continue
+        names = ', '.join(map(name_of, own[mine]))
         raise SweepError(f'{study.store.path} has runs of another version of {names}: its code has changed since. '
                          'Choose another store, give the new version another name, or make all runs anew with --retry ok')
 

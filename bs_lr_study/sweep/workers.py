@@ -136,6 +136,25 @@ def _importable_main():
     finally:
         if hide: main.__file__ = file
 
+@contextmanager
+def _on_ctrl_c(handler):
+    "Answer Ctrl-C by `handler` meanwhile, which only the main thread may say"
+    main = threading.current_thread() is threading.main_thread()
+    old = signal.signal(signal.SIGINT, handler) if main else None
+    try: yield
+    finally:
+        if main: signal.signal(signal.SIGINT, old)
+
+@contextmanager
+def _unbroken():
+    "A first Ctrl-C waits until this is over, a second does not: a worker whose parent leaves as it begins prints a traceback"
+    asked = []
+    def later(*args):
+        asked.append(args)
+        if len(asked) > 1: signal.default_int_handler(*args)
+    with _on_ctrl_c(later): yield
+    if asked: signal.raise_signal(signal.SIGINT)
+
 def _context(engine):
     "How processes are started here"
     _check_not_importing_main() # before a server of its own is started by a worker that imports a script without a guard
@@ -143,14 +162,10 @@ def _context(engine):
     ctx = get_context('forkserver')
     ours = isinstance(engine, str) and engine.startswith('bs_lr_study.') # an error in another's would end the server
     ctx.set_forkserver_preload(['torch', *([engine.partition(':')[0]] if ours else [])])
-    main = threading.current_thread() is threading.main_thread() # others may not touch signals
     sys.warnoptions.append('ignore::FutureWarning:torch.jit._script') # as in `get_engine`; the server is started with these
-    old = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
     try:
-        with safe_path(), _importable_main(): forkserver.ensure_running()
-    finally:
-        sys.warnoptions.pop()
-        if main: signal.signal(signal.SIGINT, old)
+        with _on_ctrl_c(signal.SIG_IGN), safe_path(), _importable_main(): forkserver.ensure_running()
+    finally: sys.warnoptions.pop()
     return ctx
 
 class _Worker:
@@ -158,7 +173,7 @@ class _Worker:
     def __init__(self, ctx, engine, opts, group):
         self.conn,theirs = ctx.Pipe()
         self.process = ctx.Process(target=_work, args=(theirs, engine, opts))
-        with safe_path(), _importable_main(): self.process.start()
+        with _unbroken(), safe_path(), _importable_main(): self.process.start()
         theirs.close()
         self.ready = self.begun = self.late = False
         self.left = list(group)  # Configs of its group that are not done

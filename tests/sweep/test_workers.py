@@ -1,5 +1,5 @@
 """Workers that die at odd moments, told by fakes: no torch, no training."""
-import os, signal, struct, subprocess, sys, time
+import multiprocessing as mp, os, signal, struct, subprocess, sys, time
 
 import pytest
 
@@ -52,6 +52,20 @@ def test_one_that_sends_garbage(forked):
         for c in group: conn.send(ok(c))
     forked(fake(behave))
     assert statuses([[c] for c in CFGS]) == {1: 'ok', 2: 'ok', 3: 'failed', 4: 'ok'}
+
+@pytest.mark.parametrize('presses,begun', [(1, 1), (2, 0)])
+def test_ctrl_c_waits_for_a_worker_that_begins(presses, begun):
+    "Left half begun, it would print a traceback; who asks twice does not wait, and Ctrl-C is then what it was"
+    made = []
+    class Half:
+        Pipe = staticmethod(mp.Pipe)
+        def Process(self, **kw): return self
+        def start(self):
+            for _ in range(presses): signal.raise_signal(signal.SIGINT)
+            made.append(1)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt): workers._Worker(Half(), 'fastai', b'', CFGS)
+    assert len(made) == begun and signal.getsignal(signal.SIGINT) is before
 
 def test_one_that_dies_after_its_work(forked):
     "The run it has sent counts, and what it was to do next is done by another"
