@@ -43,7 +43,7 @@ class _Line:
         "How far each cell is in the set of those that may be the best: 1 if it is"
         shape = np.broadcast_shapes(self.y.shape, self.n.shape)
         y,n,sd,dof = (np.broadcast_to(o, shape) for o in (self.y, self.n, self.sd, self.dof))
-        return np.nan_to_num(np.minimum(best_p(y, n, sd, dof)/alpha, 1))
+        return np.nan_to_num(np.minimum(best_p(y, n, sd, dof, alpha)/alpha, 1))
 
     def size(self, alpha):
         "How many steps the set of those that may be the best holds"

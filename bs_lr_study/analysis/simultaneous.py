@@ -55,6 +55,7 @@ def best_p(
     n, # Runs behind each mean, of the same shape
     sd, # Run-to-run standard deviation: one number, one for each row (…), or one for each cell (…, cells)
     dof=np.inf, # Its degrees of freedom, likewise
+    enough=1., # Larger p values need not be told apart: where one rival alone gives as much, what is returned is a bound
 ): # Array (…, cells)
     "For each cell the p value of its being the best one, all rivals accounted for"
     y,n = np.asarray(y, float),np.asarray(n, float)
@@ -64,8 +65,9 @@ def best_p(
     dof = np.minimum(dof, np.take_along_axis(dof, first, -1))
     rivals = (~np.isnan(y)).sum(-1, keepdims=True) - 1
     told = np.isfinite(lead) & np.isfinite(se) # of others all is possible
-    p = np.where(told, np.minimum(1, rivals*_t_sf(np.where(told, lead, 0), dof)), 1)
-    close = (p > 1e-4) & told
+    by_one = _t_sf(np.where(told, lead, 0), dof)
+    p = np.where(told, np.minimum(1, rivals*by_one), 1)
+    close = (p > 1e-4) & told & (by_one <= enough)
     for i in _in_parts(close, se):
         others = np.where(np.arange(y.shape[-1]) == i[-1][:, None], np.nan, se[i[:-1]])
         p[i] = _chance(se[i], others, lead[i], dof[i])

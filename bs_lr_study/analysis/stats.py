@@ -52,8 +52,8 @@ def best_sets(
     _some_value(c[m.name], m.name, m.one)
     err = cell_sds(df, sd, m)
     keys,x,y,n,sds,dof = _lines(c.assign(**dict(zip(('err', 'dof'), err.at(c)))), along, m)
-    p = best_p(m.sign*y, n, sds, dof)
-    keep = p > 1 - (level**(1/len(y)) if family else level)
+    alpha = 1 - (level**(1/len(y)) if family else level)
+    keep = best_p(m.sign*y, n, sds, dof, alpha) > alpha
     line,last = np.arange(len(y)),(~np.isnan(x)).sum(1) - 1
     best = np.nanargmax(rounded(m.sign*y), 1)
     lo,hi = keep.argmax(1),keep.shape[1] - 1 - keep[:, ::-1].argmax(1)
@@ -99,7 +99,7 @@ def may_win(
     if len(c) > 300: # the exact sets are for grids
         v = sd**2/c.n
         return c[gain.iloc[0] - gain <= pair_margins(v.iloc[0], v, np.minimum(dof[0], dof), len(c), level)]
-    return c[best_p(gain.to_numpy(), c.n.to_numpy(), sd, dof) > 1 - level]
+    return c[best_p(gain.to_numpy(), c.n.to_numpy(), sd, dof, 1 - level) > 1 - level]
 
 # %% ../../nbs/analysis/07_stats.ipynb #f589e683
 def compare(

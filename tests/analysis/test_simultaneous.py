@@ -69,3 +69,16 @@ def test_range_is_scipys(k, dof):
     assert range_ppf(.9, k, dof) == pytest.approx(ss.studentized_range.ppf(.9, k, dof), rel=1e-3)
     q = ss.studentized_range.ppf(.999, k, dof)
     assert range_sf(np.array([q]), k, dof)[0] == pytest.approx(.001, rel=5e-3)
+
+@pytest.mark.parametrize('enough', [.05, .1, .5])
+def test_what_need_not_be_told_apart_is_a_bound(enough):
+    "Up to there the p values are those of all; beyond, no smaller than that"
+    rng = np.random.default_rng(0)
+    y,n = rng.normal(size=(200, 9))*rng.uniform(.1, 3, (200, 1)),rng.integers(0, 4, (200, 9))
+    y[n == 0] = np.nan
+    args = y,n,rng.uniform(.5, 2, (200, 9)),rng.uniform(1, 40, (200, 9))
+    whole,spared = best_p(*args),best_p(*args, enough)
+    told = whole < enough
+    assert told.any() and (~told).any()
+    np.testing.assert_allclose(spared[told], whole[told], rtol=1e-5)
+    assert (spared[~told & ~np.isnan(y)] >= enough - 1e-6).all() and np.array_equal(np.isnan(whole), np.isnan(spared))
