@@ -46,7 +46,7 @@ def tests(args): return [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cachepr
 
 def rates(args):
     script = [sys.executable, 'benchmarks/gpu_grid.py', '--device', args.device, '--to', args.to/'rates', '--data', args.data]
-    tiny = '--models xresnet18 --bs 32 --size 32 --steps 2 --turns 1 --members 2'.split()
+    tiny = '--models xresnet18 --bs 8 --size 32 --steps 2 --turns 1 --members 2'.split()
     return [*script, *(tiny if args.tiny else ['--amp', 'bf16', '--graphs'])]
 
 def portion(args, only, seeds, seconds):

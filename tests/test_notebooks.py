@@ -33,8 +33,10 @@ def forget_shell():
 
 def begin():
     "Import what most notebooks need; a garbage collector that visits it again and again would take a tenth of the time"
+    gc.disable()
     with warnings.catch_warnings(action='ignore'): import fastai.vision.all # noqa: F401
     gc.freeze()
+    gc.enable()
 
 class Kernel:
     "A process that runs notebooks one after another, so that torch is imported once for all of them"

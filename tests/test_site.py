@@ -316,6 +316,10 @@ def test_links_lead_somewhere(site, parsed):
             elif unquote(to.fragment) not in parsed[path].ids: lost.append((name, link))
     assert lost == []
 
+def test_no_address_in_memory_is_shown(site):
+    "What reads an option is shown by its name"
+    assert [o.name for o in rendered(site) if re.search(' at 0x[0-9a-f]{6}', o.read_text(encoding='utf-8'))] == []
+
 def test_no_link_to_the_site_itself_goes_around(parsed):
     "Pages are linked from where they are, so that a preview stays in the preview"
     site = notebooks.addresses()[1]

@@ -14,7 +14,7 @@ from fastcore.nbio import read_nb, write_nb
 from fastcore.script import call_parse
 from fastcore.xtras import dict2obj
 from nbdev.process import NBProcessor, Processor
-from nbdev.processors import FilterDefaults, exec_show_docs
+from nbdev.processors import FilterDefaults, clean_magics, exec_show_docs
 from nbdev.showdoc import show_doc
 
 from accessible import without_barriers
@@ -66,6 +66,7 @@ class ShowDocs(Processor):
         what = eval(call[1], dict(self.names))
         doc = show_doc(what, title_level=self.level)._repr_markdown_()
         text = re.sub(r'#LNone(?=\))', line(what), doc) # nbdev knows the file, not the line
+        text = re.sub(r'<function (\w+) at 0x\w+>', r'\1', text) # what reads an option
         cell.outputs = [dict2obj(dict(output_type='display_data', metadata={}, data={'text/markdown': text}))]
 
     def run(self, cell):
@@ -79,7 +80,8 @@ class Saved(ShowDocs):
 def process(path, run):
     "A notebook as nbdev documents it, and its front matter"
     docs = ShowDocs if run else Saved
-    procs = [docs if o is exec_show_docs else o for o in FilterDefaults().procs()]
+    # nbdev's search for magics, of which there are none, reads pyproject.toml anew for each cell: a fifth of the time
+    procs = [docs if o is exec_show_docs else o for o in FilterDefaults().procs() if o is not clean_magics]
     nb = read_nb(path)
     with kept_main(): NBProcessor(nb=nb, procs=procs, rm_directives='quarto').process()
     front = {k: v for k,v in getattr(nb, 'frontmatter_', {}).items() if k != 'output-file'}
