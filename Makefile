@@ -16,10 +16,11 @@ test: .venv/.ready
 	$(BIN)/ruff check
 	$(PYTEST) -m "not slow" -n 3 --dist loadscope --no-loadscope-reorder --durations 10
 
-# While one works: what starts no processes and runs no notebooks
+# While one works: what starts no processes and runs no notebooks, each test with its first parameters only.
+# ROOM=analysis, a folder of tests/, takes well under a minute
 quick: .venv/.ready
 	$(BIN)/ruff check
-	$(PYTEST) -m "not slow and not processes and not notebook" -n 2 --dist loadscope
+	$(PYTEST) -m "not slow and not processes and not notebook" --one-of-each -n 2 --dist loadscope tests/$(ROOM)
 
 # The slow ones too, in an order of their own, with ten times as many malformed tables
 test-all: .venv/.ready

@@ -25,11 +25,22 @@ def pytest_collection():
 
 def file_of(item): return item.path.relative_to(TESTS).with_suffix('').as_posix()
 
+def pytest_addoption(parser):
+    parser.addoption('--one-of-each', action='store_true', help='with its first parameters only, each test that has several')
+
+def one_of_each(items):
+    first = {}
+    for item in items: first.setdefault(item.nodeid.partition('[')[0], item)
+    return list(first.values())
+
+@pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config, items):
     "Mark what `make quick` leaves out, and put first what waits longest"
     for item in items:
         if file_of(item) == 'test_notebooks': item.add_marker('notebook')
         if file_of(item) in PROCESSES: item.add_marker('processes')
+    yield # others select, such as those of a mark
+    if config.getoption('one_of_each'): items[:] = one_of_each(items)
     # The plugin marks a value that nobody asked for
     shuffled = not config.getoption('random_order_bucket', 'default:').startswith('default:')
     if not shuffled: items.sort(key=turn)

@@ -306,9 +306,13 @@ class TestFinder:
         assert 'bs 4 (90%' in repr(found) and 'does not say at which bs accuracy will be highest' in repr(found)
 
     def test_no_upper_bound(self):
-        "At the minimum there is nothing but noise"
-        found = bs_find(quadratic(0., lr=1e-6), updates=40)
-        assert math.isinf(found.noise.hi) and 'no upper bound' in repr(found) and (found.bs is None) == math.isinf(found.noise.value)
+        "At the minimum there is nothing but noise; one interval of twenty has an upper end all the same, by chance"
+        def found(seed):
+            with no_random(seed): return bs_find(quadratic(0., lr=1e-6), updates=40)
+        tries = [found(o) for o in range(10)]
+        assert sum(math.isinf(o.noise.hi) for o in tries) >= 8
+        for o in tries:
+            assert ('no upper bound' in repr(o)) == math.isinf(o.noise.hi) and (o.bs is None) == math.isinf(o.noise.value)
 
     def test_repeats(self):
         learn = quadratic(.5)

@@ -204,8 +204,8 @@ def test_pictures_can_be_read_on_a_telephone(visit):
       return [...o.querySelectorAll('text')].map(t => parseFloat(getComputedStyle(t).fontSize)*scale) })""")
     assert len(sizes) > 100 and min(sizes) >= 9
 
-@pytest.mark.parametrize('theme', ['light', 'dark'])
-@pytest.mark.parametrize('width', [390, 1400])
+@pytest.mark.parametrize('width,theme', [(390, 'dark'), (1400, 'light'), *(pytest.param(*o, marks=pytest.mark.slow)
+                                                                            for o in ((390, 'light'), (1400, 'dark')))])
 def test_axe_finds_no_barrier(visit, width, theme):
     axe = pytest.importorskip('axe_playwright_python.sync_playwright', reason='axe looks for barriers: pip install .[dev]')
     found = axe.Axe().run(visit('digits', width=width, theme=theme))

@@ -1,5 +1,5 @@
 """`suggest` where it trains: Learners, folders and studies as users have them, and what is wrong with some."""
-import copy, os, re
+import copy, os, re, shutil
 
 import numpy as np, pytest, torch
 from fastai.data.core import DataLoaders
@@ -49,6 +49,11 @@ def searched(tmp_path_factory):
     a = suggest(make, store='s.jsonl', tries=[(24, 2e-3)], **QUIET | dict(tell=said.append))
     return a,said,Store(os.path.abspath('s.jsonl')),torch.equal(before, torch.get_rng_state())
 
+@pytest.fixture
+def store(searched, tmp_path):
+    "A copy of its folder, for a search that goes on"
+    return shutil.copytree(searched[2].path.parent, tmp_path/'copy')/'s.jsonl'
+
 def test_a_learner_is_answered(searched):
     a,said,store,same = searched
     assert a.setting['bs'] >= 1 and a.setting['n_acc'] == 1 and 0 < a.expected <= 1
@@ -60,27 +65,26 @@ def test_it_says_what_it_is_doing(searched):
     text = '\n'.join(said)
     for part in ('timing a few updates', 'start: bs ', 'left', 'lr 1e-3: '): assert part in text
 
-def test_called_again_it_goes_on(searched):
-    a,_,store,_ = searched
-    n = len(store.runs())
-    again = suggest(make, store=store.path, tries=[(24, 2e-3)], **QUIET)
-    assert len(store.runs()) == n and again.expected == a.expected
+def test_called_again_it_goes_on(searched, store):
+    n = len(Store(store).runs())
+    again = suggest(make, store=store, tries=[(24, 2e-3)], **QUIET)
+    assert len(Store(store).runs()) == n and again.expected == searched[0].expected
 
 def test_every_run_is_in_an_ordinary_store(searched):
     df = searched[2].to_df()
     assert {'run', 'acc', 'bs', 'lr', 'seed', 'seconds'} <= set(df) and df.id.is_unique
 
-def test_another_metric(searched):
-    a = suggest(make, store=searched[2].path, metric='valid_loss', **QUIET)
+def test_another_metric(store):
+    a = suggest(make, store=store, metric='valid_loss', **QUIET)
     assert a.metric.lower and a.metric.name == 'valid_loss' and 'loss' in str(a)
 
-def test_a_metric_that_is_not_there(searched):
+def test_a_metric_that_is_not_there(store):
     with pytest.raises(SuggestError, match=r"metric 'f1'.*kept in"):
-        suggest(make, store=searched[2].path, metric='f1', **QUIET)
+        suggest(make, store=store, metric='f1', **QUIET)
 
-def test_a_page(searched, tmp_path):
+def test_a_page(store, tmp_path):
     "Its answer is the setting that fresh runs confirmed, not the luckiest run of the search"
-    found = suggest(make, store=searched[2].path, html=tmp_path/'a.html', **QUIET)
+    found = suggest(make, store=store, html=tmp_path/'a.html', **QUIET)
     page = (tmp_path/'a.html').read_text()
     assert page.count('id="the-answer"') == 1
     opening = page.partition('id="the-answer"')[2].partition('</p>')[0]

@@ -40,7 +40,8 @@ def thin(name):
     return build
 
 THIN = {f'thin_{o}': thin(o) for o in ('xresnet18', 'xresnet34', 'xse_resnext50')}
-MODELS = [*THIN, *(pytest.param(o, marks=pytest.mark.slow) for o in ('xresnet18', 'xresnet34', 'xse_resnext50'))]
+MODELS = ['thin_xresnet18', 'thin_xse_resnext50']
+MODELS += [pytest.param(o, marks=pytest.mark.slow) for o in ('thin_xresnet34', 'xresnet18', 'xresnet34', 'xse_resnext50')]
 
 @pytest.mark.parametrize('model', MODELS)
 def test_each_member_is_its_own_single_run(model, monkeypatch):
