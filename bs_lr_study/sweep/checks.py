@@ -43,8 +43,14 @@ def _load_opt(cfg):
         if isinstance(e, ModuleNotFoundError) and extra_of(e.name): raise
         raise SweepError(f'opt {cfg.opt!r}: {e}') from e
 
+def _is_ours(register, name, others=None):
+    "Does a name stand for what comes with the package? That need not be imported, which takes seconds, to see that it is there"
+    entry = register.get(name)
+    return isinstance(entry, str) and entry.startswith(('bs_lr_study.', 'fastai.')) and name not in (others or {})
+
 def _check_own_axes(cfg, models):
     "A SweepError if an own axis goes to nobody, so that its values would make no difference"
+    if not own_values(cfg) and _is_ours(MODELS, cfg.model, models) and _is_ours(OPTIMIZERS, cfg.opt): return
     takers = model_call(cfg, models)[0],_load_opt(cfg)
     taken = {*data_kind(cfg.data).own, *chain.from_iterable(fitting(o, own_values(cfg)) for o in takers)}
     if odd := [k for k in own_values(cfg) if k not in taken]:
@@ -143,11 +149,12 @@ def _look_at_images(path, valid):
 
 def _check_same_code(study, cfgs, how, known):
     "A store has runs of one version of a function"
-    from bs_lr_study.training.learner import own_objects
-    from bs_lr_study.training.source import code_of
     anew = {c.id for c in cfgs}
     ended = {k: r for k,r in known.items() if r.status != 'failed' and r.env.get('code')}
     kept = [c for c in study.cfgs if c.id not in anew and c.id in ended]
+    if not kept: return
+    from bs_lr_study.training.learner import own_objects
+    from bs_lr_study.training.source import code_of
     own = {(c.model, c.opt): own_objects(c, how) for c in kept}
     now = {k: code_of(*v) for k,v in own.items() if v} # once for all runs: it takes tens of milliseconds
     for c in kept:
